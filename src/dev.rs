@@ -1,0 +1,1 @@
+//! One process with everything in it: gateway, worker and the embedded directory, over loopback.

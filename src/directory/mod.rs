@@ -1,0 +1,1 @@
+//! Soft state that every replica shares, in domain verbs.

@@ -1,0 +1,1 @@
+//! The HTTP edge: MCP in, worker calls out.

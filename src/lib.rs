@@ -1,0 +1,25 @@
+//! Baton: a stateless MCP gateway in front of sandboxes that run code for AI agents.
+//!
+//! The modules are the layers, in reading order. Each may import only what stands above it here:
+//!
+//! | layer | modules | may import |
+//! |---|---|---|
+//! | 0 | [`domain`], [`mcp`] | nothing of ours |
+//! | 1 | [`directory`], [`rpc`] | `domain` |
+//! | 2 | [`gateway`] | `mcp`, `directory`, `rpc`, `domain` |
+//! | 2 | [`worker`] | `rpc`, `domain` |
+//! | 3 | [`dev`], [`cli`] | all of them |
+//!
+//! [`telemetry`] and [`serve`] stand beside the layers: both processes use them.
+//! `tests/it/layering.rs` holds the same table and fails when it is broken.
+
+pub mod cli;
+pub mod dev;
+pub mod directory;
+pub mod domain;
+pub mod gateway;
+pub mod mcp;
+pub mod rpc;
+pub mod serve;
+pub mod telemetry;
+pub mod worker;

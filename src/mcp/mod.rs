@@ -1,0 +1,1 @@
+//! The client's wire: headers and bytes in, typed values out.

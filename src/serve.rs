@@ -1,0 +1,1 @@
+//! The accept loop: deadlines, connection limits, drain.

@@ -1,0 +1,1 @@
+//! The worker: runs environments and is the only authority over them.
