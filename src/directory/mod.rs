@@ -81,7 +81,7 @@ pub const WORKER_TERM: Duration = Duration::from_secs(15);
 /// A replica that has not announced itself for this long no longer counts.
 pub const REPLICA_TERM: Duration = Duration::from_secs(15);
 /// How long a place in a quota is kept for an environment that is being created.
-pub const RESERVATION_TERM: Duration = Duration::from_secs(60);
+pub const RESERVATION_TERM: Duration = Duration::from_mins(1);
 /// How many operations one tally counts; the next is refused.
 pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
 
