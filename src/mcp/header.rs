@@ -208,3 +208,142 @@ impl Accept {
         self.sse = self.sse.max(sse);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::testing::headers;
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    fn kind(pairs: &[(&str, &str)]) -> Option<RejectionKind> {
+        Head::admit(&headers(pairs)).err().map(|refusal| refusal.kind)
+    }
+
+    #[test]
+    fn too_many_headers_are_refused_before_all_else() {
+        let names: Vec<String> = (0..MAX_HEADERS).map(|n| format!("x-{n}")).collect();
+        let mut pairs: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        assert_eq!(kind(&pairs), Some(RejectionKind::UnsupportedMediaType));
+        pairs.push(JSON);
+        assert_eq!(kind(&pairs), Some(RejectionKind::TooManyHeaders));
+        let big = "a".repeat(MAX_HEADER_BYTES);
+        assert_eq!(kind(&[JSON, ("x", &big)]), Some(RejectionKind::TooManyHeaders));
+    }
+
+    // Proxies fold copies into "a, a", so one of two readers would see another value.
+    #[test]
+    fn mirrors_are_there_once_even_when_equal() {
+        for name in ["MCP-Protocol-Version", "mcp-method", "Mcp-Name", "Mcp-Param-Region"] {
+            let pairs = [JSON, (name, "a"), (name, "a")];
+            assert_eq!(kind(&pairs), Some(RejectionKind::HeaderMismatch), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_singletons_are_there_once() {
+        for name in ["Authorization", "Origin", "Content-Type", "Host", "Idempotency-Key"] {
+            let pairs = [JSON, (name, "a"), (name, "a")];
+            assert_eq!(kind(&pairs), Some(RejectionKind::BadHeader), "{name}");
+        }
+        assert_eq!(kind(&[JSON, ("accept", "a"), ("accept", "b")]), None);
+    }
+
+    #[test]
+    fn the_body_is_plain_json() {
+        for media_type in
+            ["application/json", "Application/JSON", "application/json; charset=utf-8"]
+        {
+            assert_eq!(kind(&[("content-type", media_type)]), None, "{media_type}");
+        }
+        for media_type in ["text/json", "application/json5", "", "ü"] {
+            let refused = kind(&[("content-type", media_type)]);
+            assert_eq!(refused, Some(RejectionKind::UnsupportedMediaType), "{media_type}");
+        }
+        assert_eq!(kind(&[]), Some(RejectionKind::UnsupportedMediaType));
+        let packed = [JSON, ("content-encoding", "gzip")];
+        assert_eq!(kind(&packed), Some(RejectionKind::UnsupportedMediaType));
+    }
+
+    fn value(text: &str) -> Option<String> {
+        let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        decoded(&NAME, &value).ok().map(Cow::into_owned)
+    }
+
+    // streamable-http, "Value Encoding", and the examples of its table.
+    #[test]
+    fn sentinels_are_decoded() {
+        for (text, meant) in [
+            ("us-west1", "us-west1"),
+            ("=?base64?SGVsbG8sIOS4lueVjA==?=", "Hello, 世界"),
+            ("=?base64?IHBhZGRlZCA=?=", " padded "),
+            ("=?base64?bGluZTEKbGluZTI=?=", "line1\nline2"),
+            ("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=", "=?base64?literal?="),
+            ("=?base64??=", ""),
+            ("\t a b \t", "a b"),
+        ] {
+            assert_eq!(value(text).as_deref(), Some(meant), "{text}");
+        }
+    }
+
+    // SEP-2243, "Server Validation Edge Cases".
+    #[test]
+    fn half_a_sentinel_is_a_literal() {
+        for text in
+            ["SGVsbG8=", "=?base64?SGVsbG8=", "SGVsbG8=?=", "=?BASE64?SGVsbG8=?=", "=?base64?="]
+        {
+            assert_eq!(value(text).as_deref(), Some(text));
+        }
+    }
+
+    // "Server Behavior for Custom Headers": invalid characters MUST be rejected.
+    #[test]
+    fn loose_base64_is_refused() {
+        for text in [
+            "=?base64?SGVsbG8?=",
+            "=?base64?SGVs!!!bG8=?=",
+            "=?base64?SGVsbG9=?=",
+            "=?base64?SGVs bG8=?=",
+            "=?base64?_-8=?=",
+            "=?base64?SGVsbG8==?=",
+            "=?base64?/w==?=",
+            "=?base64?=?=",
+            "ü",
+        ] {
+            assert_eq!(value(text), None, "{text}");
+        }
+    }
+
+    fn accepts(accept: &[&str], json: Welcome, sse: Welcome) {
+        let pairs: Vec<_> = accept.iter().map(|value| ("accept", *value)).collect();
+        let read = Accept::read(&headers(&pairs));
+        assert_eq!((read.json, read.sse), (json, sse), "{accept:?}");
+    }
+
+    #[test]
+    fn accept_is_read_liberally() {
+        use Welcome::{Named, No, Tolerated};
+        accepts(&["application/json, text/event-stream"], Named, Named);
+        accepts(&["text/event-stream", "application/json"], Named, Named);
+        accepts(&["Application/JSON;q=0.5"], Named, No);
+        accepts(&["*/*"], Tolerated, Tolerated);
+        accepts(&[], Tolerated, Tolerated);
+        accepts(&["text/*"], No, Tolerated);
+        accepts(&["application/*, text/event-stream;q=0.0"], Tolerated, No);
+        accepts(&["text/html"], No, No);
+    }
+
+    fn era_of(pairs: &[(&str, &str)], expected: &str) {
+        assert_eq!(era(&headers(pairs)).version(), expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn one_modern_header_makes_a_request_modern() {
+        era_of(&[], "2025-03-26");
+        era_of(&[("mcp-protocol-version", " 2025-06-18 ")], "2025-06-18");
+        era_of(&[("mcp-name", "a"), ("mcp-session-id", "b")], "2025-03-26");
+        era_of(&[("mcp-protocol-version", "2026-07-28")], "2026-07-28");
+        era_of(&[("mcp-protocol-version", "1900-01-01")], "2026-07-28");
+        era_of(&[("mcp-protocol-version", "2025-06-18"), ("mcp-method", "ping")], "2026-07-28");
+    }
+}

@@ -175,8 +175,10 @@ pub enum LogLevel {
 
 impl LogLevel {
     fn read(raw: &RawValue) -> Result<Self, Refusal> {
+        // A derived enum would take `{"debug": null}` too.
+        let level = raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok());
         // logging, "Error Handling": an unknown level SHOULD be refused with -32602.
-        serde_json::from_str(raw.get()).map_err(|_| Refusal::params("logLevel is not a log level"))
+        level.ok_or_else(|| Refusal::params("logLevel is not a log level"))
     }
 }
 
@@ -260,15 +262,146 @@ fn idempotency_key(
     meta: Option<&RawValue>,
     header: Option<&str>,
 ) -> Result<Option<IdempotencyKey>, Refusal> {
-    let unusable = |fault: NotAKey| Refusal::params(fault.to_string());
-    let in_meta = meta.map(|raw| raw::string(raw).unwrap_or_default().parse().map_err(unusable));
-    let in_meta: Option<IdempotencyKey> = in_meta.transpose()?;
-    let in_header: Option<IdempotencyKey> =
-        header.map(|key| key.parse().map_err(unusable)).transpose()?;
+    let key = |text: &str| {
+        text.parse::<IdempotencyKey>().map_err(|fault| Refusal::params(fault.to_string()))
+    };
+    // What is no string is refused as the empty one is.
+    let in_meta = meta.map(|raw| key(&raw::string(raw).unwrap_or_default())).transpose()?;
+    let in_header = header.map(key).transpose()?;
     match (in_meta, in_header) {
         (Some(meta), Some(header)) if meta != header => Err(Refusal::mismatch(
             "Header mismatch: Idempotency-Key does not match dev.baton/idempotencyKey",
         )),
         (meta, header) => Ok(meta.or(header)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::testing::{META, post, request};
+    use crate::mcp::{ErrorCode, Incoming};
+
+    const MODERN: [(&str, &str); 2] =
+        [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+
+    fn body(more: &str) -> String {
+        let meta = META.replacen('{', &format!("{{{more},"), 1);
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{meta}}}}}"#)
+    }
+
+    fn accepts(more: &str) -> Meta {
+        request(&MODERN, &body(more)).meta().clone()
+    }
+
+    fn refuses(more: &str) {
+        let refused = post(&MODERN, &body(more)).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidParams, "{more}");
+    }
+
+    // progress, "Progress Flow": tokens MUST be a string or integer value.
+    #[test]
+    fn progress_tokens_keep_their_type() {
+        for token in ["0", r#""0""#, "9007199254740993", r#""\u0061""#] {
+            let meta = accepts(&format!(r#""progressToken":{token}"#));
+            assert_eq!(meta.progress_token().unwrap().as_json(), token);
+        }
+        assert!(accepts(r#""progressToken":null"#).progress_token().is_none());
+        for token in ["1.5", "true", "{}"] {
+            refuses(&format!(r#""progressToken":{token}"#));
+        }
+    }
+
+    // basic, "`_meta`": clientInfo is optional.
+    #[test]
+    fn a_client_that_introduces_itself_does_it_fully() {
+        let key = r#""io.modelcontextprotocol/clientInfo""#;
+        let meta = accepts(&format!(r#"{key}:{{"name":"a","version":"1","x":[]}}"#));
+        let info = meta.client_info().unwrap();
+        assert_eq!((info.name(), info.version()), ("a", "1"));
+        for info in [r#""a""#, r#"{"name":"a"}"#, r#"["a","1"]"#, r#"{"name":1,"version":"1"}"#] {
+            refuses(&format!("{key}:{info}"));
+        }
+    }
+
+    // logging, "Error Handling": an unknown level SHOULD be refused with -32602.
+    #[test]
+    fn log_levels_are_known_and_ordered() {
+        let key = r#""io.modelcontextprotocol/logLevel""#;
+        let level = accepts(&format!(r#"{key}:"warning""#)).log_level();
+        assert_eq!(level, Some(LogLevel::Warning));
+        assert!(level < Some(LogLevel::Error) && level > Some(LogLevel::Notice));
+        for level in [r#""loud""#, r#""Debug""#, "3", r#"{"debug":null}"#] {
+            refuses(&format!("{key}:{level}"));
+        }
+    }
+
+    #[test]
+    fn a_bad_trace_context_fails_nothing() {
+        let meta = accepts(r#""traceparent":"00-a-b-03","tracestate":7,"baggage":"k=v""#);
+        assert_eq!(meta.trace().traceparent(), Some("00-a-b-03"));
+        assert_eq!(meta.trace().tracestate(), None);
+        assert_eq!(meta.trace().baggage(), Some("k=v"));
+    }
+
+    #[test]
+    fn capabilities_are_objects_where_they_are_declared() {
+        let declared = r#"{"sampling":{},"roots":true,"extensions":{"a/b":{},"a/c":null}}"#;
+        let raw: &RawValue = serde_json::from_str(declared).unwrap();
+        let capabilities = ClientCapabilities::read(Some(raw)).unwrap();
+        assert!(capabilities.declares("sampling"));
+        assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
+        assert!(capabilities.declares_extension("a/b"));
+        assert!(!capabilities.declares_extension("a/c") && !capabilities.declares_extension("a"));
+        assert!(!ClientCapabilities::default().declares("sampling"));
+    }
+
+    fn key_of(in_meta: Option<&str>, header: Option<&str>) -> Result<Option<String>, ErrorCode> {
+        let mut pairs = MODERN.to_vec();
+        pairs.extend(header.map(|key| ("idempotency-key", key)));
+        let more = in_meta.map_or_else(
+            || r#""x":1"#.to_owned(),
+            |json| format!(r#""dev.baton/idempotencyKey":{json}"#),
+        );
+        match post(&pairs, &body(&more)) {
+            Ok(Incoming::Request(envelope)) => {
+                Ok(envelope.meta().idempotency_key().map(|key| key.as_str().to_owned()))
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(refused) => Err(refused.code()),
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_stands_in_either_place() {
+        let key = Ok(Some("k-1".to_owned()));
+        assert_eq!(key_of(None, None), Ok(None));
+        assert_eq!(key_of(Some(r#""k-1""#), None), key);
+        assert_eq!(key_of(None, Some("k-1")), key);
+        assert_eq!(key_of(None, Some(r#""k-1""#)), key);
+        assert_eq!(key_of(Some(r#""k-1""#), Some("k-1")), key);
+    }
+
+    #[test]
+    fn two_idempotency_keys_are_a_mismatch() {
+        assert_eq!(key_of(Some(r#""k-1""#), Some("k-2")), Err(ErrorCode::HeaderMismatch));
+    }
+
+    #[test]
+    fn an_unusable_idempotency_key_is_refused() {
+        let long = format!(r#""{}""#, "ü".repeat(MAX_KEY_CHARS + 1));
+        for json in [r#""""#, "1", r#""a\n""#, &long] {
+            assert_eq!(key_of(Some(json), None), Err(ErrorCode::InvalidParams), "{json}");
+        }
+        assert!(key_of(Some(&format!(r#""{}""#, "ü".repeat(MAX_KEY_CHARS))), None).is_ok());
+        assert_eq!(key_of(None, Some("")), Err(ErrorCode::InvalidParams));
+    }
+
+    #[test]
+    fn legacy_requests_have_no_modern_meta() {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"progressToken":1,"io.modelcontextprotocol/logLevel":"loud"}}}"#;
+        let envelope = request(&[], body);
+        assert_eq!(envelope.meta().log_level(), None);
+        assert_eq!(envelope.meta().progress_token().unwrap().as_json(), "1");
     }
 }

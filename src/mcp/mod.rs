@@ -21,6 +21,8 @@ mod reply;
 mod result;
 pub mod sse;
 mod strict;
+#[cfg(test)]
+mod testing;
 mod tool;
 
 pub use capabilities::ServerCapabilities;
