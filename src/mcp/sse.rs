@@ -1,0 +1,95 @@
+//! What travels on an event stream: framed messages, comments, notifications about one request.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::jsonrpc::to_json;
+use super::meta::{LogLevel, ProgressToken};
+
+/// No final event may be larger: a widespread client gives up at 1 MiB.
+pub const MAX_FINAL_EVENT: usize = 1_000_000;
+
+/// A comment, which tells proxies and clients that the stream lives (streamable-http, "Receiving
+/// Messages").
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// Frames one message. It has no `id:`, for streams cannot be resumed and clients would try.
+pub fn event(message: &[u8]) -> Vec<u8> {
+    let mut event = Vec::with_capacity(message.len() + 23);
+    event.extend_from_slice(b"event: message\ndata: ");
+    let start = event.len();
+    event.extend_from_slice(message);
+    // A line break ends the data. JSON has them only between its tokens, from a schema or a
+    // result that was passed on as it was written.
+    for byte in &mut event[start..] {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    event.extend_from_slice(b"\n\n");
+    event
+}
+
+/// The progress of one request, which only ever grows (progress, "Progress Flow").
+#[derive(Debug)]
+pub struct ProgressReporter {
+    token: ProgressToken,
+    last: f64,
+}
+
+impl ProgressReporter {
+    /// Reports under the token that the request brought.
+    pub fn new(token: ProgressToken) -> Self {
+        Self { token, last: f64::NEG_INFINITY }
+    }
+
+    /// The notification, or nothing if it would not be progress: each value MUST be larger than
+    /// the one before.
+    pub fn report(
+        &mut self,
+        progress: f64,
+        total: Option<f64>,
+        message: Option<&str>,
+    ) -> Option<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Params<'a> {
+            #[serde(rename = "progressToken")]
+            token: &'a ProgressToken,
+            progress: f64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            total: Option<f64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+        }
+        if !progress.is_finite() || progress <= self.last {
+            return None;
+        }
+        self.last = progress;
+        let total = total.filter(|total| total.is_finite());
+        let params = Params { token: &self.token, progress, total, message };
+        Some(notification("notifications/progress", &params))
+    }
+}
+
+/// A `notifications/message`. Only for a request whose log level admits `level` (logging,
+/// "Per-request log level").
+pub fn log_message(level: LogLevel, logger: Option<&str>, data: &RawValue) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        level: LogLevel,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        logger: Option<&'a str>,
+        data: &'a RawValue,
+    }
+    notification("notifications/message", &Message { level, logger, data })
+}
+
+fn notification(method: &'static str, params: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Notification<'a, P> {
+        jsonrpc: &'static str,
+        method: &'static str,
+        params: &'a P,
+    }
+    to_json(&Notification { jsonrpc: "2.0", method, params })
+}

@@ -1,0 +1,47 @@
+//! Posts for the tests of this layer.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::envelope::{Envelope, Incoming};
+use super::rejection::Rejection;
+
+/// What every modern request has to have.
+pub(super) const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+
+pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    headers
+}
+
+/// Posts JSON with these headers.
+pub(super) fn post(pairs: &[(&str, &str)], body: &str) -> Result<Incoming, Rejection> {
+    let mut headers = headers(pairs);
+    headers.append("content-type", HeaderValue::from_static("application/json"));
+    Envelope::parse(&headers, body.as_bytes())
+}
+
+/// Posts what must be a request.
+pub(super) fn request(pairs: &[(&str, &str)], body: &str) -> Envelope {
+    match post(pairs, body) {
+        Ok(Incoming::Request(envelope)) => envelope,
+        other => panic!("{body} gave {other:?}"),
+    }
+}
+
+/// A modern `tools/call` of `echo`, with more headers and these arguments.
+pub(super) fn call(more: &[(&str, &str)], arguments: &str) -> Envelope {
+    let mut pairs = vec![
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "echo"),
+    ];
+    pairs.extend_from_slice(more);
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo","arguments":{arguments},{META}}}}}"#
+    );
+    request(&pairs, &body)
+}
