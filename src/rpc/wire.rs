@@ -198,6 +198,25 @@ pub enum NotStarted {
     Cancelled,
 }
 
+/// Why a worker did not look at a call, or a gateway at a report; the answer's status is not 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Refusal {
+    /// The message's time is too far from the receiver's, which the answer's header tells.
+    Stale,
+    /// The worker was started anew since: what it holds may be in another state.
+    WrongIncarnation {
+        /// The right one.
+        incarnation: u64,
+    },
+    /// The worker is about to stop and starts nothing any more.
+    Stopping,
+    /// The path or the body is not one of this version.
+    Malformed,
+    /// More calls are open than may be.
+    Busy,
+}
+
 /// Stops an execution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
