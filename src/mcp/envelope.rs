@@ -6,13 +6,16 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::accept::{Accept, Welcome};
 use super::agreement;
 use super::era::{Era, LegacyVersion};
-use super::header::{self, Accept, Head, Welcome};
-use super::jsonrpc::{Frame, RequestId};
+use super::frame::Frame;
+use super::header::{self, Head};
+use super::jsonrpc::RequestId;
 use super::meta::{Meta, WireMeta};
-use super::method::{Method, Notice};
+use super::method::Method;
 use super::mirror::Mirror;
+use super::notification::Notification;
 use super::params::Params;
 use super::rejection::{Refusal, Rejection, RejectionKind};
 use super::strict;
@@ -41,14 +44,6 @@ pub struct Envelope {
     meta: Meta,
     mirrored: Vec<(HeaderName, HeaderValue)>,
     accept: Accept,
-}
-
-/// Something a client told us; nobody waits for an answer.
-#[derive(Debug)]
-pub struct Notification {
-    era: Era,
-    notice: Notice,
-    params: Params,
 }
 
 impl Envelope {
@@ -234,35 +229,6 @@ impl Checked {
     }
 }
 
-impl Notification {
-    fn agree(head: Head<'_>, hint: Era, method: &str, params: Params) -> Result<Self, Rejection> {
-        let wire = WireMeta::read(params.get("_meta")).map_err(|refusal| refusal.to(hint, None))?;
-        let era = if wire.protocol_version.is_some() { Era::Modern } else { hint };
-        let checked = agreement::notification(head, era, method, wire.protocol_version);
-        checked.map_err(|refusal| refusal.to(era, None))?;
-        Ok(Self { era, notice: Notice::from_wire(method), params })
-    }
-
-    pub fn era(&self) -> Era {
-        self.era
-    }
-
-    pub fn notice(&self) -> Notice {
-        self.notice
-    }
-
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The request that `notifications/cancelled` is about. Without a session the id alone names
-    /// nothing: other clients use the same ones.
-    pub fn cancelled(&self) -> Option<RequestId> {
-        let id = (self.notice == Notice::Cancelled).then(|| self.params.get("requestId"))??;
-        RequestId::read(id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::header::{HeaderName, HeaderValue};
@@ -377,22 +343,6 @@ mod tests {
     fn a_request_without_an_id_is_refused_and_not_swallowed() {
         let body = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"a"}}"#;
         refuses(&[], body, ErrorCode::InvalidRequest, None);
-    }
-
-    #[test]
-    fn notifications_are_told_apart() {
-        let notice = |body: &str| match post(&[], body) {
-            Ok(Incoming::Notification(notification)) => notification,
-            other => panic!("{other:?}"),
-        };
-        let cancelled = notice(
-            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#,
-        );
-        assert_eq!(cancelled.notice(), Notice::Cancelled);
-        assert_eq!(cancelled.cancelled().unwrap().as_json(), r#""a""#);
-        let unknown = notice(r#"{"jsonrpc":"2.0","method":"notifications/of-tomorrow"}"#);
-        assert_eq!(unknown.notice(), Notice::Other);
-        assert_eq!(unknown.cancelled(), None);
     }
 
     // Its answer is a stream whatever happens, so `Accept` may not rule streams out.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::era::{Era, SUPPORTED_VERSIONS};
-use super::jsonrpc::{ErrorCode, FrameFault, RequestId, render_error};
+use super::frame::FrameFault;
+use super::jsonrpc::{ErrorCode, RequestId, render_error};
 use super::strict::NotStrict;
 
 /// Which rule was broken. The HTTP status each is meant to get stands beside it.

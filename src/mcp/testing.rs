@@ -8,6 +8,16 @@ use super::rejection::Rejection;
 /// What every modern request has to have.
 pub(super) const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
+/// The headers of a modern `tools/list`.
+pub(super) const LIST: [(&str, &str); 2] =
+    [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+
+/// The body of a modern `tools/list` with more members in its `_meta`.
+pub(super) fn list(more: &str) -> String {
+    let meta = META.replacen('{', &format!("{{{more},"), 1);
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{meta}}}}}"#)
+}
+
 pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {

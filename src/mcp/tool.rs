@@ -205,3 +205,33 @@ impl ResultBody for ToolResult {
         &self.meta
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    // tools, "Tool"; schemas are shown as they were written (conformance, json-schema-2020-12).
+    #[test]
+    fn a_definition_is_rendered_whole_and_always_alike() {
+        let schema = r#"{"type": "object", "$defs": {"b": 1, "a": 2}}"#;
+        let tool = ToolDefinition::new("a", "b", raw(schema))
+            .with_title("c")
+            .with_output_schema(raw("{}"))
+            .with_annotations(ToolAnnotations::default().additive().idempotent().closed_world());
+        let expected = format!(
+            r#"{{"name":"a","title":"c","description":"b","inputSchema":{schema},"outputSchema":{{}},"annotations":{{"readOnlyHint":false,"destructiveHint":false,"idempotentHint":true,"openWorldHint":false}}}}"#
+        );
+        assert_eq!(tool.render().get(), expected);
+        assert_eq!(tool.clone().render().get(), expected);
+    }
+
+    #[test]
+    fn what_a_definition_does_not_say_is_not_there() {
+        let tool = ToolDefinition::new("a", "b", raw("{}"));
+        assert_eq!(tool.render().get(), r#"{"name":"a","description":"b","inputSchema":{}}"#);
+    }
+}
