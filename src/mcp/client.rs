@@ -19,10 +19,12 @@ impl ClientInfo {
         info.ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))
     }
 
+    /// The client software's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// The client software's version.
     pub fn version(&self) -> &str {
         &self.version
     }

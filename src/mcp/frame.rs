@@ -74,6 +74,14 @@ impl<'a> Frame<'a> {
     }
 }
 
+impl Frame<'_> {
+    /// The id alone, for an answer that is decided before the body is looked at.
+    pub(super) fn id(body: &[u8]) -> Option<RequestId> {
+        let text = str::from_utf8(body).ok()?;
+        Shape::read(text).ok()?.id.and_then(RequestId::read)
+    }
+}
+
 impl<'a> Shape<'a> {
     fn read(text: &'a str) -> Result<Self, FrameFault> {
         // Derived `Deserialize` would take an array for the struct's fields in order.

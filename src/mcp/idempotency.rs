@@ -15,6 +15,7 @@ const MAX_KEY_CHARS: usize = 255;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// The key as the client chose it. It may be a secret of the client's: log a digest.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -83,25 +83,42 @@ impl Serialize for RawScalar {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum ErrorCode {
+    /// The body is not JSON.
     ParseError = -32700,
+    /// The body is no message, or breaks a rule that has no code of its own.
     InvalidRequest = -32600,
+    /// The era has no such method.
     MethodNotFound = -32601,
+    /// The params do not fit the method; an unknown tool too.
     InvalidParams = -32602,
+    /// A fault of ours that has no other name.
     InternalError = -32603,
+    /// streamable-http, "Server Validation".
     HeaderMismatch = -32020,
+    /// basic, "Per-request protocol fields".
     MissingRequiredClientCapability = -32021,
+    /// versioning, "Protocol Version Negotiation".
     UnsupportedProtocolVersion = -32022,
+    /// The idempotency key belongs to another call.
     KeyConflict = 40901,
+    /// Too many requests.
     RateLimited = 42901,
+    /// Too many environments.
     QuotaExceeded = 42902,
+    /// The call may have run, and nobody can tell.
     OutcomeUnknown = 50201,
+    /// No slot became free in time.
     Overloaded = 50301,
+    /// The worker that holds the environment does not answer.
     WorkerUnreachable = 50302,
+    /// What replicas share cannot be read.
     DirectoryAway = 50303,
+    /// The call ran out of time.
     DeadlineExceeded = 50401,
 }
 
 impl ErrorCode {
+    /// The number on the wire.
     pub fn number(self) -> i32 {
         self as i32
     }

@@ -76,10 +76,12 @@ impl Meta {
         Ok(meta)
     }
 
+    /// Who the client says it is.
     pub fn client_info(&self) -> Option<&ClientInfo> {
         self.client_info.as_ref()
     }
 
+    /// What the client can do, on this request.
     pub fn client_capabilities(&self) -> &ClientCapabilities {
         &self.client_capabilities
     }
@@ -89,14 +91,17 @@ impl Meta {
         self.log_level
     }
 
+    /// Without one, no progress may be reported (progress, "Progress Flow").
     pub fn progress_token(&self) -> Option<&ProgressToken> {
         self.progress_token.as_ref()
     }
 
+    /// The trace this request belongs to.
     pub fn trace(&self) -> &TraceContext {
         &self.trace
     }
 
+    /// The key, from `_meta` or the header.
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.idempotency_key.as_ref()
     }
@@ -161,14 +166,17 @@ impl TraceContext {
         }
     }
 
+    /// `traceparent`, unchecked.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
+    /// `tracestate`, unchecked.
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
     }
 
+    /// `baggage`, unchecked.
     pub fn baggage(&self) -> Option<&str> {
         self.baggage.as_deref()
     }

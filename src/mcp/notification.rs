@@ -31,14 +31,17 @@ impl Notification {
         Ok(Self { era, notice: Notice::from_wire(method), params })
     }
 
+    /// The rules it was held to.
     pub fn era(&self) -> Era {
         self.era
     }
 
+    /// What it tells.
     pub fn notice(&self) -> Notice {
         self.notice
     }
 
+    /// All params.
     pub fn params(&self) -> &Params {
         &self.params
     }

@@ -24,11 +24,13 @@ struct Parts {
 }
 
 impl Identity {
+    /// `replica` names this process among its equals.
     pub fn new(name: &str, version: &str, replica: &str) -> Self {
         let [name, version, replica] = [name, version, replica].map(str::to_owned);
         Self(Arc::new(Parts { name, version, replica }))
     }
 
+    /// The replica, for the `Baton-Replica` header.
     pub fn replica(&self) -> &str {
         &self.0.replica
     }
@@ -69,6 +71,7 @@ pub struct Reply<'a, B> {
 }
 
 impl<'a, B: ResultBody> Reply<'a, B> {
+    /// Takes a result to be written in the shape of `era`.
     pub fn new(era: Era, identity: &'a Identity, result: &'a B) -> Self {
         Self { era, identity, result }
     }
@@ -132,6 +135,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
+    /// The whole response message.
     pub fn to(&self, id: &RequestId) -> Vec<u8> {
         let parts: [&[u8]; 5] = [
             br#"{"jsonrpc":"2.0","id":"#,
