@@ -12,6 +12,7 @@ use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 pub mod embedded;
+pub mod redis;
 mod settings;
 mod terms;
 

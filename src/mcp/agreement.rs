@@ -6,8 +6,10 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::accept::Welcome;
 use super::era::{Era, MODERN_VERSION, SUPPORTED_VERSIONS};
 use super::header::Head;
+use super::meta::{Meta, WireMeta};
 use super::method::{Method, NameSource};
 use super::params::Params;
 use super::raw;
@@ -16,8 +18,44 @@ use super::rejection::{Refusal, RejectionKind};
 /// The longest unknown method that is repeated to its sender.
 const MAX_ECHO_CHARS: usize = 64;
 
+/// What the headers and the body say together.
+pub(super) struct Agreement {
+    pub(super) method: Method,
+    pub(super) name: Option<String>,
+    pub(super) meta: Meta,
+}
+
+impl Agreement {
+    /// Holds a request to the rules of its era.
+    pub(super) fn reach(
+        head: Head<'_>,
+        era: Era,
+        method: &str,
+        wire: &WireMeta<'_>,
+        params: &Params,
+    ) -> Result<Self, Refusal> {
+        let key_header = head.idempotency_key()?;
+        let (method, meta, name) = if era.is_modern() {
+            // The version comes first: what another version means by the rest, we cannot know.
+            modern_version(head, wire.protocol_version)?;
+            let method = modern_method(head, method)?;
+            (method, Meta::read(wire, era, key_header)?, modern_name(head, method, params)?)
+        } else {
+            // No revision with a handshake has these headers, so there is nothing to compare.
+            let method = legacy_method(method)?;
+            (method, Meta::read(wire, era, key_header)?, legacy_name(method, params)?)
+        };
+        params.expect_object("arguments")?;
+        if method == Method::Listen && head.accept().sse == Welcome::No {
+            let message = "subscriptions/listen is answered by text/event-stream only";
+            return Err(Refusal::new(RejectionKind::NotAcceptable, message));
+        }
+        Ok(Self { method, name, meta })
+    }
+}
+
 /// `MCP-Protocol-Version` and `_meta` name the same version, and we speak it.
-pub(super) fn modern_version(head: Head<'_>, in_meta: Option<&RawValue>) -> Result<(), Refusal> {
+fn modern_version(head: Head<'_>, in_meta: Option<&RawValue>) -> Result<(), Refusal> {
     let Some(header) = head.protocol_version()? else {
         return Err(Refusal::mismatch("Header mismatch: MCP-Protocol-Version is missing"));
     };
@@ -44,7 +82,7 @@ pub(super) fn modern_version(head: Head<'_>, in_meta: Option<&RawValue>) -> Resu
 }
 
 /// `Mcp-Method` is the body's method, and this revision has it.
-pub(super) fn modern_method(head: Head<'_>, in_body: &str) -> Result<Method, Refusal> {
+fn modern_method(head: Head<'_>, in_body: &str) -> Result<Method, Refusal> {
     match head.method()? {
         None => return Err(Refusal::mismatch("Header mismatch: Mcp-Method is missing")),
         Some(header) if header != in_body => {
@@ -56,17 +94,13 @@ pub(super) fn modern_method(head: Head<'_>, in_body: &str) -> Result<Method, Ref
     known.filter(|method| method.is_modern()).ok_or_else(|| unknown_method(in_body))
 }
 
-pub(super) fn legacy_method(in_body: &str) -> Result<Method, Refusal> {
+fn legacy_method(in_body: &str) -> Result<Method, Refusal> {
     let known = Method::from_wire(in_body);
     known.filter(|method| method.is_legacy()).ok_or_else(|| unknown_method(in_body))
 }
 
 /// `Mcp-Name`, decoded, is what the body names. Methods that name nothing have nothing to compare.
-pub(super) fn modern_name(
-    head: Head<'_>,
-    method: Method,
-    params: &Params,
-) -> Result<Option<String>, Refusal> {
+fn modern_name(head: Head<'_>, method: Method, params: &Params) -> Result<Option<String>, Refusal> {
     let Some(source) = method.name_source() else { return Ok(None) };
     let Some(header) = head.name()? else {
         // A body that names nothing is the greater fault.
@@ -82,7 +116,7 @@ pub(super) fn modern_name(
     Ok(Some(header.into_owned()))
 }
 
-pub(super) fn legacy_name(method: Method, params: &Params) -> Result<Option<String>, Refusal> {
+fn legacy_name(method: Method, params: &Params) -> Result<Option<String>, Refusal> {
     method.name_source().map(|source| body_name(source, params)).transpose()
 }
 
@@ -130,7 +164,7 @@ fn unknown_method(name: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use crate::mcp::testing::{META, post, request};
-    use crate::mcp::{ErrorCode, Incoming};
+    use crate::mcp::{ErrorCode, Incoming, RequestId};
 
     const VERSION: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
     const CALL: (&str, &str) = ("mcp-method", "tools/call");
@@ -147,7 +181,7 @@ mod tests {
     fn refuses(pairs: &[(&str, &str)], body: &str, code: ErrorCode) {
         let refused = post(pairs, body).unwrap_err();
         assert_eq!(refused.code(), code, "{pairs:?} {body}");
-        assert_eq!(refused.id().map(|id| id.as_json()), Some("1"), "{pairs:?} {body}");
+        assert_eq!(refused.id().map(RequestId::as_json), Some("1"), "{pairs:?} {body}");
         assert!(refused.era().is_modern());
     }
 

@@ -15,6 +15,7 @@ pub struct ServerCapabilities {
 }
 
 impl ServerCapabilities {
+    /// Says that there are tools (tools, "Capabilities").
     #[must_use]
     pub fn with_tools(self) -> Self {
         Self { tools: true, ..self }

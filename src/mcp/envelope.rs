@@ -6,13 +6,16 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::agreement;
-use super::era::{Era, LegacyVersion};
-use super::header::{self, Accept, Head, Welcome};
-use super::jsonrpc::{Frame, RequestId};
+use super::accept::{Accept, Welcome};
+use super::agreement::Agreement;
+use super::era::Era;
+use super::frame::Frame;
+use super::header::{self, Head};
+use super::jsonrpc::RequestId;
 use super::meta::{Meta, WireMeta};
-use super::method::{Method, Notice};
+use super::method::Method;
 use super::mirror::Mirror;
+use super::notification::Notification;
 use super::params::Params;
 use super::rejection::{Refusal, Rejection, RejectionKind};
 use super::strict;
@@ -21,7 +24,9 @@ use super::strict;
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "moved once, and nearly always a request")]
 pub enum Incoming {
+    /// Somebody waits for an answer.
     Request(Envelope),
+    /// Nobody waits: it gets 202.
     Notification(Notification),
     /// A legacy client answers a question. We ask none, so it gets 202 and is forgotten.
     Response,
@@ -43,20 +48,12 @@ pub struct Envelope {
     accept: Accept,
 }
 
-/// Something a client told us; nobody waits for an answer.
-#[derive(Debug)]
-pub struct Notification {
-    era: Era,
-    notice: Notice,
-    params: Params,
-}
-
 impl Envelope {
     /// Reads a POST. It is the only way to get a request.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Incoming, Rejection> {
         let hint = header::era(headers);
         let refuse = |refusal: Refusal| refusal.to(hint, None);
-        let head = Head::admit(headers).map_err(refuse)?;
+        let head = Head::admit(headers).map_err(|refusal| refusal.to(hint, Frame::id(body)))?;
         let text = str::from_utf8(body).map_err(|_| refuse(Refusal::parse("it is not UTF-8")))?;
         let frame = Frame::read(text).map_err(|no| Refusal::from(no.fault).to(hint, no.id))?;
         let strict = strict::check(text).map_err(Refusal::from);
@@ -94,12 +91,8 @@ impl Envelope {
         };
         // versioning, "Backward Compatibility": modern `_meta` is served by the modern rules.
         let era = if wire.protocol_version.is_some() { Era::Modern } else { hint };
-        let checked = match era {
-            Era::Modern => Checked::modern(head, method, &wire, &params),
-            Era::Legacy(version) => Checked::legacy(head, version, method, &wire, &params),
-        };
-        match checked {
-            Ok(Checked { method, name, meta }) => {
+        match Agreement::reach(head, era, method, &wire, &params) {
+            Ok(Agreement { method, name, meta }) => {
                 let mirrored =
                     head.params().map(|(name, value)| (name.clone(), value.clone())).collect();
                 Ok(Self { era, id, method, name, params, meta, mirrored, accept: head.accept() })
@@ -108,14 +101,17 @@ impl Envelope {
         }
     }
 
+    /// The rules the request was held to, in whose words it is answered.
     pub fn era(&self) -> Era {
         self.era
     }
 
+    /// The id, for the answer.
     pub fn id(&self) -> &RequestId {
         &self.id
     }
 
+    /// What is asked. The era has this method.
     pub fn method(&self) -> Method {
         self.method
     }
@@ -126,6 +122,7 @@ impl Envelope {
         self.name.as_deref()
     }
 
+    /// All params, `_meta` among them.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -140,6 +137,7 @@ impl Envelope {
         self.params.string(key).map_err(|refusal| self.refusal(refusal))
     }
 
+    /// What the request says about itself.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -191,86 +189,14 @@ impl Envelope {
     }
 }
 
-/// What the headers and the body say together.
-struct Checked {
-    method: Method,
-    name: Option<String>,
-    meta: Meta,
-}
-
-impl Checked {
-    /// The version comes first: what another version means by the rest, we cannot know.
-    fn modern(
-        head: Head<'_>,
-        method: &str,
-        wire: &WireMeta<'_>,
-        params: &Params,
-    ) -> Result<Self, Refusal> {
-        agreement::modern_version(head, wire.protocol_version)?;
-        let method = agreement::modern_method(head, method)?;
-        let meta = Meta::read(wire, Era::Modern, head.idempotency_key()?)?;
-        let name = agreement::modern_name(head, method, params)?;
-        params.expect_object("arguments")?;
-        if method == Method::Listen && head.accept().sse == Welcome::No {
-            let message = "subscriptions/listen is answered by text/event-stream only";
-            return Err(Refusal::new(RejectionKind::NotAcceptable, message));
-        }
-        Ok(Self { method, name, meta })
-    }
-
-    /// No revision with a handshake knows our headers, so there is nothing to compare.
-    fn legacy(
-        head: Head<'_>,
-        version: LegacyVersion,
-        method: &str,
-        wire: &WireMeta<'_>,
-        params: &Params,
-    ) -> Result<Self, Refusal> {
-        let method = agreement::legacy_method(method)?;
-        let meta = Meta::read(wire, Era::Legacy(version), head.idempotency_key()?)?;
-        let name = agreement::legacy_name(method, params)?;
-        params.expect_object("arguments")?;
-        Ok(Self { method, name, meta })
-    }
-}
-
-impl Notification {
-    fn agree(head: Head<'_>, hint: Era, method: &str, params: Params) -> Result<Self, Rejection> {
-        let wire = WireMeta::read(params.get("_meta")).map_err(|refusal| refusal.to(hint, None))?;
-        let era = if wire.protocol_version.is_some() { Era::Modern } else { hint };
-        let checked = agreement::notification(head, era, method, wire.protocol_version);
-        checked.map_err(|refusal| refusal.to(era, None))?;
-        Ok(Self { era, notice: Notice::from_wire(method), params })
-    }
-
-    pub fn era(&self) -> Era {
-        self.era
-    }
-
-    pub fn notice(&self) -> Notice {
-        self.notice
-    }
-
-    pub fn params(&self) -> &Params {
-        &self.params
-    }
-
-    /// The request that `notifications/cancelled` is about. Without a session the id alone names
-    /// nothing: other clients use the same ones.
-    pub fn cancelled(&self) -> Option<RequestId> {
-        let id = (self.notice == Notice::Cancelled).then(|| self.params.get("requestId"))??;
-        RequestId::read(id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mcp::ErrorCode;
-    use crate::mcp::testing::{META, call, post, request};
+    use crate::mcp::testing::{META, any_body, any_name, any_value, call, post, request};
+    use crate::mcp::{ErrorCode, LegacyVersion};
 
     const MODERN: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 
@@ -320,7 +246,8 @@ mod tests {
         let modern_only = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#;
         refuses(&[], modern_only, ErrorCode::MethodNotFound, Some("1"));
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-        refuses(&[("mcp-name", "a"), ("mcp-name", "a")], ping, ErrorCode::InvalidRequest, None);
+        let twice = [("mcp-name", "a"), ("mcp-name", "a")];
+        refuses(&twice, ping, ErrorCode::InvalidRequest, Some("1"));
         assert_eq!(request(&[("mcp-name", "a")], ping).method(), Method::Ping);
     }
 
@@ -330,6 +257,15 @@ mod tests {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{META}}}}}"#);
         refuses(&[], &body, ErrorCode::HeaderMismatch, Some("1"));
+    }
+
+    // basic, "Error Responses": MUST include the same ID wherever it can be read.
+    #[test]
+    fn a_refused_header_still_echoes_the_id() {
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        refuses(&[MODERN, MODERN], ping, ErrorCode::HeaderMismatch, Some("1"));
+        refuses(&[("content-encoding", "gzip")], ping, ErrorCode::InvalidRequest, Some("1"));
+        refuses(&[MODERN, MODERN], "{", ErrorCode::HeaderMismatch, None);
     }
 
     #[test]
@@ -379,22 +315,6 @@ mod tests {
         refuses(&[], body, ErrorCode::InvalidRequest, None);
     }
 
-    #[test]
-    fn notifications_are_told_apart() {
-        let notice = |body: &str| match post(&[], body) {
-            Ok(Incoming::Notification(notification)) => notification,
-            other => panic!("{other:?}"),
-        };
-        let cancelled = notice(
-            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#,
-        );
-        assert_eq!(cancelled.notice(), Notice::Cancelled);
-        assert_eq!(cancelled.cancelled().unwrap().as_json(), r#""a""#);
-        let unknown = notice(r#"{"jsonrpc":"2.0","method":"notifications/of-tomorrow"}"#);
-        assert_eq!(unknown.notice(), Notice::Other);
-        assert_eq!(unknown.cancelled(), None);
-    }
-
     // Its answer is a stream whatever happens, so `Accept` may not rule streams out.
     #[test]
     fn listen_needs_a_client_that_takes_streams() {
@@ -426,51 +346,12 @@ mod tests {
         );
     }
 
-    fn name() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("content-type".to_owned()),
-            Just("mcp-protocol-version".to_owned()),
-            Just("mcp-method".to_owned()),
-            Just("mcp-name".to_owned()),
-            Just("accept".to_owned()),
-            Just("idempotency-key".to_owned()),
-            "mcp-param-[a-z]{0,3}",
-            "[a-z-]{1,12}",
-        ]
-    }
-
-    fn value() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            4 => Just(b"application/json".to_vec()),
-            2 => Just(b"2026-07-28".to_vec()),
-            1 => Just(b"tools/call".to_vec()),
-            1 => "=\\?base64\\?[A-Za-z0-9+/=]{0,8}\\?=".prop_map(String::into_bytes),
-            2 => proptest::collection::vec(any::<u8>(), 0..24),
-        ]
-    }
-
-    fn body() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            proptest::collection::vec(any::<u8>(), 0..200),
-            r#"[\[\]{}",:0-9a-z\\ ]{0,80}"#.prop_map(String::into_bytes),
-            r#"[\[\]{}",:0-9a-z\\ ]{0,60}"#.prop_map(|middle| {
-                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{middle}}}"#)
-                    .into_bytes()
-            }),
-            r#"[\[\]{}",:0-9a-z\\ ]{0,60}"#.prop_map(|middle| {
-                let params = format!(r#"{META},"name":"a","arguments":{middle}"#);
-                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}"#)
-                    .into_bytes()
-            }),
-        ]
-    }
-
     proptest! {
         #[test]
         fn arbitrary_posts_never_panic(
-            pairs in proptest::collection::vec((name(), value()), 0..8),
+            pairs in proptest::collection::vec((any_name(), any_value()), 0..8),
             is_json in any::<bool>(),
-            body in body(),
+            body in any_body(),
         ) {
             let mut headers = HeaderMap::new();
             if is_json {

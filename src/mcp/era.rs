@@ -24,6 +24,7 @@ impl Era {
         }
     }
 
+    /// Is it a revision without a handshake?
     pub fn is_modern(self) -> bool {
         self == Self::Modern
     }
@@ -32,8 +33,11 @@ impl Era {
 /// A revision with a handshake. Ordered by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LegacyVersion {
+    /// `2025-03-26`
     March2025,
+    /// `2025-06-18`
     June2025,
+    /// `2025-11-25`
     November2025,
 }
 
@@ -48,10 +52,12 @@ impl LegacyVersion {
     /// "Version Negotiation"). Offering a modern revision here breaks four of five clients.
     pub const LATEST: Self = Self::November2025;
 
+    /// Finds a legacy revision by its name.
     pub fn from_wire(version: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == version)
     }
 
+    /// The revision's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::March2025 => "2025-03-26",

@@ -2,18 +2,15 @@
 //!
 //! Keys we do not know are nobody's fault and stay in the params. A `null` counts as absent.
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::client::{ClientCapabilities, ClientInfo};
 use super::era::Era;
+use super::idempotency::{self, IdempotencyKey};
 use super::jsonrpc::RawScalar;
 use super::raw;
-use super::rejection::{Refusal, RejectionKind};
-
-/// The longest idempotency key, in characters.
-const MAX_KEY_CHARS: usize = 255;
+use super::rejection::Refusal;
 
 #[derive(Default, Deserialize)]
 pub(super) struct WireMeta<'a> {
@@ -67,7 +64,7 @@ impl Meta {
         let mut meta = Self {
             progress_token: wire.progress_token.map(ProgressToken::read).transpose()?,
             trace: TraceContext::read(wire),
-            idempotency_key: idempotency_key(wire.idempotency_key, key_header)?,
+            idempotency_key: idempotency::agree(wire.idempotency_key, key_header)?,
             ..Self::default()
         };
         // Before 2026-07-28 these keys meant nothing.
@@ -79,10 +76,12 @@ impl Meta {
         Ok(meta)
     }
 
+    /// Who the client says it is.
     pub fn client_info(&self) -> Option<&ClientInfo> {
         self.client_info.as_ref()
     }
 
+    /// What the client can do, on this request.
     pub fn client_capabilities(&self) -> &ClientCapabilities {
         &self.client_capabilities
     }
@@ -92,70 +91,19 @@ impl Meta {
         self.log_level
     }
 
+    /// Without one, no progress may be reported (progress, "Progress Flow").
     pub fn progress_token(&self) -> Option<&ProgressToken> {
         self.progress_token.as_ref()
     }
 
+    /// The trace this request belongs to.
     pub fn trace(&self) -> &TraceContext {
         &self.trace
     }
 
+    /// The key, from `_meta` or the header.
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.idempotency_key.as_ref()
-    }
-}
-
-/// Who the client says it is. For logs only: nobody verified it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ClientInfo {
-    name: String,
-    version: String,
-}
-
-impl ClientInfo {
-    fn read(raw: &RawValue) -> Result<Self, Refusal> {
-        let info = raw::is_object(raw).then(|| serde_json::from_str(raw.get()).ok()).flatten();
-        info.ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-}
-
-/// What the client can do, on this request; a legacy request declares nothing.
-#[derive(Debug, Clone, Default)]
-pub struct ClientCapabilities(Option<Box<RawValue>>);
-
-impl ClientCapabilities {
-    fn read(raw: Option<&RawValue>) -> Result<Self, Refusal> {
-        let refuse = |message| Refusal::new(RejectionKind::MissingMeta, message);
-        let raw = raw.ok_or_else(|| {
-            refuse("params._meta lacks io.modelcontextprotocol/clientCapabilities")
-        })?;
-        if !raw::is_object(raw) {
-            return Err(refuse("clientCapabilities must be an object"));
-        }
-        Ok(Self(Some(raw.to_owned())))
-    }
-
-    /// Is there an object for this capability, such as `sampling`?
-    pub fn declares(&self, capability: &str) -> bool {
-        self.member(capability).is_some_and(raw::is_object)
-    }
-
-    /// Is there an object for this extension (versioning, "Extension Negotiation")?
-    pub fn declares_extension(&self, extension: &str) -> bool {
-        let extensions = self.member("extensions");
-        extensions.and_then(|all| raw::member(all, extension)).is_some_and(raw::is_object)
-    }
-
-    fn member(&self, key: &str) -> Option<&RawValue> {
-        self.0.as_deref().and_then(|all| raw::member(all, key))
     }
 }
 
@@ -188,7 +136,7 @@ impl LogLevel {
 pub struct ProgressToken(RawScalar);
 
 impl ProgressToken {
-    fn read(raw: &RawValue) -> Result<Self, Refusal> {
+    pub(super) fn read(raw: &RawValue) -> Result<Self, Refusal> {
         // progress, "Progress Flow": MUST be a string or integer value.
         let token = RawScalar::read(raw).map(Self);
         token.ok_or_else(|| Refusal::params("progressToken must be a string or an integer"))
@@ -218,84 +166,34 @@ impl TraceContext {
         }
     }
 
+    /// `traceparent`, unchecked.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
+    /// `tracestate`, unchecked.
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
     }
 
+    /// `baggage`, unchecked.
     pub fn baggage(&self) -> Option<&str> {
         self.baggage.as_deref()
-    }
-}
-
-/// Names one intended effect: the same key means the same call, not another one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
-
-impl IdempotencyKey {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IdempotencyKey {
-    type Err = NotAKey;
-
-    fn from_str(key: &str) -> Result<Self, NotAKey> {
-        let is_sized = (1..=MAX_KEY_CHARS).contains(&key.chars().take(MAX_KEY_CHARS + 1).count());
-        if !is_sized || key.chars().any(char::is_control) {
-            return Err(NotAKey);
-        }
-        Ok(Self(key.to_owned()))
-    }
-}
-
-/// Not a usable idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key has 1 to {MAX_KEY_CHARS} characters, none of them a control character")]
-pub struct NotAKey;
-
-fn idempotency_key(
-    meta: Option<&RawValue>,
-    header: Option<&str>,
-) -> Result<Option<IdempotencyKey>, Refusal> {
-    let key = |text: &str| {
-        text.parse::<IdempotencyKey>().map_err(|fault| Refusal::params(fault.to_string()))
-    };
-    // What is no string is refused as the empty one is.
-    let in_meta = meta.map(|raw| key(&raw::string(raw).unwrap_or_default())).transpose()?;
-    let in_header = header.map(key).transpose()?;
-    match (in_meta, in_header) {
-        (Some(meta), Some(header)) if meta != header => Err(Refusal::mismatch(
-            "Header mismatch: Idempotency-Key does not match dev.baton/idempotencyKey",
-        )),
-        (meta, header) => Ok(meta.or(header)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::testing::{META, post, request};
-    use crate::mcp::{ErrorCode, Incoming};
-
-    const MODERN: [(&str, &str); 2] =
-        [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
-
-    fn body(more: &str) -> String {
-        let meta = META.replacen('{', &format!("{{{more},"), 1);
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{meta}}}}}"#)
-    }
+    use crate::mcp::ErrorCode;
+    use crate::mcp::testing::{LIST, list, post, request};
 
     fn accepts(more: &str) -> Meta {
-        request(&MODERN, &body(more)).meta().clone()
+        request(&LIST, &list(more)).meta().clone()
     }
 
     fn refuses(more: &str) {
-        let refused = post(&MODERN, &body(more)).unwrap_err();
+        let refused = post(&LIST, &list(more)).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::InvalidParams, "{more}");
     }
 
@@ -342,59 +240,6 @@ mod tests {
         assert_eq!(meta.trace().traceparent(), Some("00-a-b-03"));
         assert_eq!(meta.trace().tracestate(), None);
         assert_eq!(meta.trace().baggage(), Some("k=v"));
-    }
-
-    #[test]
-    fn capabilities_are_objects_where_they_are_declared() {
-        let declared = r#"{"sampling":{},"roots":true,"extensions":{"a/b":{},"a/c":null}}"#;
-        let raw: &RawValue = serde_json::from_str(declared).unwrap();
-        let capabilities = ClientCapabilities::read(Some(raw)).unwrap();
-        assert!(capabilities.declares("sampling"));
-        assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
-        assert!(capabilities.declares_extension("a/b"));
-        assert!(!capabilities.declares_extension("a/c") && !capabilities.declares_extension("a"));
-        assert!(!ClientCapabilities::default().declares("sampling"));
-    }
-
-    fn key_of(in_meta: Option<&str>, header: Option<&str>) -> Result<Option<String>, ErrorCode> {
-        let mut pairs = MODERN.to_vec();
-        pairs.extend(header.map(|key| ("idempotency-key", key)));
-        let more = in_meta.map_or_else(
-            || r#""x":1"#.to_owned(),
-            |json| format!(r#""dev.baton/idempotencyKey":{json}"#),
-        );
-        match post(&pairs, &body(&more)) {
-            Ok(Incoming::Request(envelope)) => {
-                Ok(envelope.meta().idempotency_key().map(|key| key.as_str().to_owned()))
-            }
-            Ok(other) => panic!("{other:?}"),
-            Err(refused) => Err(refused.code()),
-        }
-    }
-
-    #[test]
-    fn an_idempotency_key_stands_in_either_place() {
-        let key = Ok(Some("k-1".to_owned()));
-        assert_eq!(key_of(None, None), Ok(None));
-        assert_eq!(key_of(Some(r#""k-1""#), None), key);
-        assert_eq!(key_of(None, Some("k-1")), key);
-        assert_eq!(key_of(None, Some(r#""k-1""#)), key);
-        assert_eq!(key_of(Some(r#""k-1""#), Some("k-1")), key);
-    }
-
-    #[test]
-    fn two_idempotency_keys_are_a_mismatch() {
-        assert_eq!(key_of(Some(r#""k-1""#), Some("k-2")), Err(ErrorCode::HeaderMismatch));
-    }
-
-    #[test]
-    fn an_unusable_idempotency_key_is_refused() {
-        let long = format!(r#""{}""#, "ü".repeat(MAX_KEY_CHARS + 1));
-        for json in [r#""""#, "1", r#""a\n""#, &long] {
-            assert_eq!(key_of(Some(json), None), Err(ErrorCode::InvalidParams), "{json}");
-        }
-        assert!(key_of(Some(&format!(r#""{}""#, "ü".repeat(MAX_KEY_CHARS))), None).is_ok());
-        assert_eq!(key_of(None, Some("")), Err(ErrorCode::InvalidParams));
     }
 
     #[test]

@@ -13,7 +13,9 @@ enum Known {
 /// The body field that `Mcp-Name` repeats (streamable-http, "Standard Request Headers").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameSource {
+    /// `params.name`
     Name,
+    /// `params.uri`
     Uri,
     /// SEP-2663, "Streamable HTTP: Routing Headers".
     TaskId,
@@ -87,6 +89,7 @@ impl Method {
         TABLE.iter().find(|row| row.wire == name).map(|row| row.method)
     }
 
+    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         self.row().wire
     }
@@ -101,10 +104,12 @@ impl Method {
         self.row().cacheable
     }
 
+    /// Is it a method of 2026-07-28 or its extensions?
     pub fn is_modern(self) -> bool {
         self.row().known != Known::Legacy
     }
 
+    /// Is it a method of some revision with a handshake?
     pub fn is_legacy(self) -> bool {
         self.row().known != Known::Modern
     }
@@ -117,16 +122,22 @@ impl Method {
 /// What a client may tell us without waiting for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
+    /// The handshake is over. There is no session, so nothing follows from it.
     Initialized,
+    /// Somebody gave up on a request.
     Cancelled,
+    /// Progress of a request of ours; there are none.
     Progress,
+    /// The client's roots changed.
     RootsListChanged,
+    /// The status of a task the client runs; there are none.
     TaskStatus,
     /// One we do not know: it is accepted and ignored, for nobody waits for a refusal.
     Other,
 }
 
 impl Notice {
+    /// Every name is some notice.
     pub fn from_wire(name: &str) -> Self {
         match name {
             "notifications/initialized" => Self::Initialized,

@@ -5,15 +5,20 @@
 //! On the way back a result type is written in the shape of the request's [`Era`] by [`Reply`].
 //! Status codes, sockets and time are other layers' business.
 
+mod accept;
 mod agreement;
 mod capabilities;
+mod client;
 mod envelope;
 mod era;
+mod frame;
 mod header;
+mod idempotency;
 mod jsonrpc;
 mod meta;
 mod method;
 mod mirror;
+mod notification;
 mod params;
 mod raw;
 mod rejection;
@@ -26,15 +31,16 @@ mod testing;
 mod tool;
 
 pub use capabilities::ServerCapabilities;
-pub use envelope::{Envelope, Incoming, Notification};
+pub use client::{ClientCapabilities, ClientInfo};
+pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
 pub use header::{MAX_HEADER_BYTES, MAX_HEADERS};
+pub use idempotency::{IdempotencyKey, NotAKey};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
-pub use meta::{
-    ClientCapabilities, ClientInfo, IdempotencyKey, LogLevel, Meta, ProgressToken, TraceContext,
-};
+pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
 pub use method::{Method, NameSource, Notice};
 pub use mirror::Mirror;
+pub use notification::Notification;
 pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};

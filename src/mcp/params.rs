@@ -37,6 +37,7 @@ impl Params {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// Are there no members?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,18 +5,20 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::era::{Era, SUPPORTED_VERSIONS};
-use super::jsonrpc::{ErrorCode, FrameFault, RequestId, render_error};
+use super::frame::FrameFault;
+use super::jsonrpc::{ErrorCode, RequestId, render_error};
 use super::strict::NotStrict;
 
 /// Which rule was broken. The HTTP status each is meant to get stands beside it.
 ///
-/// Legacy: a rejection that carries an id is answered with 200, for old clients die of anything
-/// else; one without an id has nobody waiting for that JSON and gets the status named here.
+/// In the legacy era the first three keep theirs, and the others get 200 if the rejection carries
+/// an id: old clients die of anything else. Without an id nobody waits for that JSON, and a
+/// refused notification MUST get an error status (2025-11-25 transports, "Sending Messages").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectionKind {
     /// 431: too many headers or too many bytes of them.
     TooManyHeaders,
-    /// 400: a header that must be there once is there twice, or is no text.
+    /// 400: a header that may be there once is there twice.
     BadHeader,
     /// 415: the body is not plain `application/json`.
     UnsupportedMediaType,
@@ -24,7 +26,7 @@ pub enum RejectionKind {
     NotAcceptable,
     /// 400: the body is not JSON.
     Parse,
-    /// 400: the body is JSON, but not one message we read.
+    /// 400: the body is JSON, but not one message that is read here.
     InvalidRequest,
     /// 400: a header is missing or disagrees with the body (streamable-http, "Server Validation").
     HeaderMismatch,
@@ -32,11 +34,11 @@ pub enum RejectionKind {
     UnsupportedVersion,
     /// 404 (streamable-http, "Protocol Version Header").
     MethodNotFound,
-    /// 400 where `_meta` lacks a required field (basic, "`_meta`").
+    /// 400: `_meta` lacks a required field (basic, "`_meta`").
     MissingMeta,
     /// 400: the params do not fit the method.
     InvalidParams,
-    /// 400 (basic, "`_meta`"): the request needs something its client did not declare.
+    /// 400: the request needs what its client did not declare (basic, "`_meta`").
     MissingCapability,
 }
 
@@ -108,10 +110,12 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// Which rule was broken.
     pub fn kind(&self) -> RejectionKind {
         self.refusal.kind
     }
 
+    /// In whose words it is answered.
     pub fn era(&self) -> Era {
         self.era
     }
@@ -121,10 +125,12 @@ impl Rejection {
         self.id.as_ref()
     }
 
+    /// One sentence for the client's developer.
     pub fn message(&self) -> &str {
         &self.refusal.message
     }
 
+    /// What the code says `data` must hold.
     pub fn data(&self) -> Option<&Value> {
         self.refusal.data.as_ref()
     }

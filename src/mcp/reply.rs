@@ -24,11 +24,13 @@ struct Parts {
 }
 
 impl Identity {
+    /// `replica` names this process among its equals.
     pub fn new(name: &str, version: &str, replica: &str) -> Self {
         let [name, version, replica] = [name, version, replica].map(str::to_owned);
         Self(Arc::new(Parts { name, version, replica }))
     }
 
+    /// The replica, for the `Baton-Replica` header.
     pub fn replica(&self) -> &str {
         &self.0.replica
     }
@@ -69,6 +71,7 @@ pub struct Reply<'a, B> {
 }
 
 impl<'a, B: ResultBody> Reply<'a, B> {
+    /// Takes a result to be written in the shape of `era`.
     pub fn new(era: Era, identity: &'a Identity, result: &'a B) -> Self {
         Self { era, identity, result }
     }
@@ -132,6 +135,7 @@ pub struct Rendered {
 }
 
 impl Rendered {
+    /// The whole response message.
     pub fn to(&self, id: &RequestId) -> Vec<u8> {
         let parts: [&[u8]; 5] = [
             br#"{"jsonrpc":"2.0","id":"#,
@@ -141,5 +145,151 @@ impl Rendered {
             b"}",
         ];
         parts.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mcp::{
+        CacheHint, Content, Discover, Empty, Initialize, LegacyVersion, ListResult, Listed,
+        ServerCapabilities, ToolDefinition, ToolResult,
+    };
+
+    const LEGACY: Era = Era::Legacy(LegacyVersion::November2025);
+    const MODERN_META: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"baton","version":"1"},"dev.baton/servedBy":"r1"}"#;
+    const LEGACY_META: &str = r#""_meta":{"dev.baton/servedBy":"r1"}"#;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    /// `members` are those between `resultType` and `_meta`.
+    fn check(era: Era, result: &impl ResultBody, members: &str) {
+        let identity = Identity::new("baton", "1", "r1");
+        let reply = Reply::new(era, &identity, result);
+        let (first, last) = match era {
+            Era::Modern => (r#""resultType":"complete","#, MODERN_META),
+            Era::Legacy(_) => ("", LEGACY_META),
+        };
+        let expected =
+            format!(r#"{{"jsonrpc":"2.0","id":"a","result":{{{first}{members}{last}}}}}"#);
+        let id = RequestId::read(&raw(r#""a""#)).unwrap();
+        assert_eq!(String::from_utf8(reply.to(&id)).unwrap(), expected);
+        assert_eq!(String::from_utf8(reply.render().to(&id)).unwrap(), expected, "rendered");
+    }
+
+    // discover, "DiscoverResult"; caching, "Cacheable Results": hints MUST be included.
+    #[test]
+    fn discover_names_the_one_modern_version() {
+        let capabilities = ServerCapabilities::default()
+            .with_tools_list_changed()
+            .with_extension("io.modelcontextprotocol/tasks", raw("{}"));
+        let cache = CacheHint::public(Duration::from_mins(5));
+        let discover = Discover::new(capabilities, cache).with_instructions("be \"good\"");
+        check(
+            Era::Modern,
+            &discover,
+            concat!(
+                r#""supportedVersions":["2026-07-28"],"#,
+                r#""capabilities":{"tools":{"listChanged":true},"#,
+                r#""extensions":{"io.modelcontextprotocol/tasks":{}}},"#,
+                r#""instructions":"be \"good\"","ttlMs":300000,"cacheScope":"public","#
+            ),
+        );
+    }
+
+    // 2025-11-25 schema, InitializeResult; the capabilities are the replaced platform's.
+    #[test]
+    fn initialize_answers_in_the_words_of_its_time() {
+        let capabilities = ServerCapabilities::default()
+            .with_tools_list_changed()
+            .with_logging()
+            .with_extension("io.modelcontextprotocol/tasks", raw("{}"));
+        check(
+            Era::Legacy(LegacyVersion::UNSTATED),
+            &Initialize::new(LegacyVersion::UNSTATED, capabilities),
+            concat!(
+                r#""protocolVersion":"2025-03-26","#,
+                r#""capabilities":{"tools":{"call":true,"list":true},"logging":{}},"#,
+                r#""serverInfo":{"name":"baton","version":"1"},"#
+            ),
+        );
+    }
+
+    // caching, "Time-to-live" and "Cache Scope"; pagination: an empty cursor is a cursor.
+    #[test]
+    fn a_list_is_cacheable_in_the_modern_era_only() {
+        let tool = ToolDefinition::new("a", "b", raw(r#"{"type":"object"}"#)).render();
+        let list = |scope| ListResult::new(Listed::Tools, vec![tool.clone()], scope);
+        let tools = r#""tools":[{"name":"a","description":"b","inputSchema":{"type":"object"}}],"#;
+        let private = CacheHint::private(Duration::ZERO);
+        let hint = r#""ttlMs":0,"cacheScope":"private","#;
+        check(Era::Modern, &list(private), &format!("{tools}{hint}"));
+        check(LEGACY, &list(private), tools);
+        let page = list(private).with_next_cursor(String::new());
+        check(Era::Modern, &page, &format!(r#"{tools}"nextCursor":"",{hint}"#));
+    }
+
+    #[test]
+    fn every_list_has_its_own_key() {
+        for (listed, key) in [
+            (Listed::Prompts, "prompts"),
+            (Listed::Resources, "resources"),
+            (Listed::ResourceTemplates, "resourceTemplates"),
+        ] {
+            let list = ListResult::new(listed, Vec::new(), CacheHint::public(Duration::ZERO));
+            check(LEGACY, &list, &format!(r#""{key}":[],"#));
+        }
+    }
+
+    // tools, "Tool Result".
+    #[test]
+    fn a_tool_result_is_the_same_in_both_eras() {
+        let result = ToolResult::success(vec![
+            Content::text("a\nü\u{1}"),
+            Content::image(b"Hello", "image/png"),
+        ])
+        .with_structured(raw(r#"{"stdout": "a"}"#));
+        let members = concat!(
+            r#""content":[{"type":"text","text":"a\nü\u0001"},"#,
+            r#"{"type":"image","data":"SGVsbG8=","mimeType":"image/png"}],"#,
+            r#""structuredContent":{"stdout": "a"},"isError":false,"#
+        );
+        check(Era::Modern, &result, members);
+        check(LEGACY, &result, members);
+    }
+
+    #[test]
+    fn a_tool_error_says_so() {
+        let members = r#""content":[{"type":"text","text":"no"}],"isError":true,"#;
+        check(Era::Modern, &ToolResult::error("no"), members);
+    }
+
+    // Before 2026-07-28 `structuredContent` had to be an object.
+    #[test]
+    fn structured_content_that_is_no_object_is_modern() {
+        let result = ToolResult::success(Vec::new()).with_structured(raw("[1]"));
+        check(Era::Modern, &result, r#""content":[],"structuredContent":[1],"isError":false,"#);
+        check(LEGACY, &result, r#""content":[],"isError":false,"#);
+    }
+
+    #[test]
+    fn an_empty_result_is_not_quite_empty() {
+        check(Era::Modern, &Empty::default(), "");
+        check(LEGACY, &Empty::default(), "");
+    }
+
+    #[test]
+    fn a_result_adds_to_its_meta() {
+        let identity = Identity::new("baton", "1", "r1");
+        let result = Empty::default().with_meta("io.modelcontextprotocol/subscriptionId", raw("1"));
+        let id = RequestId::read(&raw("1")).unwrap();
+        let sent = String::from_utf8(Reply::new(LEGACY, &identity, &result).to(&id)).unwrap();
+        let meta =
+            r#""_meta":{"dev.baton/servedBy":"r1","io.modelcontextprotocol/subscriptionId":1}"#;
+        assert!(sent.contains(meta), "{sent}");
     }
 }

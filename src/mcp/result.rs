@@ -55,10 +55,12 @@ pub struct Discover {
 }
 
 impl Discover {
+    /// The supported versions are no choice: they are [`SUPPORTED_VERSIONS`].
     pub fn new(capabilities: ServerCapabilities, cache: CacheHint) -> Self {
         Self { capabilities, instructions: None, cache }
     }
 
+    /// Guidance for models on how to use this server.
     #[must_use]
     pub fn with_instructions(self, instructions: &str) -> Self {
         Self { instructions: Some(instructions.to_owned()), ..self }
@@ -95,6 +97,7 @@ impl Initialize {
         Self { version, capabilities, instructions: None }
     }
 
+    /// Guidance for models on how to use this server.
     #[must_use]
     pub fn with_instructions(self, instructions: &str) -> Self {
         Self { instructions: Some(instructions.to_owned()), ..self }
@@ -121,9 +124,13 @@ impl ResultBody for Initialize {
 /// What a list lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
+    /// `tools/list`
     Tools,
+    /// `prompts/list`
     Prompts,
+    /// `resources/list`
     Resources,
+    /// `resources/templates/list`
     ResourceTemplates,
 }
 
@@ -183,6 +190,7 @@ pub struct Empty {
 }
 
 impl Empty {
+    /// Adds a member to `_meta`.
     #[must_use]
     pub fn with_meta(mut self, key: &str, value: Box<RawValue>) -> Self {
         self.meta.push((key.to_owned(), value));

@@ -93,3 +93,55 @@ fn notification(method: &'static str, params: &impl Serialize) -> Vec<u8> {
     }
     to_json(&Notification { jsonrpc: "2.0", method, params })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn reporter(token: &str) -> ProgressReporter {
+        ProgressReporter::new(ProgressToken::read(raw(token)).unwrap())
+    }
+
+    // streamable-http, "Receiving Messages": streams cannot be resumed, so there is no `id:`.
+    #[test]
+    fn an_event_has_a_type_and_one_line_of_data() {
+        assert_eq!(event(b"{}"), b"event: message\ndata: {}\n\n");
+        assert_eq!(event(b"{\n\r\n}"), b"event: message\ndata: {   }\n\n");
+        assert!(KEEP_ALIVE.starts_with(b":") && KEEP_ALIVE.ends_with(b"\n\n"));
+    }
+
+    // progress, "Progress Flow".
+    #[test]
+    fn progress_carries_the_token_as_it_came() {
+        assert_eq!(
+            reporter("9007199254740993").report(0.0, Some(100.0), Some("go")).unwrap(),
+            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":9007199254740993,"progress":0.0,"total":100.0,"message":"go"}}"#
+        );
+        assert_eq!(
+            reporter(r#""1""#).report(0.5, None, None).unwrap(),
+            br#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"1","progress":0.5}}"#
+        );
+    }
+
+    // The same section: the value MUST increase with each notification.
+    #[test]
+    fn progress_only_grows() {
+        let mut reporter = reporter("1");
+        let sent = [0.0, 50.0, 50.0, 49.0, f64::NAN, f64::INFINITY, 50.5]
+            .map(|progress| reporter.report(progress, None, None).is_some());
+        assert_eq!(sent, [true, true, false, false, false, false, true]);
+    }
+
+    // logging, "Log Message Notifications".
+    #[test]
+    fn a_log_message_has_its_level_and_data() {
+        assert_eq!(
+            log_message(LogLevel::Warning, Some("worker"), raw(r#"{"a":1}"#)),
+            br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"worker","data":{"a":1}}}"#
+        );
+    }
+}

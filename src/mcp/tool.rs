@@ -39,6 +39,7 @@ impl ToolDefinition {
         }
     }
 
+    /// A name for people.
     #[must_use]
     pub fn with_title(self, title: &str) -> Self {
         Self { title: Some(title.to_owned()), ..self }
@@ -50,11 +51,13 @@ impl ToolDefinition {
         Self { output_schema: Some(schema), ..self }
     }
 
+    /// Hints about its behaviour, which clients need not believe.
     #[must_use]
     pub fn with_annotations(self, annotations: ToolAnnotations) -> Self {
         Self { annotations: Some(annotations), ..self }
     }
 
+    /// The name calls use.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -120,22 +123,20 @@ impl ToolAnnotations {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Content {
-    Text {
-        text: String,
-    },
+    /// Text for the model.
+    Text { text: String },
     /// `data` is Base64.
     #[serde(rename_all = "camelCase")]
-    Image {
-        data: String,
-        mime_type: String,
-    },
+    Image { data: String, mime_type: String },
 }
 
 impl Content {
+    /// Text for the model.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into() }
     }
 
+    /// A picture, from its bytes.
     pub fn image(bytes: &[u8], mime_type: &str) -> Self {
         Self::Image { data: STANDARD.encode(bytes), mime_type: mime_type.to_owned() }
     }
@@ -151,6 +152,7 @@ pub struct ToolResult {
 }
 
 impl ToolResult {
+    /// What the tool was asked for.
     pub fn success(content: Vec<Content>) -> Self {
         Self { content, structured: None, is_error: false, meta: Vec::new() }
     }
@@ -160,25 +162,30 @@ impl ToolResult {
         Self { is_error: true, ..Self::success(vec![Content::text(text)]) }
     }
 
+    /// The same as JSON, for programs (tools, "Structured Content").
     #[must_use]
     pub fn with_structured(self, structured: Box<RawValue>) -> Self {
         Self { structured: Some(structured), ..self }
     }
 
+    /// Adds a member to `_meta`.
     #[must_use]
     pub fn with_meta(mut self, key: &str, value: Box<RawValue>) -> Self {
         self.meta.push((key.to_owned(), value));
         self
     }
 
+    /// Is it an error the model is told about?
     pub fn is_error(&self) -> bool {
         self.is_error
     }
 
+    /// What the model sees.
     pub fn content(&self) -> &[Content] {
         &self.content
     }
 
+    /// What programs see.
     pub fn structured(&self) -> Option<&RawValue> {
         self.structured.as_deref()
     }
@@ -203,5 +210,35 @@ impl ResultBody for ToolResult {
 
     fn meta(&self) -> &[(String, Box<RawValue>)] {
         &self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    // tools, "Tool"; schemas are shown as they were written (conformance, json-schema-2020-12).
+    #[test]
+    fn a_definition_is_rendered_whole_and_always_alike() {
+        let schema = r#"{"type": "object", "$defs": {"b": 1, "a": 2}}"#;
+        let tool = ToolDefinition::new("a", "b", raw(schema))
+            .with_title("c")
+            .with_output_schema(raw("{}"))
+            .with_annotations(ToolAnnotations::default().additive().idempotent().closed_world());
+        let expected = format!(
+            r#"{{"name":"a","title":"c","description":"b","inputSchema":{schema},"outputSchema":{{}},"annotations":{{"readOnlyHint":false,"destructiveHint":false,"idempotentHint":true,"openWorldHint":false}}}}"#
+        );
+        assert_eq!(tool.render().get(), expected);
+        assert_eq!(tool.clone().render().get(), expected);
+    }
+
+    #[test]
+    fn what_a_definition_does_not_say_is_not_there() {
+        let tool = ToolDefinition::new("a", "b", raw("{}"));
+        assert_eq!(tool.render().get(), r#"{"name":"a","description":"b","inputSchema":{}}"#);
     }
 }

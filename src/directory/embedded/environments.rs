@@ -123,7 +123,9 @@ impl Environments {
     pub(super) fn sweep(&mut self, now: Timestamp) {
         self.records.retain(|_, record| now < record.until());
         let tenants: Vec<_> = self.quotas.keys().copied().collect();
-        tenants.into_iter().for_each(|tenant| self.forget_expired_places(tenant, now));
+        for tenant in tenants {
+            self.forget_expired_places(tenant, now);
+        }
     }
 
     fn claim(&mut self, holding: &Holding, now: Timestamp) -> Result<Claimed, Overfull> {
