@@ -163,7 +163,10 @@ impl Fault {
     /// The answer did not come in time; the work may have been done.
     pub fn deadline() -> Self {
         let message = "the worker did not answer in time; the code may have run";
-        Self { retry_after: None, ..Self::new(ErrorCode::DeadlineExceeded, message, Executed::Maybe) }
+        Self {
+            retry_after: None,
+            ..Self::new(ErrorCode::DeadlineExceeded, message, Executed::Maybe)
+        }
     }
 
     /// The connection to the worker broke after the call was sent.
@@ -174,7 +177,10 @@ impl Fault {
 
     /// A bug of ours; what it was is in the log.
     pub fn internal(executed: Executed) -> Self {
-        Self { retry_after: None, ..Self::new(ErrorCode::InternalError, "internal error", executed) }
+        Self {
+            retry_after: None,
+            ..Self::new(ErrorCode::InternalError, "internal error", executed)
+        }
     }
 
     fn new(code: ErrorCode, message: &'static str, executed: Executed) -> Self {

@@ -88,9 +88,9 @@ impl Fleet {
         &self,
         key: WorkerKey,
         incarnation: Incarnation,
-        heartbeat: Heartbeat,
+        heartbeat: &Heartbeat,
     ) -> HeartbeatReply {
-        let report = report_of(&key, incarnation, &heartbeat);
+        let report = report_of(&key, incarnation, heartbeat);
         let mut reply = HeartbeatReply {
             gateways: self.replicas.load().iter().map(|replica| replica.url.clone()).collect(),
             time_ms: self.clock.now().as_millis(),
@@ -108,6 +108,13 @@ impl Fleet {
             Err(error) => tracing::debug!(%error, worker = %report.worker, "heartbeat not shared"),
         }
         reply
+    }
+
+    /// Takes in workers that an earlier start of this replica knew.
+    pub fn remember(&self, workers: Vec<Sighting>) {
+        let _changing = self.changing.lock().expect("no panic under this lock");
+        let member = |sighting: Sighting| (sighting.report.worker.clone(), self.member(sighting));
+        self.members.store(Arc::new(workers.into_iter().map(member).collect()));
     }
 
     /// Says that this replica serves, and learns what the others know. Called each [`ROUND`].
@@ -135,10 +142,10 @@ impl Fleet {
     async fn share(
         &self,
         report: &WorkerReport,
-        heartbeat: Heartbeat,
+        heartbeat: &Heartbeat,
     ) -> Result<Beat, DirectoryError> {
         let beat = self.directory.beat(report).await?;
-        let Some(list) = heartbeat.list.filter(|_| beat == Beat::ListWanted) else {
+        let Some(list) = heartbeat.list.as_ref().filter(|_| beat == Beat::ListWanted) else {
             return Ok(beat);
         };
         let holdings: Vec<Holding> = list
@@ -175,6 +182,7 @@ impl Fleet {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let now = self.clock.now();
         let mut members = HashMap::clone(&self.members.load());
+        // What a file remembered has not been heard at all, and stays until the directory speaks of it.
         members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
         for sighting in fleet {
             let known = members.get(&sighting.report.worker);
@@ -183,16 +191,21 @@ impl Fleet {
                     || now.since(it.sighting.seen) > ROUND * 3
             };
             if known.is_none_or(stale) {
-                let key = WorkerKey::derive(&self.roots[0], &sighting.report.worker);
-                let report = &sighting.report;
-                let peer = Peer::new(report.url.clone(), key, report.incarnation);
-                members.insert(report.worker.clone(), Member { sighting, peer });
+                members.insert(sighting.report.worker.clone(), self.member(sighting));
             }
         }
         self.members.store(Arc::new(members));
     }
+
+    /// A worker that has not reported here yet is called with the present root's key.
+    fn member(&self, sighting: Sighting) -> Member {
+        let report = &sighting.report;
+        let key = WorkerKey::derive(&self.roots[0], &report.worker);
+        Member { peer: Peer::new(report.url.clone(), key, report.incarnation), sighting }
+    }
 }
 
+/// A worker's own report, as its heartbeat makes it.
 fn report_of(key: &WorkerKey, incarnation: Incarnation, heartbeat: &Heartbeat) -> WorkerReport {
     WorkerReport {
         worker: key.worker().clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::TenantDigest;
-use crate::mcp::method::Method;
+use crate::mcp::Method;
 
 /// How often something may happen, over all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub struct InFlight {
 
 /// How long a call may wait for its turn before it is shed.
 const SLOT_WAIT: Duration = Duration::from_millis(250);
+/// Requests with a wrong credential that one address may send in a second, and at once.
+const GUESSES: NonZeroU32 = NonZeroU32::new(5).unwrap();
+const GUESSES_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// Tenants whose state is kept when nothing of theirs is in flight.
 const IDLE_TENANTS: usize = 1024;
 
@@ -77,6 +81,7 @@ pub struct Slot {
 pub struct Limits {
     rates: Rates,
     limiters: ArcSwap<Limiters>,
+    guesses: Keyed<IpAddr>,
     calls: Arc<Semaphore>,
     per_tenant: usize,
     tenants: Mutex<HashMap<TenantDigest, Arc<Semaphore>>>,
@@ -88,6 +93,7 @@ impl Limits {
         Self {
             rates,
             limiters: ArcSwap::from_pointee(Limiters::new(rates, replicas)),
+            guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
             calls: Arc::new(Semaphore::new(in_flight.calls)),
             per_tenant: in_flight.calls_per_tenant,
             tenants: Mutex::default(),
@@ -99,6 +105,12 @@ impl Limits {
         if self.limiters.load().replicas != replicas {
             self.limiters.store(Arc::new(Limiters::new(self.rates, replicas)));
         }
+    }
+
+    /// Counts one request without a known credential.
+    pub fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        check(Some(&self.guesses), &address.unwrap_or(nobody), "the address")
     }
 
     /// Counts one request of a tenant.
@@ -134,6 +146,7 @@ impl Limits {
         limiters.tenant.iter().for_each(RateLimiter::retain_recent);
         limiters.method.iter().for_each(RateLimiter::retain_recent);
         limiters.tool.iter().for_each(RateLimiter::retain_recent);
+        self.guesses.retain_recent();
         let mut tenants = self.tenants.lock().expect("no panic under this lock");
         if tenants.len() > IDLE_TENANTS {
             tenants.retain(|_, slots| slots.available_permits() < self.per_tenant);
@@ -236,7 +249,9 @@ mod tests {
         assert!(limits.admit_tool(tenant("b"), 0).is_ok());
         assert!(limits.admit_tool(tenant("a"), 1).is_ok());
         let refused = limits.admit_tool(tenant("a"), 1);
-        assert!(matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero()));
+        assert!(
+            matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero())
+        );
         assert!(limits.admit_tenant(tenant("a")).is_ok(), "no rate, no limit");
     }
 
@@ -246,7 +261,11 @@ mod tests {
         let first = limits.slot(tenant("a")).await.unwrap();
         assert_eq!(limits.slot(tenant("a")).await.unwrap_err(), Refusal::Busy);
         let _other = limits.slot(tenant("b")).await.unwrap();
-        assert_eq!(limits.slot(tenant("c")).await.unwrap_err(), Refusal::Busy, "the replica is full");
+        assert_eq!(
+            limits.slot(tenant("c")).await.unwrap_err(),
+            Refusal::Busy,
+            "the replica is full"
+        );
         drop(first);
         assert!(limits.slot(tenant("a")).await.is_ok());
     }

@@ -208,7 +208,9 @@ impl Route<'_> {
                 self.locator.forget(self.environment);
                 Ok(())
             }
-            Recovery::GiveUp if matches!(error, WorkerError::Deadline(_)) => Err(Fault::deadline().into()),
+            Recovery::GiveUp if matches!(error, WorkerError::Deadline(_)) => {
+                Err(Fault::deadline().into())
+            }
             Recovery::GiveUp => Err(Fault::outcome_unknown().into()),
         }
     }

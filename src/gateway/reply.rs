@@ -16,7 +16,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use super::failure::{Failure, Fault, fail, json_response, reject};
+use super::failure::{Executed, Failure, Fault, fail, json_response, reject};
+use super::observe::{Observation, outcome};
 use super::tools::ToolAnswer;
 use crate::mcp::{Era, Identity, ProgressToken, Reply, RequestId, sse};
 
@@ -99,16 +100,23 @@ impl Feed {
 pub type Work = BoxFuture<'static, Result<ToolAnswer, Failure>>;
 
 /// Answers when the work is done, or begins a stream.
-pub async fn answer(asker: Asker, identity: Identity, work: Work, events: Events) -> Response<Body> {
-    let mut streamed = Streamed { asker, identity, work, events, keep_alive: None };
+pub async fn answer(
+    asker: Asker,
+    identity: Identity,
+    work: Work,
+    events: Events,
+    observation: Observation,
+) -> Response<Body> {
+    let observation = Some(observation);
+    let mut streamed = Streamed { asker, identity, work, events, observation, keep_alive: None };
     if !streamed.asker.accepts_sse {
         let result = (&mut streamed.work).await;
-        return whole(&streamed.asker, &streamed.identity, result);
+        return streamed.whole(result);
     }
     let mut patience = std::pin::pin!(sleep(PATIENCE));
     let first = tokio::select! {
         biased;
-        result = &mut streamed.work => return whole(&streamed.asker, &streamed.identity, result),
+        result = &mut streamed.work => return streamed.whole(result),
         event = next_event(&mut streamed.events.events) => Some(event),
         () = &mut patience => None,
     };
@@ -120,30 +128,11 @@ pub async fn answer(asker: Asker, identity: Identity, work: Work, events: Events
         };
         tokio::select! {
             biased;
-            result = &mut streamed.work => return whole(&streamed.asker, &streamed.identity, result),
+            result = &mut streamed.work => return streamed.whole(result),
             () = begun => {}
         }
     }
     stream_response(streamed.begin(), first)
-}
-
-fn whole(
-    asker: &Asker,
-    identity: &Identity,
-    result: Result<ToolAnswer, Failure>,
-) -> Response<Body> {
-    match result {
-        Ok(answer) => json_response(StatusCode::OK, write(asker, identity, answer)),
-        Err(Failure::Tool(error)) => {
-            json_response(StatusCode::OK, write(asker, identity, (&error).into()))
-        }
-        Err(Failure::Rejected(rejection)) => reject(&rejection),
-        Err(Failure::Fault(fault)) => fail(&fault, asker.era, &asker.id),
-    }
-}
-
-fn write(asker: &Asker, identity: &Identity, answer: ToolAnswer) -> Vec<u8> {
-    Reply::new(asker.era, identity, &answer.into_result()).to(&asker.id)
 }
 
 struct Streamed {
@@ -151,6 +140,7 @@ struct Streamed {
     identity: Identity,
     work: Work,
     events: Events,
+    observation: Option<Observation>,
     keep_alive: Option<Interval>,
 }
 
@@ -162,11 +152,31 @@ impl Streamed {
         self
     }
 
-    /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
-    fn last(&self, result: Result<ToolAnswer, Failure>) -> Vec<u8> {
-        let fit = |answer: ToolAnswer| {
-            write(&self.asker, &self.identity, answer.fit(sse::MAX_FINAL_EVENT))
+    /// The one JSON object.
+    fn whole(&mut self, result: Result<ToolAnswer, Failure>) -> Response<Body> {
+        let ended = outcome(&result);
+        let response = match result {
+            Ok(answer) => json_response(StatusCode::OK, self.write(answer)),
+            Err(Failure::Tool(error)) => json_response(StatusCode::OK, self.write((&error).into())),
+            Err(Failure::Rejected(rejection)) => reject(&rejection),
+            Err(Failure::Fault(fault)) => fail(&fault, self.asker.era, &self.asker.id),
         };
+        if let Some(observation) = self.observation.take() {
+            observation.end(ended, response.status());
+        }
+        response
+    }
+
+    fn write(&self, answer: ToolAnswer) -> Vec<u8> {
+        Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
+    }
+
+    /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
+    fn last(&mut self, result: Result<ToolAnswer, Failure>) -> Vec<u8> {
+        if let Some(observation) = self.observation.take() {
+            observation.end(outcome(&result), StatusCode::OK);
+        }
+        let fit = |answer: ToolAnswer| self.write(answer.fit(sse::MAX_FINAL_EVENT));
         let message = match result {
             Ok(answer) => fit(answer),
             Err(Failure::Tool(error)) => fit((&error).into()),
@@ -248,5 +258,5 @@ async fn tick(keep_alive: &mut Option<Interval>) {
 
 /// A fault for work that ended without an answer.
 pub fn broken() -> Failure {
-    Fault::internal(super::failure::Executed::Maybe).into()
+    Fault::internal(Executed::Maybe).into()
 }

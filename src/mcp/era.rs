@@ -42,7 +42,8 @@ pub enum LegacyVersion {
 }
 
 impl LegacyVersion {
-    const ALL: [Self; 3] = [Self::March2025, Self::June2025, Self::November2025];
+    /// Every one, by age.
+    pub const ALL: [Self; 3] = [Self::March2025, Self::June2025, Self::November2025];
 
     /// What a request without a version header speaks (2025-11-25 transports, "Protocol Version
     /// Header").

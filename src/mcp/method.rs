@@ -84,6 +84,11 @@ methods! {
 }
 
 impl Method {
+    /// Every method of any era.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.method)
+    }
+
     /// Finds a method by its name on the wire, which is case-sensitive.
     pub fn from_wire(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.wire == name).map(|row| row.method)

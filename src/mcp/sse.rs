@@ -51,6 +51,23 @@ impl ProgressReporter {
         total: Option<f64>,
         message: Option<&str>,
     ) -> Option<Vec<u8>> {
+        let total = total.filter(|total| total.is_finite());
+        self.advance(progress, total, message, None)
+    }
+
+    /// The notification of output that has just been written, with the stream it was written to in
+    /// its `_meta`; the progress is how many bytes of output there were so far.
+    pub fn report_output(&mut self, bytes: f64, text: &str, stream: &str) -> Option<Vec<u8>> {
+        self.advance(bytes, None, Some(text), Some(OutputMeta { stream }))
+    }
+
+    fn advance(
+        &mut self,
+        progress: f64,
+        total: Option<f64>,
+        message: Option<&str>,
+        meta: Option<OutputMeta<'_>>,
+    ) -> Option<Vec<u8>> {
         #[derive(Serialize)]
         struct Params<'a> {
             #[serde(rename = "progressToken")]
@@ -60,15 +77,22 @@ impl ProgressReporter {
             total: Option<f64>,
             #[serde(skip_serializing_if = "Option::is_none")]
             message: Option<&'a str>,
+            #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+            meta: Option<OutputMeta<'a>>,
         }
         if !progress.is_finite() || progress <= self.last {
             return None;
         }
         self.last = progress;
-        let total = total.filter(|total| total.is_finite());
-        let params = Params { token: &self.token, progress, total, message };
+        let params = Params { token: &self.token, progress, total, message, meta };
         Some(notification("notifications/progress", &params))
     }
+}
+
+#[derive(Serialize)]
+struct OutputMeta<'a> {
+    #[serde(rename = "dev.baton/stream")]
+    stream: &'a str,
 }
 
 /// A `notifications/message`. Only for a request whose log level admits `level` (logging,

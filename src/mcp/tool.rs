@@ -159,7 +159,13 @@ impl ToolResult {
 
     /// An error the model can put right; the text says how (tools, "Error Handling").
     pub fn error(text: impl Into<String>) -> Self {
-        Self { is_error: true, ..Self::success(vec![Content::text(text)]) }
+        Self::success(vec![Content::text(text)]).failed()
+    }
+
+    /// The same content, as a failure that the model can put right.
+    #[must_use]
+    pub fn failed(self) -> Self {
+        Self { is_error: true, ..self }
     }
 
     /// The same as JSON, for programs (tools, "Structured Content").

@@ -55,9 +55,9 @@ impl ToolAnswer {
         let mut content = vec![Content::text(text)];
         content.extend(images.map(|it| Content::Image { data: it.data, mime_type: it.mime_type }));
         let structured = serde_json::value::RawValue::from_string(structured);
-        let result =
-            if self.is_error { ToolResult::failure(content) } else { ToolResult::success(content) };
-        result.with_structured(structured.expect("what was just written is JSON"))
+        let structured = structured.expect("what was just written is JSON");
+        let result = ToolResult::success(content).with_structured(structured);
+        if self.is_error { result.failed() } else { result }
     }
 
     /// The same, cut until its message fits in `limit` bytes: images that do not fit are left out, then output is
@@ -87,7 +87,8 @@ impl ToolAnswer {
     }
 
     fn halve_longest(&mut self) -> bool {
-        let length = |key: &str| self.structured.get(key).and_then(Value::as_str).map_or(0, str::len);
+        let length =
+            |key: &str| self.structured.get(key).and_then(Value::as_str).map_or(0, str::len);
         let longest = CUTTABLE.into_iter().max_by_key(|key| length(key)).unwrap_or(CUTTABLE[0]);
         let Some(Value::String(text)) = self.structured.get_mut(longest) else { return false };
         if text.len() < 64 {
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn an_image_that_does_not_fit_is_left_out_with_a_note() {
-        let answer = ToolAnswer::of(json!({"stdout": "kept"})).with_images(vec![image(100), image(50_000)]);
+        let answer =
+            ToolAnswer::of(json!({"stdout": "kept"})).with_images(vec![image(100), image(50_000)]);
         let fitted = answer.fit(20_000);
         assert_eq!(fitted.images.len(), 1);
         assert!(fitted.structured["stderr"].as_str().unwrap().contains("did not fit"));

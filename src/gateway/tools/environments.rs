@@ -13,7 +13,7 @@ use crate::domain::placement::{Epoch, Holding, Placement, choose};
 use crate::gateway::claims;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::mcp::ErrorCode;
-use crate::rpc::client::Recovery;
+use crate::rpc::client::{Recovery, TraceHeaders};
 use crate::rpc::wire::{
     CloseRequest, CreateReply, CreateRequest, Done, ListRequest, Listed, NotStarted, Target,
 };
@@ -53,11 +53,7 @@ impl Tools {
         })))
     }
 
-    async fn reserve(
-        &self,
-        caller: &Principal,
-        environment: EnvironmentId,
-    ) -> Result<(), Failure> {
+    async fn reserve(&self, caller: &Principal, environment: EnvironmentId) -> Result<(), Failure> {
         let limit = self.policy.max_per_tenant;
         match self.directory.reserve(caller.tenant_digest(), environment, limit).await {
             Ok(Reservation::Granted) => Ok(()),
@@ -203,8 +199,9 @@ impl Tools {
     async fn ask_all(&self, caller: &Principal, owner: Option<String>) -> (Vec<Listed>, bool) {
         let request = ListRequest { tenant: caller.tenant_digest().to_string(), owner };
         let peers = self.fleet.peers();
-        let trace = crate::rpc::client::TraceHeaders::default();
-        let asked = peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &trace));
+        let trace = TraceHeaders::default();
+        let asked =
+            peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &trace));
         let (mut listed, mut partial) = (Vec::new(), false);
         for answer in join_all(asked).await {
             match answer {
@@ -236,11 +233,7 @@ impl Tools {
 }
 
 /// Which environment a call to a worker means, and as whom.
-pub(super) fn target(
-    caller: &Principal,
-    handle: &Handle<EnvironmentId>,
-    epoch: Epoch,
-) -> Target {
+pub(super) fn target(caller: &Principal, handle: &Handle<EnvironmentId>, epoch: Epoch) -> Target {
     Target {
         environment: handle.id().to_string(),
         owner: caller.owner_digest().to_string(),

@@ -23,6 +23,7 @@ use super::locate::{self, Locator};
 use super::reply::Feed;
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::domain::environment::GoneReason;
 use crate::domain::handle::{Handle, HandleError};
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
@@ -198,9 +199,7 @@ impl Tools {
                 quoted(token)
             )),
             HandleError::NotYours => locate::unknown_environment(),
-            HandleError::Expired => {
-                locate::gone_error(crate::domain::environment::GoneReason::Expired)
-            }
+            HandleError::Expired => locate::gone_error(GoneReason::Expired),
         })
     }
 

@@ -8,11 +8,12 @@ use tokio_util::task::TaskTracker;
 use super::environments::{millis, target};
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
+use crate::domain::placement::Epoch;
 use crate::gateway::failure::{Failure, ToolError};
 use crate::gateway::locate;
 use crate::gateway::reply::Feed;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
-use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job};
+use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
 
 /// How long a call may wait for others of the same environment, beyond its own time.
 const QUEUE_TIME: Duration = Duration::from_secs(60);
@@ -25,7 +26,8 @@ impl Tools {
         let asked: arguments::RunPython =
             arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
         let timeout = self.timeout(asked.timeout_seconds)?;
-        self.run(call, &asked.environment_id, Job::Python { code: asked.python_code }, timeout).await
+        self.run(call, &asked.environment_id, Job::Python { code: asked.python_code }, timeout)
+            .await
     }
 
     /// `runShellCommandInRemoteEnvironment`.
@@ -70,7 +72,7 @@ impl Tools {
         let execution = ExecutionId::from_bytes(random_id());
         let mut route = self.locator.route(&call.caller, handle.id());
         let mut request = ExecuteRequest {
-            target: target(&call.caller, &handle, crate::domain::placement::Epoch::FIRST),
+            target: target(&call.caller, &handle, Epoch::FIRST),
             execution: execution.to_string(),
             job,
             timeout_ms: millis(timeout),
@@ -123,7 +125,7 @@ impl Tools {
 
 enum Conclusion {
     Ended(Box<Ended>),
-    NotStarted(crate::rpc::wire::NotStarted),
+    NotStarted(NotStarted),
 }
 
 /// Output on its way to the client, cut only between characters.
@@ -139,7 +141,9 @@ impl<'a> Output<'a> {
     }
 
     async fn pass_on(&mut self, stream: &'static str, bytes: &[u8]) {
-        let Some((_, rest)) = self.rest.iter_mut().find(|(name, _)| *name == stream) else { return };
+        let Some((_, rest)) = self.rest.iter_mut().find(|(name, _)| *name == stream) else {
+            return;
+        };
         rest.extend_from_slice(bytes);
         let whole = whole_characters(rest);
         let text = String::from_utf8_lossy(&rest[..whole]).into_owned();
@@ -163,7 +167,11 @@ fn whole_characters(bytes: &[u8]) -> usize {
             let tail = bytes.len().saturating_sub(3);
             let begun = (tail..bytes.len()).rev().find(|at| bytes[*at] >= 0xc0);
             match begun {
-                Some(at) if str::from_utf8(&bytes[at..]).is_err_and(|e| e.error_len().is_none()) => at,
+                Some(at)
+                    if str::from_utf8(&bytes[at..]).is_err_and(|e| e.error_len().is_none()) =>
+                {
+                    at
+                }
                 _ => bytes.len(),
             }
         }
@@ -214,12 +222,7 @@ struct CancelOnDrop {
 }
 
 impl CancelOnDrop {
-    fn arm(
-        tools: &Tools,
-        peer: &Peer,
-        environment: EnvironmentId,
-        execution: ExecutionId,
-    ) -> Self {
+    fn arm(tools: &Tools, peer: &Peer, environment: EnvironmentId, execution: ExecutionId) -> Self {
         let (environment, execution) = (environment.to_string(), execution.to_string());
         Self {
             client: tools.client.clone(),

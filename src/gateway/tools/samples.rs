@@ -8,9 +8,18 @@ const MAX_PRIME_LIMIT: u64 = 5_000_000;
 const DEFAULT_PRIME_LIMIT: u64 = 5_000;
 
 const FACTS: [(&str, &str); 4] = [
-    ("baton", "Baton keeps no session: each request says all that is needed, so any replica serves it."),
-    ("environment", "An environment is named by a signed handle that is passed as an ordinary argument."),
-    ("mcp", "Since revision 2026-07-28 the Model Context Protocol has no handshake and no session."),
+    (
+        "baton",
+        "Baton keeps no session: each request says all that is needed, so any replica serves it.",
+    ),
+    (
+        "environment",
+        "An environment is named by a signed handle that is passed as an ordinary argument.",
+    ),
+    (
+        "mcp",
+        "Since revision 2026-07-28 the Model Context Protocol has no handshake and no session.",
+    ),
     ("replica", "A load balancer may send every call of one environment to another replica."),
 ];
 
@@ -54,7 +63,9 @@ mod tests {
 
     #[test]
     fn primes_are_counted() {
-        for (limit, primes) in [(2, (1, 2)), (10, (4, 7)), (5000, (669, 4999)), (100_000, (9592, 99_991))] {
+        for (limit, primes) in
+            [(2, (1, 2)), (10, (4, 7)), (5000, (669, 4999)), (100_000, (9592, 99_991))]
+        {
             assert_eq!(count_primes(limit), primes);
         }
         assert_eq!(compute_primes(Some(u64::MAX))["limit"], MAX_PRIME_LIMIT);

@@ -30,9 +30,11 @@ impl Tools {
             },
         };
         let tally = match &asked.tally {
-            Some(token) => Handle::<TallyId>::open(token, &call.caller, &self.keys, self.clock.now())
-                .map_err(|_| no_tally())?
-                .id(),
+            Some(token) => {
+                Handle::<TallyId>::open(token, &call.caller, &self.keys, self.clock.now())
+                    .map_err(|_| no_tally())?
+                    .id()
+            }
             None => self.begin(call, asked.operation_id.as_deref()).await?,
         };
         let answer = self.directory.add_to_tally(tally, &operation, asked.amount, TERM).await;
