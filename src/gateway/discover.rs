@@ -20,7 +20,7 @@ const INSTRUCTIONS: &str = "Runs Python and shell code in isolated Linux environ
 
 /// The answers that are the same for everyone, rendered.
 #[derive(Debug)]
-pub struct Standing {
+pub(super) struct Standing {
     discover: Rendered,
     initialize: Vec<(LegacyVersion, Rendered)>,
     tools: Vec<(Era, Rendered)>,
@@ -28,7 +28,7 @@ pub struct Standing {
 
 impl Standing {
     /// Renders them for this server and these tools.
-    pub fn new(identity: &Identity, tools: &[Box<RawValue>]) -> Self {
+    pub(super) fn new(identity: &Identity, tools: &[Box<RawValue>]) -> Self {
         let capabilities = ServerCapabilities::default().with_tools();
         let cache = CacheHint::public(FRESH_FOR);
         let discover = Discover::new(capabilities.clone(), cache).with_instructions(INSTRUCTIONS);
@@ -53,19 +53,19 @@ impl Standing {
     }
 
     /// The result of `server/discover`.
-    pub fn discover(&self) -> &Rendered {
+    pub(super) fn discover(&self) -> &Rendered {
         &self.discover
     }
 
     /// The result of `initialize` for the version that was asked for, if one was.
-    pub fn initialize(&self, asked: Option<&str>) -> &Rendered {
+    pub(super) fn initialize(&self, asked: Option<&str>) -> &Rendered {
         let version = LegacyVersion::negotiate(asked);
         let known = self.initialize.iter().find(|(it, _)| *it == version);
         &known.expect("every legacy version is rendered").1
     }
 
     /// The result of `tools/list`.
-    pub fn tools(&self, era: Era) -> &Rendered {
+    pub(super) fn tools(&self, era: Era) -> &Rendered {
         let known = self.tools.iter().find(|(it, _)| *it == era);
         &known.expect("every era is rendered").1
     }

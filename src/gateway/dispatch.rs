@@ -27,7 +27,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Everything a request meets on its way, in the order in which it does.
 #[derive(Debug)]
-pub struct Edge {
+pub(super) struct Edge {
     /// Hosts and origins.
     pub guard: Guard,
     /// Bytes of a body.
@@ -50,7 +50,7 @@ pub struct Edge {
 
 impl Edge {
     /// A POST to the MCP endpoint.
-    pub async fn post(&self, request: Request<Body>) -> Response<Body> {
+    pub(super) async fn post(&self, request: Request<Body>) -> Response<Body> {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
         match self.admit(&parts, body).await {
@@ -155,7 +155,7 @@ impl Edge {
                 observation.end(Outcome::Done, StatusCode::OK);
                 json_response(StatusCode::OK, message)
             }
-            Err(failure) => self.refuse(failure, &envelope, observation),
+            Err(failure) => refuse(&failure, &envelope, observation),
         }
     }
 
@@ -188,11 +188,11 @@ impl Edge {
             let name = envelope.name().unwrap_or_default();
             let message = format!("Unknown tool: {}", name.escape_debug());
             let failure = envelope.reject(RejectionKind::InvalidParams, message).into();
-            return self.refuse(failure, &envelope, observation);
+            return refuse(&failure, &envelope, observation);
         };
         let slot = match self.admit_call(&caller, tool).await {
             Ok(slot) => slot,
-            Err(failure) => return self.refuse(failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, observation),
         };
         let asker = Asker {
             era: envelope.era(),
@@ -233,23 +233,19 @@ impl Edge {
         self.limits.admit_tool(tenant, tool.index())?;
         Ok(self.limits.slot(tenant).await?)
     }
+}
 
-    fn refuse(
-        &self,
-        failure: Failure,
-        envelope: &Envelope,
-        observation: Observation,
-    ) -> Response<Body> {
-        let (response, code) = match &failure {
-            Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
-            Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),
-            Failure::Tool(_) => {
-                unreachable!("only tools make tool errors, and they answer through `reply`")
-            }
-        };
-        observation.end(Outcome::Error(code.number()), response.status());
-        response
-    }
+/// The response of a request that was refused before any work.
+fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> Response<Body> {
+    let (response, code) = match failure {
+        Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
+        Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),
+        Failure::Tool(_) => {
+            unreachable!("only tools make tool errors, and they answer through `reply`")
+        }
+    };
+    observation.end(Outcome::Error(code.number()), response.status());
+    response
 }
 
 /// What the next hop is told of a span.

@@ -14,7 +14,7 @@ use crate::mcp::{Era, ErrorCode, Rejection, RejectionKind, RequestId, render_err
 
 /// Whether the caller's code ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Executed {
+pub(super) enum Executed {
     /// It did not, and will not.
     No,
     /// Nobody here can tell.
@@ -25,7 +25,7 @@ pub enum Executed {
 
 impl Executed {
     /// The word for it in `data.executed`.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::No => "no",
             Self::Maybe => "maybe",
@@ -36,7 +36,7 @@ impl Executed {
 
 /// Why a request has no ordinary result; the kind says who acts next.
 #[derive(Debug)]
-pub enum Failure {
+pub(super) enum Failure {
     /// The request is wrong: its sender must change it.
     Rejected(Rejection),
     /// The model can put it right: a result with `isError`.
@@ -71,7 +71,7 @@ impl From<Refusal> for Failure {
 
 /// What a model did that cannot be done as asked, in words that say what to do instead.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ToolError {
+pub(super) struct ToolError {
     text: Cow<'static, str>,
     code: Option<ErrorCode>,
     executed: Executed,
@@ -81,39 +81,39 @@ pub struct ToolError {
 
 impl ToolError {
     /// A call that was not begun, for this reason.
-    pub fn not_begun(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn not_begun(text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
         Self { text, code: None, executed: Executed::No, retry_after: None, detail: None }
     }
 
     /// With one of our error numbers.
     #[must_use]
-    pub fn with_code(mut self, code: ErrorCode) -> Self {
+    pub(super) fn with_code(mut self, code: ErrorCode) -> Self {
         self.code = Some(code);
         self
     }
 
     /// Worth trying again after this long.
     #[must_use]
-    pub fn retry_after(mut self, wait: Duration) -> Self {
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
     /// With one more member in its data.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: Value) -> Self {
+    pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {
         self.detail = Some((key, value));
         self
     }
 
     /// What the model reads.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
     /// What a program reads, as `structuredContent`.
-    pub fn data(&self) -> Value {
+    pub(super) fn data(&self) -> Value {
         let mut data = json!({
             "executed": self.executed.as_str(),
             "retryable": self.retry_after.is_some(),
@@ -133,7 +133,7 @@ impl ToolError {
 
 /// Something of ours that does not work now, or work that is too much now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(super) struct Fault {
     code: ErrorCode,
     message: Cow<'static, str>,
     executed: Executed,
@@ -145,23 +145,23 @@ const SOON: Duration = Duration::from_secs(1);
 
 impl Fault {
     /// This replica has as much to do as it may.
-    pub fn overloaded() -> Self {
+    pub(super) fn overloaded() -> Self {
         Self::new(ErrorCode::Overloaded, "overloaded: try again shortly", Executed::No)
     }
 
     /// No worker could be reached for this; nothing was started.
-    pub fn worker_unreachable(message: &'static str) -> Self {
+    pub(super) fn worker_unreachable(message: &'static str) -> Self {
         Self::new(ErrorCode::WorkerUnreachable, message, Executed::No)
     }
 
     /// The directory is away, and this cannot be done without it.
-    pub fn directory_away() -> Self {
+    pub(super) fn directory_away() -> Self {
         let message = "the directory is away, so a quota cannot be checked: try again shortly";
         Self::new(ErrorCode::DirectoryAway, message, Executed::No)
     }
 
     /// The answer did not come in time; the work may have been done.
-    pub fn deadline() -> Self {
+    pub(super) fn deadline() -> Self {
         let message = "the worker did not answer in time; the code may have run";
         Self {
             retry_after: None,
@@ -170,13 +170,13 @@ impl Fault {
     }
 
     /// The connection to the worker broke after the call was sent.
-    pub fn outcome_unknown() -> Self {
+    pub(super) fn outcome_unknown() -> Self {
         let message = "the connection to the worker broke: whether the code ran is not known";
         Self { retry_after: None, ..Self::new(ErrorCode::OutcomeUnknown, message, Executed::Maybe) }
     }
 
     /// A bug of ours; what it was is in the log.
-    pub fn internal(executed: Executed) -> Self {
+    pub(super) fn internal(executed: Executed) -> Self {
         Self {
             retry_after: None,
             ..Self::new(ErrorCode::InternalError, "internal error", executed)
@@ -188,7 +188,7 @@ impl Fault {
     }
 
     /// The number a client sees.
-    pub fn code(&self) -> ErrorCode {
+    pub(super) fn code(&self) -> ErrorCode {
         self.code
     }
 
@@ -205,7 +205,7 @@ impl Fault {
     }
 
     /// The JSON-RPC error response.
-    pub fn body(&self, id: Option<&RequestId>) -> Vec<u8> {
+    pub(super) fn body(&self, id: Option<&RequestId>) -> Vec<u8> {
         render_error(id, self.code, &self.message, Some(&self.data()))
     }
 
@@ -239,7 +239,7 @@ impl From<Refusal> for Fault {
 
 /// A request that was turned away before it was read as MCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TurnedAway {
+pub(super) enum TurnedAway {
     /// No or an unknown credential.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),
@@ -270,7 +270,7 @@ pub enum TurnedAway {
 }
 
 /// The response for a request that was turned away.
-pub fn turn_away(reason: TurnedAway) -> Response<Body> {
+pub(super) fn turn_away(reason: TurnedAway) -> Response<Body> {
     let status = match reason {
         TurnedAway::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
         TurnedAway::Guessing => StatusCode::TOO_MANY_REQUESTS,
@@ -300,7 +300,7 @@ pub fn turn_away(reason: TurnedAway) -> Response<Body> {
 }
 
 /// The response for a rejected request. Each kind's status stands beside it in `mcp`.
-pub fn reject(rejection: &Rejection) -> Response<Body> {
+pub(super) fn reject(rejection: &Rejection) -> Response<Body> {
     let status = match rejection.kind() {
         // Old clients die of anything else. Without an id nobody waits for that JSON.
         _ if !rejection.era().is_modern() && rejection.id().is_some() => StatusCode::OK,
@@ -321,7 +321,7 @@ pub fn reject(rejection: &Rejection) -> Response<Body> {
 }
 
 /// The response for a fault, before any of a result was sent.
-pub fn fail(fault: &Fault, era: Era, id: &RequestId) -> Response<Body> {
+pub(super) fn fail(fault: &Fault, era: Era, id: &RequestId) -> Response<Body> {
     let status = if era.is_modern() { fault.status() } else { StatusCode::OK };
     let mut response = json_response(status, fault.body(Some(id)));
     if let Some(wait) = fault.retry_after {
@@ -333,7 +333,7 @@ pub fn fail(fault: &Fault, era: Era, id: &RequestId) -> Response<Body> {
 }
 
 /// A response with a JSON body.
-pub fn json_response(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+pub(super) fn json_response(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -341,7 +341,7 @@ pub fn json_response(status: StatusCode, body: impl Into<Body>) -> Response<Body
 }
 
 /// The response to a notification.
-pub fn accepted() -> Response<Body> {
+pub(super) fn accepted() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     response

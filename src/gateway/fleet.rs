@@ -20,13 +20,13 @@ use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 
 /// How often a replica announces itself and looks at what the others know.
-pub const ROUND: Duration = Duration::from_secs(2);
+pub(super) const ROUND: Duration = Duration::from_secs(2);
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
 const FORGET_AFTER: Duration = Duration::from_mins(5);
 
 /// The workers and replicas, as this replica knows them.
 #[derive(Debug)]
-pub struct Fleet {
+pub(super) struct Fleet {
     directory: Arc<dyn Directory>,
     keys: Keyring,
     roots: Vec<SecretKey>,
@@ -45,7 +45,7 @@ struct Member {
 
 impl Fleet {
     /// A fleet in which nobody has been heard yet. `roots` is not empty.
-    pub fn new(
+    pub(super) fn new(
         directory: Arc<dyn Directory>,
         keys: Keyring,
         roots: Vec<SecretKey>,
@@ -58,33 +58,36 @@ impl Fleet {
     }
 
     /// The keys that a worker may have, the present root's first.
-    pub fn keys_of<'a>(&'a self, worker: &'a WorkerId) -> impl Iterator<Item = WorkerKey> + 'a {
+    pub(super) fn keys_of<'a>(
+        &'a self,
+        worker: &'a WorkerId,
+    ) -> impl Iterator<Item = WorkerKey> + 'a {
         self.roots.iter().map(|root| WorkerKey::derive(root, worker))
     }
 
     /// Every worker in the table and when it was last heard.
-    pub fn sightings(&self) -> Vec<Sighting> {
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
         self.members.load().values().map(|member| member.sighting.clone()).collect()
     }
 
     /// How to reach a worker.
-    pub fn peer(&self, worker: &WorkerId) -> Option<Peer> {
+    pub(super) fn peer(&self, worker: &WorkerId) -> Option<Peer> {
         self.members.load().get(worker).map(|member| member.peer.clone())
     }
 
     /// How to reach every worker in the table.
-    pub fn peers(&self) -> Vec<Peer> {
+    pub(super) fn peers(&self) -> Vec<Peer> {
         self.members.load().values().map(|member| member.peer.clone()).collect()
     }
 
     /// How many replicas share the work, this one included.
-    pub fn replica_count(&self) -> NonZeroU32 {
+    pub(super) fn replica_count(&self) -> NonZeroU32 {
         let count = u32::try_from(self.replicas.load().len()).unwrap_or(u32::MAX);
         NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
     }
 
     /// Takes in a heartbeat whose MAC was checked with `key`.
-    pub async fn heard(
+    pub(super) async fn heard(
         &self,
         key: WorkerKey,
         incarnation: Incarnation,
@@ -111,14 +114,14 @@ impl Fleet {
     }
 
     /// Takes in workers that an earlier start of this replica knew.
-    pub fn remember(&self, workers: Vec<Sighting>) {
+    pub(super) fn remember(&self, workers: Vec<Sighting>) {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let member = |sighting: Sighting| (sighting.report.worker.clone(), self.member(sighting));
         self.members.store(Arc::new(workers.into_iter().map(member).collect()));
     }
 
     /// Says that this replica serves, and learns what the others know. Called each [`ROUND`].
-    pub async fn round(&self) {
+    pub(super) async fn round(&self) {
         match self.directory.announce(&self.here).await {
             Ok(mut replicas) => {
                 if !replicas.contains(&self.here) {
@@ -135,7 +138,7 @@ impl Fleet {
     }
 
     /// Says that this replica no longer serves.
-    pub async fn withdraw(&self) -> Result<(), DirectoryError> {
+    pub(super) async fn withdraw(&self) -> Result<(), DirectoryError> {
         self.directory.withdraw(&self.here).await
     }
 

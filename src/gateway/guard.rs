@@ -15,7 +15,7 @@ const ANY: &str = "*";
 
 /// The hosts and origins that are served.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub(super) struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
 }
@@ -23,7 +23,7 @@ pub struct Guard {
 impl Guard {
     /// Loopback names, the address that is listened on, and what is configured. Hosts are names or addresses, with
     /// a port where only that port is meant; `*` is any. Origins are whole: `https://example.com`.
-    pub fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
+    pub(super) fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
         let own = match listen.ip() {
             ip if ip.is_unspecified() => None,
             std::net::IpAddr::V4(ip) => Some(ip.to_string()),
@@ -36,7 +36,7 @@ impl Guard {
     }
 
     /// Checks one request. Exactly one `Host` is there: the accept loop saw to it.
-    pub fn admit(&self, headers: &HeaderMap) -> Result<(), TurnedAway> {
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), TurnedAway> {
         let host = headers.get(HOST).and_then(|it| it.to_str().ok()).ok_or(TurnedAway::Host)?;
         let host: Authority = host.to_ascii_lowercase().parse().map_err(|_| TurnedAway::Host)?;
         if !self.serves(&host) {

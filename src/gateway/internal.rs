@@ -21,7 +21,7 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the internal listener answers from.
 #[derive(Debug)]
-pub struct Internal {
+pub(super) struct Internal {
     /// The workers.
     pub fleet: Arc<Fleet>,
     /// Checks their reports.
@@ -33,7 +33,7 @@ pub struct Internal {
 }
 
 /// The routes of the internal listener.
-pub fn router(internal: Arc<Internal>) -> Router {
+pub(super) fn router(internal: Arc<Internal>) -> Router {
     Router::new()
         .route(HEARTBEAT, post(heartbeat))
         .route("/livez", get(|| async { "ok\n" }))

@@ -55,7 +55,7 @@ const IDLE_TENANTS: usize = 1024;
 
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// Too many in too short a time.
     #[error("too many requests: the rate of {scope} is used up")]
     Rate {
@@ -71,14 +71,14 @@ pub enum Refusal {
 
 /// A place in flight; given back when dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub(super) struct Slot {
     _replica: OwnedSemaphorePermit,
     _tenant: OwnedSemaphorePermit,
 }
 
 /// Admits requests.
 #[derive(Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     rates: Rates,
     limiters: ArcSwap<Limiters>,
     guesses: Keyed<IpAddr>,
@@ -89,7 +89,7 @@ pub struct Limits {
 
 impl Limits {
     /// Limits for one replica of `replicas`.
-    pub fn new(rates: Rates, in_flight: InFlight, replicas: NonZeroU32) -> Self {
+    pub(super) fn new(rates: Rates, in_flight: InFlight, replicas: NonZeroU32) -> Self {
         Self {
             rates,
             limiters: ArcSwap::from_pointee(Limiters::new(rates, replicas)),
@@ -101,47 +101,47 @@ impl Limits {
     }
 
     /// Takes this replica's share anew when replicas came or went. What was used up is forgotten.
-    pub fn share_among(&self, replicas: NonZeroU32) {
+    pub(super) fn share_among(&self, replicas: NonZeroU32) {
         if self.limiters.load().replicas != replicas {
             self.limiters.store(Arc::new(Limiters::new(self.rates, replicas)));
         }
     }
 
     /// Counts one request without a known credential.
-    pub fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(super) fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
         let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         check(Some(&self.guesses), &address.unwrap_or(nobody), "the address")
     }
 
     /// Counts one request of a tenant.
-    pub fn admit_tenant(&self, tenant: TenantDigest) -> Result<(), Refusal> {
+    pub(super) fn admit_tenant(&self, tenant: TenantDigest) -> Result<(), Refusal> {
         check(self.limiters.load().tenant.as_ref(), &tenant, "the tenant")
     }
 
     /// Counts one request of a method.
-    pub fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
+    pub(super) fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
         check(self.limiters.load().method.as_ref(), &(tenant, method), "the method")
     }
 
     /// Counts one call of a tool, named by its place in the table of tools.
-    pub fn admit_tool(&self, tenant: TenantDigest, tool: usize) -> Result<(), Refusal> {
+    pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: usize) -> Result<(), Refusal> {
         check(self.limiters.load().tool.as_ref(), &(tenant, tool), "the tool")
     }
 
     /// Takes a place in flight, waiting for it a short while.
-    pub async fn slot(&self, tenant: TenantDigest) -> Result<Slot, Refusal> {
+    pub(super) async fn slot(&self, tenant: TenantDigest) -> Result<Slot, Refusal> {
         let of_tenant = self.tenant_slots(tenant);
         let both = async {
-            let _tenant = of_tenant.acquire_owned().await.map_err(|_| Refusal::Busy)?;
-            let _replica =
+            let tenant = of_tenant.acquire_owned().await.map_err(|_| Refusal::Busy)?;
+            let replica =
                 Arc::clone(&self.calls).acquire_owned().await.map_err(|_| Refusal::Busy)?;
-            Ok(Slot { _replica, _tenant })
+            Ok(Slot { _replica: replica, _tenant: tenant })
         };
         tokio::time::timeout(SLOT_WAIT, both).await.unwrap_or(Err(Refusal::Busy))
     }
 
     /// Forgets tenants of whom nothing is heard; called now and then.
-    pub fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         let limiters = self.limiters.load();
         limiters.tenant.iter().for_each(RateLimiter::retain_recent);
         limiters.method.iter().for_each(RateLimiter::retain_recent);

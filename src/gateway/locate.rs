@@ -29,7 +29,7 @@ const MAX_STOPS: u32 = 4;
 
 /// Finds environments.
 #[derive(Debug)]
-pub struct Locator {
+pub(super) struct Locator {
     fleet: Arc<Fleet>,
     directory: Arc<dyn Directory>,
     keys: Keyring,
@@ -39,7 +39,7 @@ pub struct Locator {
 
 impl Locator {
     /// A locator that remembers nothing yet.
-    pub fn new(
+    pub(super) fn new(
         fleet: Arc<Fleet>,
         directory: Arc<dyn Directory>,
         keys: Keyring,
@@ -49,17 +49,21 @@ impl Locator {
     }
 
     /// Remembers where an environment was placed.
-    pub fn remember(&self, environment: EnvironmentId, placement: Placement) {
+    pub(super) fn remember(&self, environment: EnvironmentId, placement: Placement) {
         self.remembered.insert(environment, placement);
     }
 
     /// Forgets an environment that is no more.
-    pub fn forget(&self, environment: EnvironmentId) {
+    pub(super) fn forget(&self, environment: EnvironmentId) {
         self.remembered.remove(&environment);
     }
 
     /// The stops to make for one call.
-    pub fn route<'a>(&'a self, caller: &'a Principal, environment: EnvironmentId) -> Route<'a> {
+    pub(super) fn route<'a>(
+        &'a self,
+        caller: &'a Principal,
+        environment: EnvironmentId,
+    ) -> Route<'a> {
         Route { locator: self, caller, environment, known: Known::Remembered, stops: 0 }
     }
 
@@ -126,7 +130,7 @@ impl Locator {
 
 /// One call's way to the worker that holds its environment.
 #[derive(Debug)]
-pub struct Route<'a> {
+pub(super) struct Route<'a> {
     locator: &'a Locator,
     caller: &'a Principal,
     environment: EnvironmentId,
@@ -144,7 +148,7 @@ enum Known {
 
 impl Route<'_> {
     /// The next worker to call, and the epoch under which it should hold the environment.
-    pub async fn next(&mut self) -> Result<(Peer, Epoch), Failure> {
+    pub(super) async fn next(&mut self) -> Result<(Peer, Epoch), Failure> {
         self.stops += 1;
         if self.stops > MAX_STOPS {
             return Err(unreachable());
@@ -172,7 +176,7 @@ impl Route<'_> {
     }
 
     /// Takes in that the worker started nothing. Returns what the caller is to be told, if this is the end.
-    pub fn not_started(&mut self, why: &NotStarted) -> Result<(), Failure> {
+    pub(super) fn not_started(&mut self, why: &NotStarted) -> Result<(), Failure> {
         match why {
             NotStarted::NotMine | NotStarted::WrongEpoch { .. } => {
                 self.locator.forget(self.environment);
@@ -201,7 +205,7 @@ impl Route<'_> {
     }
 
     /// Takes in that the call failed. Returns what the caller is to be told, unless it may be sent again.
-    pub fn failed(&mut self, error: &WorkerError) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, error: &WorkerError) -> Result<(), Failure> {
         tracing::debug!(%error, environment = ?self.environment, "worker call failed");
         match error.recovery() {
             Recovery::Retry | Recovery::Relocate => {
@@ -227,7 +231,7 @@ fn unreachable() -> Failure {
 }
 
 /// The one answer to handles that are foreign, forged or revoked.
-pub fn unknown_environment() -> ToolError {
+pub(super) fn unknown_environment() -> ToolError {
     ToolError::not_begun(
         "You have no such environment. Call launchShell and pass the environmentId it returns verbatim.",
     )
@@ -238,7 +242,7 @@ fn gone_for(word: &str) -> GoneReason {
 }
 
 /// What a model is told of an environment that is no more.
-pub fn gone_error(reason: GoneReason) -> ToolError {
+pub(super) fn gone_error(reason: GoneReason) -> ToolError {
     let why = match reason {
         GoneReason::Deleted => "was closed",
         GoneReason::Expired => "was idle too long or reached the end of its life, and was deleted",
@@ -260,7 +264,7 @@ fn restarted_error(reason: &str) -> ToolError {
 }
 
 /// The notice of a restarted interpreter, as results carry it.
-pub fn restarted_notice(reason: &str) -> serde_json::Value {
+pub(super) fn restarted_notice(reason: &str) -> serde_json::Value {
     let restarted =
         serde_json::json!({"reason": reason, "filesKept": true, "variablesKept": false});
     serde_json::json!({"restarted": restarted})

@@ -14,7 +14,7 @@ use crate::telemetry::{
 };
 
 /// Every error number there is, for labels.
-pub const KNOWN_CODES: &[i32] = &[
+pub(super) const KNOWN_CODES: &[i32] = &[
     ErrorCode::ParseError as i32,
     ErrorCode::InvalidRequest as i32,
     ErrorCode::MethodNotFound as i32,
@@ -37,7 +37,7 @@ const CLIENT_LEFT: u16 = 499;
 
 /// Watches exchanges.
 #[derive(Debug)]
-pub struct Observer {
+pub(super) struct Observer {
     tracer: Tracer,
     log: AccessLog,
     methods: HashMap<Method, Operation>,
@@ -46,7 +46,7 @@ pub struct Observer {
 
 impl Observer {
     /// An observer with its instruments found once.
-    pub fn new(tracer: Tracer, log: AccessLog, metrics: &Metrics, tools: &[Tool]) -> Self {
+    pub(super) fn new(tracer: Tracer, log: AccessLog, metrics: &Metrics, tools: &[Tool]) -> Self {
         let method = |method: Method| (method, metrics.operation(method.as_str(), None));
         let tool =
             |tool: Tool| (tool, metrics.operation(Method::CallTool.as_str(), Some(tool.name())));
@@ -59,7 +59,7 @@ impl Observer {
     }
 
     /// Begins to watch a request that has been understood.
-    pub fn watch(
+    pub(super) fn watch(
         &self,
         came: Instant,
         envelope: &Envelope,
@@ -90,7 +90,7 @@ impl Observer {
     }
 
     /// Notes a request that was turned away before it was understood.
-    pub fn turned_away(&self, came: Instant, status: StatusCode, code: Option<ErrorCode>) {
+    pub(super) fn turned_away(&self, came: Instant, status: StatusCode, code: Option<ErrorCode>) {
         let error = code.map(|code| code.number().to_string());
         self.log.line(&Exchange {
             status: status.as_u16(),
@@ -103,7 +103,7 @@ impl Observer {
 
 /// One exchange under way; dropped without an end, its client has left.
 #[derive(Debug)]
-pub struct Observation {
+pub(super) struct Observation {
     came: Instant,
     method: Method,
     tool: Option<Tool>,
@@ -115,12 +115,12 @@ pub struct Observation {
 
 impl Observation {
     /// The span, for what is called on its behalf.
-    pub fn span(&self) -> &Span {
+    pub(super) fn span(&self) -> &Span {
         &self.span
     }
 
     /// It ended with this status on the wire.
-    pub fn end(mut self, outcome: Outcome, status: StatusCode) {
+    pub(super) fn end(mut self, outcome: Outcome, status: StatusCode) {
         self.finish(outcome, status.as_u16());
     }
 
@@ -159,7 +159,7 @@ impl Drop for Observation {
 }
 
 /// How a call ended, as telemetry tells it.
-pub fn outcome(result: &Result<ToolAnswer, Failure>) -> Outcome {
+pub(super) fn outcome(result: &Result<ToolAnswer, Failure>) -> Outcome {
     match result {
         Ok(answer) if answer.is_error() => Outcome::ToolError,
         Ok(_) => Outcome::Done,

@@ -30,7 +30,7 @@ const EVENTS: usize = 64;
 
 /// Who waits for the answer, and in which form they take it.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub(super) struct Asker {
     /// Their era.
     pub era: Era,
     /// Their request's id.
@@ -41,7 +41,7 @@ pub struct Asker {
 
 /// What a call tells while it works.
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub(super) struct Feed {
     begun: Arc<watch::Sender<bool>>,
     progress: Option<Arc<Progress>>,
 }
@@ -54,13 +54,13 @@ struct Progress {
 
 /// The other end of a [`Feed`].
 #[derive(Debug)]
-pub struct Events {
+pub(super) struct Events {
     begun: watch::Receiver<bool>,
     events: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
 /// A feed for one call; without a token, or for a client that takes no stream, progress goes nowhere.
-pub fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
+pub(super) fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
     let (begun, begins) = watch::channel(false);
     let (progress, events) = match token.filter(|_| accepts_sse) {
         None => (None, None),
@@ -75,17 +75,17 @@ pub fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) 
 
 impl Feed {
     /// Says that the work has begun: from now on a failure may travel in a stream.
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.begun.send_replace(true);
     }
 
     /// Whether anybody reads progress.
-    pub fn wants_progress(&self) -> bool {
+    pub(super) fn wants_progress(&self) -> bool {
         self.progress.is_some()
     }
 
     /// Tells of output: how many bytes of it there were so far, the newest, and on which stream.
-    pub async fn progress(&self, bytes: u64, text: &str, stream: &'static str) {
+    pub(super) async fn progress(&self, bytes: u64, text: &str, stream: &'static str) {
         let Some(progress) = &self.progress else { return };
         #[expect(clippy::cast_precision_loss, reason = "output is far shorter than 2^52 bytes")]
         let event = progress.reporter.lock().await.report_output(bytes as f64, text, stream);
@@ -97,10 +97,10 @@ impl Feed {
 }
 
 /// The work of one call.
-pub type Work = BoxFuture<'static, Result<ToolAnswer, Failure>>;
+pub(super) type Work = BoxFuture<'static, Result<ToolAnswer, Failure>>;
 
 /// Answers when the work is done, or begins a stream.
-pub async fn answer(
+pub(super) async fn answer(
     asker: Asker,
     identity: Identity,
     work: Work,
@@ -257,6 +257,6 @@ async fn tick(keep_alive: &mut Option<Interval>) {
 }
 
 /// A fault for work that ended without an answer.
-pub fn broken() -> Failure {
+pub(super) fn broken() -> Failure {
     Fault::internal(Executed::Maybe).into()
 }

@@ -13,7 +13,7 @@ const NAME: &str = "workers.json";
 
 /// The file, and what it holds.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     path: PathBuf,
     written: Vec<Row>,
 }
@@ -35,12 +35,12 @@ struct Row {
 
 impl Table {
     /// The table in a data directory.
-    pub fn in_dir(dir: &Path) -> Self {
+    pub(super) fn in_dir(dir: &Path) -> Self {
         Self { path: dir.join(NAME), written: Vec::new() }
     }
 
     /// The workers that were there when the file was written. A file that cannot be read is as good as none.
-    pub fn read(&self) -> Vec<Sighting> {
+    pub(super) fn read(&self) -> Vec<Sighting> {
         let Ok(bytes) = std::fs::read(&self.path) else { return Vec::new() };
         match serde_json::from_slice::<File>(&bytes) {
             Ok(file) if file.version == VERSION => {
@@ -54,7 +54,7 @@ impl Table {
     }
 
     /// Writes the table if it changed. A disk that refuses costs only the cold start.
-    pub async fn write(&mut self, sightings: &[Sighting]) {
+    pub(super) async fn write(&mut self, sightings: &[Sighting]) {
         let mut rows: Vec<Row> = sightings.iter().map(Row::of).collect();
         rows.sort();
         if rows == self.written {

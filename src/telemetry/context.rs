@@ -123,7 +123,7 @@ impl Position {
 
     /// A span below this one.
     pub(super) fn child(&self, span_id: SpanId, sampled: bool) -> Self {
-        let flags = self.flags & RANDOM_TRACE_ID | u8::from(sampled) * SAMPLED;
+        let flags = self.flags & RANDOM_TRACE_ID | (u8::from(sampled) * SAMPLED);
         Self { trace_id: self.trace_id, span_id, flags, tracestate: self.tracestate.clone() }
     }
 

@@ -10,7 +10,7 @@ use crate::domain::ids::Principal;
 pub use api_key::{ApiKeyHash, ApiKeys};
 
 /// The header of the platform whose agents change over by changing a URL.
-pub const PLATFORM_KEY_HEADER: &str = "x-ms-apikey";
+pub(super) const PLATFORM_KEY_HEADER: &str = "x-ms-apikey";
 
 /// The ways to prove who asks.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::rpc::wire::Image;
 
 /// The answer of a tool, before it is written for one era.
 #[derive(Clone, Debug)]
-pub struct ToolAnswer {
+pub(crate) struct ToolAnswer {
     structured: Map<String, Value>,
     text: Option<String>,
     images: Vec<Image>,
@@ -23,7 +23,7 @@ const ENVELOPE: usize = 4096;
 
 impl ToolAnswer {
     /// An answer whose text form is its structure as JSON (tools, "Structured Content").
-    pub fn of(structured: Value) -> Self {
+    pub(crate) fn of(structured: Value) -> Self {
         let Value::Object(structured) = structured else {
             unreachable!("a tool's structure is an object")
         };
@@ -32,23 +32,23 @@ impl ToolAnswer {
 
     /// With images beside it.
     #[must_use]
-    pub fn with_images(self, images: Vec<Image>) -> Self {
+    pub(crate) fn with_images(self, images: Vec<Image>) -> Self {
         Self { images, ..self }
     }
 
     /// As an error that the model can put right.
     #[must_use]
-    pub fn failed(self) -> Self {
+    pub(crate) fn failed(self) -> Self {
         Self { is_error: true, ..self }
     }
 
     /// Whether it is an error that the model can put right.
-    pub fn is_error(&self) -> bool {
+    pub(crate) fn is_error(&self) -> bool {
         self.is_error
     }
 
     /// The result in full.
-    pub fn into_result(self) -> ToolResult {
+    pub(crate) fn into_result(self) -> ToolResult {
         let structured = Value::Object(self.structured).to_string();
         let text = self.text.unwrap_or_else(|| structured.clone());
         let images = self.images.into_iter();
@@ -63,7 +63,7 @@ impl ToolAnswer {
     /// The same, cut until its message fits in `limit` bytes: images that do not fit are left out, then output is
     /// halved from its end, and the answer says so.
     #[must_use]
-    pub fn fit(mut self, limit: usize) -> Self {
+    pub(crate) fn fit(mut self, limit: usize) -> Self {
         let room = limit.saturating_sub(ENVELOPE);
         while self.weight() > room {
             if let Some(image) = self.images.pop() {

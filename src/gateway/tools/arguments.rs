@@ -72,7 +72,8 @@ pub(super) struct ComputePrimes {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Tally {
     pub(super) amount: i64,
-    pub(super) tally: Option<String>,
+    #[serde(rename = "tally")]
+    pub(super) handle: Option<String>,
     pub(super) operation_id: Option<String>,
 }
 

@@ -97,7 +97,7 @@ impl Tools {
         }
         for sighting in chosen.into_iter().take(MAX_ASKED) {
             let worker = &sighting.report.worker;
-            let holding = self.holding(&call.caller, environment, worker, not_after);
+            let holding = holding(&call.caller, environment, worker, not_after);
             if self.offer(call, &holding).await? {
                 return Ok(holding);
             }
@@ -129,22 +129,6 @@ impl Tools {
                     .into()),
                 }
             }
-        }
-    }
-
-    fn holding(
-        &self,
-        caller: &Principal,
-        environment: EnvironmentId,
-        worker: &WorkerId,
-        not_after: Timestamp,
-    ) -> Holding {
-        Holding {
-            environment,
-            tenant: caller.tenant_digest(),
-            owner: caller.owner_digest(),
-            placement: Placement { worker: worker.clone(), epoch: Epoch::FIRST },
-            not_after,
         }
     }
 
@@ -229,6 +213,21 @@ impl Tools {
             "idleExpiresAt": moment(listed.idle_deadline_ms),
             "expiresAt": moment(listed.not_after_ms),
         }))
+    }
+}
+
+fn holding(
+    caller: &Principal,
+    environment: EnvironmentId,
+    worker: &WorkerId,
+    not_after: Timestamp,
+) -> Holding {
+    Holding {
+        environment,
+        tenant: caller.tenant_digest(),
+        owner: caller.owner_digest(),
+        placement: Placement { worker: worker.clone(), epoch: Epoch::FIRST },
+        not_after,
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
-pub use answer::ToolAnswer;
+pub(super) use answer::ToolAnswer;
 
 use super::failure::{Executed, Failure, Fault, ToolError};
 use super::fleet::Fleet;
@@ -122,7 +122,7 @@ pub struct ToolChoice {
 
 /// What a tool needs to know of the call.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub(super) struct Call {
     /// Who calls.
     pub caller: Principal,
     /// The arguments, as they came.
@@ -135,7 +135,7 @@ pub struct Call {
 
 /// The tools and what they work with.
 #[derive(Debug)]
-pub struct Tools {
+pub(super) struct Tools {
     /// Which there are.
     pub choice: ToolChoice,
     /// What environments may do.
@@ -160,12 +160,12 @@ pub struct Tools {
 
 impl Tools {
     /// The tool of this name, if it is among those chosen.
-    pub fn find(&self, name: &str) -> Option<Tool> {
+    pub(super) fn find(&self, name: &str) -> Option<Tool> {
         self.chosen().find(|tool| tool.name() == name)
     }
 
     /// The definitions, in their fixed order.
-    pub fn definitions(&self) -> Vec<Box<RawValue>> {
+    pub(super) fn definitions(&self) -> Vec<Box<RawValue>> {
         self.chosen().map(|tool| catalogue::define(tool, &self.policy).render()).collect()
     }
 
@@ -176,7 +176,7 @@ impl Tools {
     }
 
     /// Calls a tool.
-    pub async fn call(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
+    pub(super) async fn call(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
         match tool {
             Tool::LaunchShell | Tool::LaunchPythonEnvironment => self.launch(tool, call).await,
             Tool::RunPython => self.run_python(call).await,

@@ -9,14 +9,14 @@ use super::environments::{millis, target};
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::placement::Epoch;
-use crate::gateway::failure::{Failure, ToolError};
+use crate::gateway::failure::{Executed, Failure, ToolError};
 use crate::gateway::locate;
 use crate::gateway::reply::Feed;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
 
 /// How long a call may wait for others of the same environment, beyond its own time.
-const QUEUE_TIME: Duration = Duration::from_secs(60);
+const QUEUE_TIME: Duration = Duration::from_mins(1);
 /// How long a worker may take to acknowledge a cancel.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -203,8 +203,12 @@ fn answer(job: &Job, ended: Ended) -> ToolAnswer {
         Job::Python { .. } => ended.exit_code != 0,
         Job::Shell { .. } | Job::Exec { .. } => false,
     };
+    let failed = failed || ended.terminated_by.is_some();
+    if failed {
+        structured["executed"] = Executed::Yes.as_str().into();
+    }
     let answer = ToolAnswer::of(structured).with_images(ended.images);
-    if failed || ended.terminated_by.is_some() { answer.failed() } else { answer }
+    if failed { answer.failed() } else { answer }
 }
 
 fn milliseconds(micros: u64) -> Value {

@@ -26,12 +26,11 @@ const FACTS: [(&str, &str); 4] = [
 /// `lookup_fact`: a fact, or the topics there are.
 pub(super) fn lookup_fact(topic: &str) -> Value {
     let topic = topic.trim().to_lowercase();
-    match FACTS.iter().find(|(known, _)| *known == topic) {
-        Some((_, fact)) => json!({"topic": topic, "found": true, "fact": fact}),
-        None => {
-            let topics: Vec<_> = FACTS.iter().map(|(topic, _)| topic).collect();
-            json!({"topic": topic, "found": false, "available_topics": topics})
-        }
+    if let Some((_, fact)) = FACTS.iter().find(|(known, _)| *known == topic) {
+        json!({"topic": topic, "found": true, "fact": fact})
+    } else {
+        let topics: Vec<_> = FACTS.iter().map(|(topic, _)| topic).collect();
+        json!({"topic": topic, "found": false, "available_topics": topics})
     }
 }
 

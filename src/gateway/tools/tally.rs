@@ -29,7 +29,7 @@ impl Tools {
                 }
             },
         };
-        let tally = match &asked.tally {
+        let tally = match &asked.handle {
             Some(token) => {
                 Handle::<TallyId>::open(token, &call.caller, &self.keys, self.clock.now())
                     .map_err(|_| no_tally())?
