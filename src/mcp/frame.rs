@@ -6,13 +6,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::jsonrpc::{MAX_ID_BYTES, RequestId};
+use super::params::Unjudged;
 use super::raw;
 
-/// One message, its params unread.
+/// One message, its params unread but for their keys.
 #[derive(Debug)]
 pub(super) enum Frame<'a> {
-    Request { id: RequestId, method: Cow<'a, str>, params: Option<&'a RawValue> },
-    Notification { method: Cow<'a, str>, params: Option<&'a RawValue> },
+    Request { id: RequestId, method: Cow<'a, str>, params: Unjudged<'a> },
+    Notification { method: Cow<'a, str>, params: Unjudged<'a> },
     Response,
 }
 
@@ -52,8 +53,8 @@ struct Shape<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     method: Option<&'a RawValue>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    params: Unjudged<'a>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -178,10 +179,10 @@ mod tests {
         let read = |text| Frame::read(text).unwrap();
         let request = read(r#"{"method":"a\u002fb","id":1,"jsonrpc":"2.0","params":{"x":1}}"#);
         assert!(
-            matches!(request, Frame::Request { method, params: Some(_), .. } if method == "a/b")
+            matches!(request, Frame::Request { method, params: Unjudged::Members(_), .. } if method == "a/b")
         );
         let notification = read(r#"{"jsonrpc":"2.0","method":"n","params":null,"extra":[]}"#);
-        assert!(matches!(notification, Frame::Notification { params: None, .. }));
+        assert!(matches!(notification, Frame::Notification { params: Unjudged::Absent, .. }));
         assert!(matches!(read(r#"{"jsonrpc":"2.0","id":1,"result":null}"#), Frame::Response));
         assert!(matches!(read(r#"{"jsonrpc":"2.0","error":{}}"#), Frame::Response));
     }

@@ -22,43 +22,34 @@ pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 /// One member of an object; `None` when it is absent or `raw` is no object.
 pub(super) fn member<'a>(raw: &'a RawValue, key: &str) -> Option<&'a RawValue> {
-    let members = Members { keep: |name: &str| name == key };
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    let found = deserializer.deserialize_map(members).ok()?;
-    found.into_iter().next().map(|(_, value)| value)
-}
-
-/// All members of an object, in their order; `None` when `raw` is no object.
-pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    deserializer.deserialize_map(Members { keep: |_: &str| true }).ok()
+    serde_json::Deserializer::from_str(raw.get()).deserialize_map(Find { key }).ok().flatten()
 }
 
 /// Text that is borrowed unless it had escapes.
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-struct Members<K> {
-    keep: K,
+struct Find<'k> {
+    key: &'k str,
 }
 
-impl<'de, K: Fn(&str) -> bool> Visitor<'de> for Members<K> {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+impl<'de> Visitor<'de> for Find<'_> {
+    type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut kept = Vec::new();
+        let mut found = None;
         while let Some(Text(key)) = map.next_key()? {
-            if (self.keep)(&key) {
-                kept.push((key, map.next_value()?));
+            if key == self.key {
+                found = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(kept)
+        Ok(found)
     }
 }
 
@@ -81,10 +72,8 @@ mod tests {
     #[test]
     fn only_objects_have_members() {
         for text in ["[1]", "\"a\"", "1", "null", "true"] {
-            assert!(members(raw(text)).is_none(), "{text}");
             assert!(member(raw(text), "a").is_none(), "{text}");
         }
-        assert_eq!(members(raw("{}")).unwrap().len(), 0);
     }
 
     #[test]
