@@ -48,7 +48,7 @@ impl ApiKey {
 
     /// What is kept of it and compared.
     pub fn digest(&self) -> ApiKeyDigest {
-        ApiKeyDigest(Sha256::digest(self.0.as_bytes()).into())
+        ApiKeyDigest::of(self.0.as_bytes())
     }
 
     /// The key as text; only for the one who sends it, and for the command that prints a new one.
@@ -74,6 +74,11 @@ pub struct ApiKeyDigest([u8; 32]);
 pub struct NotADigest;
 
 impl ApiKeyDigest {
+    /// The digest of what a caller showed.
+    pub fn of(shown: &[u8]) -> Self {
+        Self(Sha256::digest(shown).into())
+    }
+
     /// Reads 64 hexadecimal digits, of either case.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
         let digits = text.as_bytes();

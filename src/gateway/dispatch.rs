@@ -230,7 +230,7 @@ impl Edge {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, Method::CallTool)?;
-        self.limits.admit_tool(tenant, tool.index())?;
+        self.limits.admit_tool(tenant, tool)?;
         Ok(self.limits.slot(tenant).await?)
     }
 }

@@ -14,26 +14,27 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::TenantDigest;
+use crate::gateway::tools::Tool;
 use crate::mcp::Method;
 
 /// How often something may happen, over all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Times a second in the long run.
-    pub per_second: NonZeroU32,
-    /// Times at once.
+    /// Time after which one more may.
+    pub interval: Duration,
+    /// How often at once after a pause.
     pub burst: NonZeroU32,
 }
 
-/// The rates of every tenant; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The rates of every tenant; where there is none, there is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Of all requests.
     pub tenant: Option<Rate>,
-    /// Of each method.
-    pub method: Option<Rate>,
-    /// Of each tool.
-    pub tool: Option<Rate>,
+    /// Of single methods.
+    pub methods: Vec<(Method, Rate)>,
+    /// Of single tools.
+    pub tools: Vec<(Tool, Rate)>,
 }
 
 /// How much may be in flight on this replica.
@@ -91,8 +92,8 @@ impl Limits {
     /// Limits for one replica of `replicas`.
     pub(super) fn new(rates: Rates, in_flight: InFlight, replicas: NonZeroU32) -> Self {
         Self {
+            limiters: ArcSwap::from_pointee(Limiters::new(&rates, replicas)),
             rates,
-            limiters: ArcSwap::from_pointee(Limiters::new(rates, replicas)),
             guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
             calls: Arc::new(Semaphore::new(in_flight.calls)),
             per_tenant: in_flight.calls_per_tenant,
@@ -103,7 +104,7 @@ impl Limits {
     /// Takes this replica's share anew when replicas came or went. What was used up is forgotten.
     pub(super) fn share_among(&self, replicas: NonZeroU32) {
         if self.limiters.load().replicas != replicas {
-            self.limiters.store(Arc::new(Limiters::new(self.rates, replicas)));
+            self.limiters.store(Arc::new(Limiters::new(&self.rates, replicas)));
         }
     }
 
@@ -120,12 +121,12 @@ impl Limits {
 
     /// Counts one request of a method.
     pub(super) fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
-        check(self.limiters.load().method.as_ref(), &(tenant, method), "the method")
+        check(self.limiters.load().methods.get(&method), &tenant, "the method")
     }
 
-    /// Counts one call of a tool, named by its place in the table of tools.
-    pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: usize) -> Result<(), Refusal> {
-        check(self.limiters.load().tool.as_ref(), &(tenant, tool), "the tool")
+    /// Counts one call of a tool.
+    pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: Tool) -> Result<(), Refusal> {
+        check(self.limiters.load().tools.get(&tool), &tenant, "the tool")
     }
 
     /// Takes a place in flight, waiting for it a short while.
@@ -144,8 +145,8 @@ impl Limits {
     pub(super) fn tidy(&self) {
         let limiters = self.limiters.load();
         limiters.tenant.iter().for_each(RateLimiter::retain_recent);
-        limiters.method.iter().for_each(RateLimiter::retain_recent);
-        limiters.tool.iter().for_each(RateLimiter::retain_recent);
+        limiters.methods.values().for_each(RateLimiter::retain_recent);
+        limiters.tools.values().for_each(RateLimiter::retain_recent);
         self.guesses.retain_recent();
         let mut tenants = self.tenants.lock().expect("no panic under this lock");
         if tenants.len() > IDLE_TENANTS {
@@ -166,30 +167,28 @@ type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
 struct Limiters {
     replicas: NonZeroU32,
     tenant: Option<Keyed<TenantDigest>>,
-    method: Option<Keyed<(TenantDigest, Method)>>,
-    tool: Option<Keyed<(TenantDigest, usize)>>,
+    methods: HashMap<Method, Keyed<TenantDigest>>,
+    tools: HashMap<Tool, Keyed<TenantDigest>>,
 }
 
 impl Limiters {
-    fn new(rates: Rates, replicas: NonZeroU32) -> Self {
+    fn new(rates: &Rates, replicas: NonZeroU32) -> Self {
+        let share = |rate: Rate| share(rate, replicas);
         Self {
             replicas,
-            tenant: keyed(rates.tenant, replicas),
-            method: keyed(rates.method, replicas),
-            tool: keyed(rates.tool, replicas),
+            tenant: rates.tenant.map(share),
+            methods: rates.methods.iter().map(|(method, rate)| (*method, share(*rate))).collect(),
+            tools: rates.tools.iter().map(|(tool, rate)| (*tool, share(*rate))).collect(),
         }
     }
 }
 
-fn keyed<K: Hash + Eq + Clone>(rate: Option<Rate>, replicas: NonZeroU32) -> Option<Keyed<K>> {
-    rate.map(|rate| {
-        // One replica's share of a small rate may be less than one a second, so the period is shared out.
-        let period = Duration::from_secs(1) * replicas.get() / rate.per_second.get();
-        let period = period.max(Duration::from_nanos(1));
-        let burst = NonZeroU32::new(rate.burst.get() / replicas.get()).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(period).expect("a period is never zero").allow_burst(burst);
-        RateLimiter::dashmap(quota)
-    })
+/// One replica's share of a rate.
+fn share<K: Hash + Eq + Clone>(rate: Rate, replicas: NonZeroU32) -> Keyed<K> {
+    let interval = rate.interval.saturating_mul(replicas.get()).max(Duration::from_nanos(1));
+    let burst = NonZeroU32::new(rate.burst.get() / replicas.get()).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(interval).expect("an interval is never zero");
+    RateLimiter::dashmap(quota.allow_burst(burst))
 }
 
 fn check<K: Hash + Eq + Clone>(
@@ -219,13 +218,14 @@ mod tests {
     }
 
     fn limits(burst: u32, replicas: u32) -> Limits {
-        let tool = Some(Rate { per_second: number(1), burst: number(burst) });
+        let rate = Rate { interval: Duration::from_secs(1), burst: number(burst) };
+        let tools = vec![(Tool::Whoami, rate), (Tool::Tally, rate)];
         let in_flight = InFlight { calls: 2, calls_per_tenant: 1 };
-        Limits::new(Rates { tool, ..Rates::default() }, in_flight, number(replicas))
+        Limits::new(Rates { tools, ..Rates::default() }, in_flight, number(replicas))
     }
 
     fn admitted(limits: &Limits) -> usize {
-        (0..100).filter(|_| limits.admit_tool(tenant("a"), 0).is_ok()).count()
+        (0..100).filter(|_| limits.admit_tool(tenant("a"), Tool::Whoami).is_ok()).count()
     }
 
     #[test]
@@ -246,9 +246,9 @@ mod tests {
     fn tenants_and_tools_have_rates_of_their_own() {
         let limits = limits(1, 1);
         assert_eq!(admitted(&limits), 1);
-        assert!(limits.admit_tool(tenant("b"), 0).is_ok());
-        assert!(limits.admit_tool(tenant("a"), 1).is_ok());
-        let refused = limits.admit_tool(tenant("a"), 1);
+        assert!(limits.admit_tool(tenant("b"), Tool::Whoami).is_ok());
+        assert!(limits.admit_tool(tenant("a"), Tool::Tally).is_ok());
+        let refused = limits.admit_tool(tenant("a"), Tool::Tally);
         assert!(
             matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero())
         );

@@ -34,7 +34,7 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-pub use identity::{ApiKeyHash, ApiKeys, Credentials};
+pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 

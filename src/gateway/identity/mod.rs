@@ -7,7 +7,7 @@ use http::header::AUTHORIZATION;
 
 use crate::domain::ids::Principal;
 
-pub use api_key::{ApiKeyHash, ApiKeys};
+pub use api_key::ApiKeys;
 
 /// The header of the platform whose agents change over by changing a URL.
 pub(super) const PLATFORM_KEY_HEADER: &str = "x-ms-apikey";
@@ -73,6 +73,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::api_key::ApiKeyDigest;
     use crate::domain::ids::Name;
 
     fn name(text: &str) -> Name {
@@ -81,7 +82,7 @@ mod tests {
 
     fn asked(headers: &[(&'static str, &'static str)]) -> Result<Principal, Unauthenticated> {
         let principal = Principal::verified(name("t"), name("s"));
-        let keys = ApiKeys::new([(ApiKeyHash::of(b"secret"), principal)]);
+        let keys = ApiKeys::new([(ApiKeyDigest::of(b"secret"), principal)]);
         let headers = headers.iter().map(|(name, value)| {
             (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
         });

@@ -104,11 +104,6 @@ impl Tool {
     pub const fn is_sample(self) -> bool {
         matches!(self, Self::Whoami | Self::LookupFact | Self::ComputePrimes | Self::Tally)
     }
-
-    /// Its place in [`Tool::ALL`].
-    pub fn index(self) -> usize {
-        Self::ALL.iter().position(|it| *it == self).unwrap_or(Self::ALL.len())
-    }
 }
 
 /// Which tools there are.
