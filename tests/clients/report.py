@@ -3,6 +3,7 @@
 import sys
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class Report:
@@ -28,9 +29,9 @@ def describe(error: BaseException) -> str:
     """The innermost reason on one line: SDKs wrap theirs in exception groups."""
     while getattr(error, "exceptions", None):
         error = error.exceptions[0]
-    line = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    lines = [line for line in traceback.extract_tb(error.__traceback__) if line.name != "expect"]
     text = " ".join(str(error).split())[:500] or "no message"
-    return f"{type(error).__name__}: {text}" + (f" ({line.name}:{line.lineno})" if line else "")
+    return f"{type(error).__name__}: {text}" + (f" ({Path(lines[-1].filename).name}:{lines[-1].lineno})" if lines else "")
 
 
 def expect(condition, why):

@@ -73,7 +73,9 @@ check "a shell command as a string" "$ANSWER" '.result.structuredContent.stdout 
 ANSWER=$(call 6 runShellCommandInRemoteEnvironment '"shellCommand": "cat /etc/os-release && uname -a"')
 check "the operating system shows itself" "$ANSWER" '(.result.structuredContent.stdout | contains("Linux")) and .result.structuredContent.exitCode == 0'
 
+# shellcheck disable=SC2016  # the point is that nobody expands it
 ANSWER=$(call 7 runShellCommandInRemoteEnvironment '"execCommandAndArgs": ["echo", "two  words", "$HOME"]')
+# shellcheck disable=SC2016
 check "a shell command as a list" "$ANSWER" '.result.structuredContent.stdout == "two  words $HOME\n"'
 
 STATUS=$(curl -sS -m 60 -o /dev/null -w '%{http_code}' -X POST "$MCP_ENDPOINT" -H "Content-Type: application/json" \
