@@ -10,10 +10,11 @@
 //! | 2 | [`worker`] | `rpc`, `domain` |
 //! | 3 | [`dev`], [`cli`] | all of them |
 //!
-//! [`telemetry`] and [`serve`] stand beside the layers: both processes use them.
+//! [`clock`], [`telemetry`] and [`serve`] stand beside the layers: both processes use them.
 //! `tests/it/layering.rs` holds the same table and fails when it is broken.
 
 pub mod cli;
+pub mod clock;
 pub mod dev;
 pub mod directory;
 pub mod domain;

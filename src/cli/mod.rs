@@ -1,1 +1,3 @@
 //! The command line: settings, keys, `baton call`, `baton doctor`.
+
+pub mod settings;

@@ -1,1 +1,168 @@
 //! Soft state that every replica shares, in domain verbs.
+//!
+//! Losing any write here must never grant access, run a call twice, or destroy an environment: the workers'
+//! heartbeats bring it back. Every verb is safe to repeat.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+
+pub mod embedded;
+pub mod redis;
+mod settings;
+mod terms;
+
+pub use settings::{DirectoryConfig, open, open_with};
+pub use terms::{
+    LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
+    WORKER_MEMORY, WORKER_TERM,
+};
+
+/// What replicas share.
+#[async_trait]
+pub trait Directory: Send + Sync + Debug {
+    /// Notes a worker's heartbeat. An older incarnation than one already heard is fenced.
+    async fn beat(&self, report: &WorkerReport) -> Result<Beat, DirectoryError>;
+
+    /// Makes the directory's picture of one worker equal to the worker's own list: what it holds is placed
+    /// and counts in its tenant's quota, what it no longer holds is released. `holdings` have proven tickets.
+    ///
+    /// The list may be older than what the directory knows: it does not overrule a placement or a release of the
+    /// last [`SETTLING_TERM`]. Where they differ the next [`Directory::beat`] wants the list again. A list of an
+    /// older incarnation changes nothing.
+    async fn reconcile(
+        &self,
+        report: &WorkerReport,
+        holdings: &[Holding],
+    ) -> Result<(), DirectoryError>;
+
+    /// Every worker heard within [`WORKER_TERM`].
+    async fn fleet(&self) -> Result<Vec<Sighting>, DirectoryError>;
+
+    /// Says that this replica serves for another [`REPLICA_TERM`], and returns all that do.
+    async fn announce(&self, replica: &Replica) -> Result<Vec<Replica>, DirectoryError>;
+
+    /// Says that this replica no longer serves.
+    async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
+
+    /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
+    /// A repeat renews the term, whatever the limit.
+    async fn reserve(
+        &self,
+        tenant: TenantDigest,
+        environment: EnvironmentId,
+        limit: u32,
+    ) -> Result<Reservation, DirectoryError>;
+
+    /// Notes where an environment lives, until its `not_after`. A smaller epoch than the known one, or another
+    /// worker under the same, is stale and changes nothing.
+    async fn place(&self, holding: &Holding) -> Result<Placed, DirectoryError>;
+
+    /// Where an environment lives. `None` only means that the directory does not know.
+    async fn locate(
+        &self,
+        tenant: TenantDigest,
+        environment: EnvironmentId,
+    ) -> Result<Option<Placement>, DirectoryError>;
+
+    /// Forgets an environment and frees its place in the quota. For [`SETTLING_TERM`] it cannot be placed again
+    /// under the same epoch, so that a worker's list from before does not bring it back.
+    async fn release(
+        &self,
+        tenant: TenantDigest,
+        environment: EnvironmentId,
+    ) -> Result<(), DirectoryError>;
+
+    /// Begins a tally at 0 that lives for `term` after its last change. One that is there stays as it is.
+    async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError>;
+
+    /// Adds to a tally, once for each operation id: a repeat gets the first one's answer.
+    async fn add_to_tally(
+        &self,
+        tally: TallyId,
+        operation: &str,
+        amount: i64,
+        term: Duration,
+    ) -> Result<Tally, DirectoryError>;
+
+    /// One round trip, for the doctor.
+    async fn ping(&self) -> Result<(), DirectoryError>;
+}
+
+/// What became of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// Noted, and the directory has the worker's list as it is.
+    Current,
+    /// Noted; the worker is to send its list, for [`Directory::reconcile`].
+    ListWanted,
+    /// A newer incarnation of the worker has been heard: this one is a zombie.
+    Fenced,
+}
+
+/// One gateway replica.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replica {
+    /// Its id.
+    pub id: String,
+    /// Its internal address, where workers report.
+    pub url: String,
+}
+
+/// Whether a tenant has room for one more environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// It has, and the place is reserved.
+    Granted,
+    /// It has as many as it may.
+    Full,
+}
+
+/// Whether a placement was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It was.
+    Noted,
+    /// A newer one is known, or the environment has just been released.
+    Stale,
+}
+
+/// What adding to a tally came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// The total after this operation.
+    Total {
+        /// The sum of all operations up to this one.
+        total: i64,
+        /// Whether this operation had been counted before.
+        repeated: bool,
+    },
+    /// The directory has no such tally (any more): it does not begin at 0 again.
+    Lost,
+    /// It has counted [`MAX_TALLY_OPERATIONS`].
+    Full,
+    /// The total would leave the range of 64-bit integers; nothing was counted.
+    Overflow,
+}
+
+/// Why the directory gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It cannot be reached, or took longer than its deadline. The step may have been taken.
+    #[error("the directory is away")]
+    Away {
+        /// What the link saw.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It answered what this version does not understand.
+    #[error("the directory holds a record that this version cannot read: {what}")]
+    Unreadable {
+        /// Which record.
+        what: String,
+    },
+}

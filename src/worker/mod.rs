@@ -1,1 +1,3 @@
 //! The worker: runs environments and is the only authority over them.
+
+pub mod sandbox;

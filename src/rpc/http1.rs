@@ -1,0 +1,219 @@
+//! One sealed call over a pooled HTTP/1.1 connection, and what its failure proves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::{Link, Outgoing, Sealed};
+use super::client::TraceHeaders;
+use super::error::WorkerError;
+use super::wire::Refusal;
+use crate::clock::Clock;
+use crate::domain::ids::{Incarnation, Timestamp};
+use crate::domain::keyring::WorkerKey;
+
+/// How long a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long an unused connection is kept; less than what the other side keeps it, so that it is ours to close
+/// and a call seldom meets one that is just being closed.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+/// How many unused connections are kept to one address.
+const POOL_IDLE_MAX: usize = 64;
+/// Probes that find out that the other machine is gone while a long call is silent.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Longest answer that is not a stream.
+const MAX_REPLY: usize = 4 << 20;
+/// A refusal counts only if it comes this soon: a copy of a call, sent later by somebody else, is refused too.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(5);
+/// For how many addresses the offset of their clocks is remembered.
+const MAX_OFFSETS: usize = 4096;
+
+/// Sends sealed calls.
+#[derive(Clone, Debug)]
+pub(super) struct Http1 {
+    http: Client<HttpConnector, Full<Bytes>>,
+    clock: Clock,
+    offsets: Arc<Mutex<HashMap<String, i64>>>,
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) link: Link,
+    pub(super) url: &'a str,
+    pub(super) path: &'static str,
+    pub(super) key: &'a WorkerKey,
+    pub(super) incarnation: Incarnation,
+    pub(super) deadline: Duration,
+    pub(super) trace: &'a TraceHeaders,
+}
+
+/// An answer of status 200, whose body is still to come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) sealed: Sealed,
+    pub(super) response: Response<Incoming>,
+    pub(super) until: Until,
+}
+
+/// When a call's time is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    at: Instant,
+    deadline: Duration,
+}
+
+impl Until {
+    fn from_now(deadline: Duration) -> Self {
+        Self { at: Instant::now() + deadline, deadline }
+    }
+
+    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, WorkerError> {
+        timeout_at(self.at, work).await.map_err(|_| WorkerError::Deadline(self.deadline))
+    }
+}
+
+impl Http1 {
+    pub(super) fn new(clock: Clock) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEPALIVE));
+        let http = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_IDLE_MAX)
+            .pool_timer(TokioTimer::new())
+            // A resend is a decision, and it is the caller's.
+            .retry_canceled_requests(false)
+            .build(connector);
+        Self { http, clock, offsets: Arc::default() }
+    }
+
+    /// Sends a call and reads the whole answer.
+    pub(super) async fn ask<Q: serde::Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        question: &Q,
+    ) -> Result<A, WorkerError> {
+        let Answer { sealed, response, until } = self.send(call, question).await?;
+        let (body, _) = until.bound(whole(&sealed, response)).await??;
+        serde_json::from_slice(&body).map_err(WorkerError::lost)
+    }
+
+    /// Sends a call; returns when the head of an answer of status 200 is there. A call that is refused because
+    /// the clocks differ is sent once more, with the right time.
+    pub(super) async fn send<Q: serde::Serialize>(
+        &self,
+        call: Call<'_>,
+        question: &Q,
+    ) -> Result<Answer, WorkerError> {
+        let until = Until::from_now(call.deadline);
+        let body = Bytes::from(serde_json::to_vec(question).map_err(not_sent)?);
+        match self.send_once(call, &body, until).await {
+            Err(WorkerError::Refused(Refusal::Stale)) => self.send_once(call, &body, until).await,
+            answer => answer,
+        }
+    }
+
+    async fn send_once(
+        &self,
+        call: Call<'_>,
+        body: &Bytes,
+        until: Until,
+    ) -> Result<Answer, WorkerError> {
+        let started = Instant::now();
+        let (sealed, request) = self.seal(call, body)?;
+        let response = until.bound(self.http.request(request)).await?.map_err(classify)?;
+        if response.status() == StatusCode::OK {
+            return Ok(Answer { sealed, response, until });
+        }
+        let (body, time) = until.bound(whole(&sealed, response)).await??;
+        let refusal: Refusal = serde_json::from_slice(&body).map_err(WorkerError::lost)?;
+        if started.elapsed() > REFUSAL_COUNTS {
+            return Err(WorkerError::lost("a refusal came too late to be about this call"));
+        }
+        if refusal == Refusal::Stale {
+            self.learn(call.url, time);
+        }
+        Err(WorkerError::Refused(refusal))
+    }
+
+    fn seal(
+        &self,
+        call: Call<'_>,
+        body: &Bytes,
+    ) -> Result<(Sealed, Request<Full<Bytes>>), WorkerError> {
+        let url = format!("{}{}", call.url.trim_end_matches('/'), call.path);
+        let uri: Uri = url.parse().map_err(not_sent)?;
+        let outgoing = Outgoing {
+            link: call.link,
+            key: call.key,
+            incarnation: call.incarnation,
+            method: &Method::POST,
+            path: uri.path(),
+            deadline: call.deadline,
+            body,
+        };
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = Method::POST;
+        call.trace.write(request.headers_mut());
+        request
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let sealed = outgoing.seal(request.headers_mut(), self.time_at(call.url));
+        *request.uri_mut() = uri;
+        Ok((sealed, request))
+    }
+
+    /// What the clock at an address shows, as far as we know.
+    fn time_at(&self, url: &str) -> Timestamp {
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = offsets.get(url).copied().unwrap_or(0);
+        Timestamp::from_millis(self.clock.now().as_millis().saturating_add_signed(offset))
+    }
+
+    fn learn(&self, url: &str, their_time: Timestamp) {
+        let offset = their_time.as_millis().wrapping_sub(self.clock.now().as_millis());
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if offsets.len() >= MAX_OFFSETS {
+            offsets.clear();
+        }
+        offsets.insert(url.to_owned(), offset.cast_signed());
+    }
+}
+
+/// Reads and checks a whole answer; returns it and the answerer's time.
+async fn whole(
+    sealed: &Sealed,
+    response: Response<Incoming>,
+) -> Result<(Bytes, Timestamp), WorkerError> {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, MAX_REPLY).collect().await;
+    let body = body.map_err(|source| WorkerError::OutcomeUnknown { source })?.to_bytes();
+    let time = sealed.check(head.status, &head.headers, &body)?;
+    Ok((body, time))
+}
+
+fn not_sent(source: impl Into<super::error::Cause>) -> WorkerError {
+    WorkerError::NotSent { source: source.into() }
+}
+
+/// Only two errors prove that nothing was written: no connection came about, or a pooled one was found dead
+/// while the request still lay in its queue (hyper then gives the request back, as "canceled"). HTTP/1.1 only:
+/// in HTTP/2, a stream's reset proves nothing.
+fn classify(error: Error) -> WorkerError {
+    let source = std::error::Error::source(&error);
+    let canceled = source
+        .and_then(|it| it.downcast_ref::<hyper::Error>())
+        .is_some_and(hyper::Error::is_canceled);
+    if error.is_connect() || canceled { not_sent(error) } else { WorkerError::lost(error) }
+}

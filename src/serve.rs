@@ -1,1 +1,0 @@
-//! The accept loop: deadlines, connection limits, drain.

@@ -1,0 +1,148 @@
+//! Bodies: reading one within bounds, and knowing when a response's last byte is gone.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::activity::Exchange;
+
+/// Why a request body did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// 413: more bytes than allowed, or more announced.
+    #[error("the body is larger than {max_bytes} bytes")]
+    TooLarge { max_bytes: usize },
+    /// 408: not complete within the deadline.
+    #[error("the body was not complete within {deadline:?}")]
+    Slow { deadline: Duration },
+    /// The connection or its framing broke: nobody is left to answer.
+    #[error("the body broke off")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Reads a whole body of at most `max_bytes` within `deadline`.
+pub async fn read_body<B>(body: B, max_bytes: usize, deadline: Duration) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    tokio::time::timeout(deadline, collect(body, max_bytes))
+        .await
+        .map_err(|_| BodyError::Slow { deadline })?
+}
+
+async fn collect<B>(body: B, max_bytes: usize) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let too_large = || BodyError::TooLarge { max_bytes };
+    let announced = usize::try_from(body.size_hint().lower()).map_err(|_| too_large())?;
+    if announced > max_bytes {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|cause| BodyError::Broken(cause.into()))?.into_data() else {
+            continue; // trailers: nothing in MCP reads them
+        };
+        if first.len().max(rest.len()) + data.len() > max_bytes {
+            return Err(too_large());
+        }
+        // Most bodies come in one piece, which is passed on as it is.
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            // The pages of what was announced cost nothing until bytes arrive.
+            rest.reserve(announced.max(first.len() + data.len()));
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// A response body that holds its exchange open until hyper is done with it, or no body at all.
+#[derive(Debug)]
+pub(super) struct Tracked<B> {
+    pub(super) body: Option<B>,
+    pub(super) _exchange: Exchange,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt, stream};
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn pieces(pieces: &'static [&'static str]) -> impl Body<Data = Bytes, Error = Infallible> {
+        StreamBody::new(
+            stream::iter(pieces).map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))),
+        )
+    }
+
+    #[tokio::test]
+    async fn pieces_become_one_body() {
+        assert_eq!(read_body(pieces(&["ab", "", "cd", "e"]), 5, SOON).await.unwrap(), "abcde");
+        assert_eq!(read_body(pieces(&[]), 5, SOON).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn one_byte_too_many_is_too_large_announced_or_not() {
+        let announced = read_body(Full::new(Bytes::from_static(b"abcdef")), 5, SOON).await;
+        assert!(matches!(announced, Err(BodyError::TooLarge { max_bytes: 5 })));
+        let streamed = read_body(pieces(&["abc", "def"]), 5, SOON).await;
+        assert!(matches!(streamed, Err(BodyError::TooLarge { max_bytes: 5 })));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_is_slow() {
+        let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let read = read_body(body, 5, Duration::ZERO).await;
+        assert!(matches!(read, Err(BodyError::Slow { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_says_why() {
+        let cut = Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        let body =
+            StreamBody::new(stream::iter([cut]).map(|piece| piece.map(Frame::<Bytes>::data)));
+        assert!(matches!(read_body(body, 5, SOON).await, Err(BodyError::Broken(_))));
+    }
+}

@@ -1,0 +1,95 @@
+//! A bound socket and what came through it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections the kernel holds for us while the loop is busy.
+const BACKLOG: u32 = 1024;
+
+/// A bound address whose connections [`serve`](super::serve) takes.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    pub(super) counts: ConnectionCounts,
+}
+
+impl Listener {
+    /// Binds and listens; port 0 takes a free one. Must run inside a tokio runtime.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let socket = socket.listen(BACKLOG)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address, counts: ConnectionCounts::default() })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counts of this listener, to be read while it is being served.
+    pub fn counts(&self) -> ConnectionCounts {
+        self.counts.clone()
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.socket.accept().await
+    }
+}
+
+/// What happened to a listener's connections so far.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCounts(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicU64,
+    refused_in_all: AtomicU64,
+    refused_by_address: AtomicU64,
+    too_slow: AtomicU64,
+}
+
+impl ConnectionCounts {
+    /// Open now.
+    pub fn open(&self) -> u64 {
+        self.0.open.load(Relaxed)
+    }
+
+    /// Closed at accept because the listener was full.
+    pub fn refused_in_all(&self) -> u64 {
+        self.0.refused_in_all.load(Relaxed)
+    }
+
+    /// Closed at accept because their address had its share.
+    pub fn refused_by_address(&self) -> u64 {
+        self.0.refused_by_address.load(Relaxed)
+    }
+
+    /// Cut at a deadline.
+    pub fn too_slow(&self) -> u64 {
+        self.0.too_slow.load(Relaxed)
+    }
+
+    pub(super) fn set_open(&self, open: usize) {
+        self.0.open.store(open as u64, Relaxed);
+    }
+
+    pub(super) fn add_refused_in_all(&self) {
+        self.0.refused_in_all.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_refused_by_address(&self) {
+        self.0.refused_by_address.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_too_slow(&self) {
+        self.0.too_slow.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,26 @@
+//! The accept loop of every listener: deadlines, connection limits, drain.
+//!
+//! `axum::serve` gives a request head no deadline, so a client that sends one byte keeps its connection for good.
+//! Here every stage of a connection has one ([`ConnectionLimits`]), every address has a share, and a [`Drain`]
+//! ends the loop without losing what it accepted. Any tower service can stand behind it; an `axum::Router` is one.
+//!
+//! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), one connection, the stage a
+//! connection is in, the guard in front of the service, and [`read_body`] for the handlers behind it.
+
+mod accept;
+mod activity;
+mod body;
+mod connection;
+mod drain;
+mod guard;
+mod limits;
+mod listener;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Drained, serve};
+pub use body::{BodyError, read_body};
+pub use connection::Peer;
+pub use drain::{Drain, DrainTimings, drain_on_signal};
+pub use limits::ConnectionLimits;
+pub use listener::{ConnectionCounts, Listener};
