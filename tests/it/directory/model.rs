@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::task::JoinSet;
 
-use crate::directory::{LIMIT, environment, holding, report, tally, tenant};
+use super::subject::{LIMIT, environment, holding, report, tally, tenant};
 use crate::redis_server::RedisServer;
 
 const SEQUENCES: u32 = 200;
@@ -185,6 +185,36 @@ async fn a_quota_is_exact_whoever_asks_at_once_and_twice() {
         });
     }
     assert_eq!(tasks.join_all().await.iter().sum::<u32>(), ROOM);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_cross_are_never_believed_while_the_picture_is_neither() {
+    let server = RedisServer::start();
+    let terms = Terms { settling: Duration::ZERO, ..Terms::default() };
+    let config = DirectoryConfig::Redis(server.url());
+    let directory = open_with(&config, Clock::system(), terms).await;
+    let end = Clock::system().now().after(LONG);
+    let list = |ids: [u8; 2]| ids.map(|id| holding(id, "a", 1, end));
+    let lists = [list([1, 2]), list([2, 3])];
+    let [one, two] = lists.each_ref().map(|list| report("a", 1, list));
+    for round in 0..200 {
+        server.say("FLUSHDB");
+        let later = async {
+            tokio::time::sleep(Duration::from_micros(round * 10)).await;
+            directory.reconcile(&two, &lists[1]).await
+        };
+        let (first, second) = tokio::join!(directory.reconcile(&one, &lists[0]), later);
+        first.and(second).unwrap();
+        for (report, list) in [(&one, &lists[0]), (&two, &lists[1])] {
+            if directory.beat(report).await.unwrap() == Beat::Current {
+                for id in 1..=3 {
+                    let at = directory.locate(tenant(0), environment(id)).await.unwrap();
+                    let listed = list.iter().any(|it| it.environment == environment(id));
+                    assert_eq!(at.is_some(), listed, "environment {id} in round {round}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]

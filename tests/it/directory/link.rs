@@ -10,7 +10,7 @@ use baton::directory::{Directory, DirectoryConfig, DirectoryError, Tally, open};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::directory::tally;
+use super::subject::tally;
 use crate::fault::{Fault, Proxy};
 use crate::redis_server::{RedisServer, url_of};
 
