@@ -38,6 +38,8 @@ pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 
+pub use crate::mcp::Method;
+
 use crate::clock::Clock;
 use crate::directory::{Directory, Replica};
 use crate::domain::keyring::{Keyring, SecretKey};

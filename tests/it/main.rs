@@ -8,5 +8,8 @@ mod fault;
 mod layering;
 mod mcp_client;
 mod protocol;
+mod rates;
 mod redis_server;
+mod rmcp;
+mod samples;
 mod sandbox;
