@@ -58,7 +58,7 @@ impl WorkerError {
         match self {
             Self::NotSent { .. } => Recovery::Retry,
             Self::Refused(refusal) => match refusal {
-                Refusal::Stale | Refusal::Stopping | Refusal::Busy => Recovery::Retry,
+                Refusal::Stale | Refusal::Stopping => Recovery::Retry,
                 Refusal::WrongIncarnation { .. } => Recovery::Relocate,
                 Refusal::Malformed => Recovery::GiveUp,
             },

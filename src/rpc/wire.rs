@@ -213,8 +213,6 @@ pub enum Refusal {
     Stopping,
     /// The path or the body is not one of this version.
     Malformed,
-    /// More calls are open than may be.
-    Busy,
 }
 
 /// Stops an execution.
@@ -235,7 +233,7 @@ pub struct CloseRequest {
 
 /// Answer to [`CloseRequest`] and [`CancelRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
+#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
 pub enum Done {
     /// It is done, or was already.
     Done,
@@ -336,4 +334,39 @@ pub struct HeartbeatReply {
     pub fenced: bool,
     /// The gateway's time, in milliseconds since the Unix epoch.
     pub time_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_enum_reads_back() {
+        fn check<T>(value: &T)
+        where
+            T: Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+        {
+            let json = serde_json::to_string(value).unwrap();
+            assert_eq!(&serde_json::from_str::<T>(&json).unwrap(), value, "{json}");
+        }
+        let all = [
+            NotStarted::NotMine,
+            NotStarted::Gone { reason: "deleted".to_owned() },
+            NotStarted::WrongEpoch { epoch: 2 },
+            NotStarted::Foreign,
+            NotStarted::Restarted(Restarted { reason: "worker-restarted".to_owned() }),
+            NotStarted::QueueFull { retry_after_ms: 1 },
+            NotStarted::NoSandbox { why: "full".to_owned() },
+            NotStarted::Cancelled,
+        ];
+        for why in all {
+            check(&why);
+            check(&Done::NotDone(why));
+        }
+        check(&Done::Done);
+        check(&CreateReply::Refused { why: "full".to_owned() });
+        check(&FindReply::NotMine);
+        check(&Refusal::WrongIncarnation { incarnation: 2 });
+        check(&Job::Exec { argv: vec!["true".to_owned()] });
+    }
 }
