@@ -1,0 +1,258 @@
+//! One execution: waits for its turn, gets a sandbox, runs, and tells how it ended.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::environment::{Environment, Place, Slot};
+use super::host::Host;
+use super::output::Output;
+use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
+use super::sandboxes;
+use crate::domain::environment::{EnvironmentState, Interruption};
+use crate::rpc::wire::{Ended, Frame, NotStarted, Restarted};
+
+/// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
+/// nobody will ask for the result.
+const ORPHANED: Duration = Duration::from_secs(5);
+/// How much longer than its time a sandbox may take to say how a job ended. A bug of ours if it does.
+const OVERRUN: Duration = Duration::from_secs(30);
+
+/// An execution that was taken in.
+#[derive(Debug)]
+pub(super) struct Execution {
+    pub(super) host: Arc<Host>,
+    pub(super) place: Place,
+    pub(super) job: Job,
+    /// When nobody waits for it any more.
+    pub(super) until: Instant,
+    pub(super) output: Output,
+}
+
+/// What comes of it. What the model must be told counts as told only when somebody took the answer.
+enum Verdict {
+    NotStarted(NotStarted),
+    /// Python after a loss: told instead of run.
+    Restarted(Interruption),
+    Ended(Box<Ended>),
+    /// The sandbox did not say how it ended, so we do not either.
+    Unknown,
+}
+
+impl Execution {
+    /// Runs to the end and answers with the last frame.
+    pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
+        let environment = Arc::clone(self.place.environment());
+        let turn = tokio::select! {
+            biased;
+            () = self.place.stop.cancelled() => None,
+            () = answer.closed() => return,
+            () = sleep_until(self.until) => None,
+            slot = environment.turn() => Some(slot),
+        };
+        let Some(mut slot) = turn else {
+            send(answer, Frame::NotStarted(environment.why_not()));
+            return;
+        };
+        let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
+        conclude(&environment, verdict, answer);
+        if let Err(error) = environment.save_if_stale(&self.host).await {
+            report_unsaved(&environment, &error);
+        }
+    }
+
+    async fn take_turn(
+        &mut self,
+        environment: &Environment,
+        slot: &mut Slot,
+        answer: &mut oneshot::Sender<Frame>,
+    ) -> Verdict {
+        loop {
+            let state = notice_loss(environment, slot).await;
+            let notice = match state {
+                EnvironmentState::Interrupted { reason } => Some(reason),
+                _ => None,
+            };
+            if let (Some(reason), JobKind::Python { .. }) = (notice, &self.job.kind) {
+                return Verdict::Restarted(reason);
+            }
+            let was_there = slot.is_some();
+            let mut sandbox = match self.sandbox(environment, slot).await {
+                Ok(sandbox) => sandbox,
+                Err(why) => return Verdict::NotStarted(why),
+            };
+            if self.place.stop.is_cancelled() {
+                *slot = Some(sandbox);
+                return Verdict::NotStarted(environment.why_not());
+            }
+            let whole = sandbox.condition() == Condition::Ready;
+            // On disk before anything runs: else the next start would not know that variables were lost.
+            if whole && let Err(why) = self.record_start(environment, state).await {
+                *slot = Some(sandbox);
+                return Verdict::NotStarted(why);
+            }
+            let Some(outcome) = self.run_job(sandbox.as_mut(), answer).await else {
+                sandboxes::destroy(sandbox).await;
+                return Verdict::Unknown;
+            };
+            if outcome.started {
+                let lost =
+                    whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
+                *slot = Some(sandbox);
+                return Verdict::Ended(Box::new(Ended {
+                    variables_lost: lost,
+                    restarted: notice.map(restarted),
+                    idle_deadline_ms: environment.touch(self.host.now()).as_millis(),
+                    ..self.output.ended(&outcome)
+                }));
+            }
+            if self.place.stop.is_cancelled() {
+                *slot = Some(sandbox);
+                return Verdict::NotStarted(environment.why_not());
+            }
+            // It was dead and did not say so. One that was there before takes its variables with it; a new one
+            // is not tried again.
+            sandboxes::destroy(sandbox).await;
+            if !was_there {
+                put_back(environment, state);
+                return Verdict::NotStarted(no_sandbox());
+            }
+        }
+    }
+
+    /// The environment's sandbox, or a new one. A Python job needs one whose interpreter is there.
+    async fn sandbox(
+        &self,
+        environment: &Environment,
+        slot: &mut Slot,
+    ) -> Result<Box<dyn Sandbox>, NotStarted> {
+        if let Some(sandbox) = slot.take() {
+            let python = matches!(self.job.kind, JobKind::Python { .. });
+            match sandbox.condition() {
+                Condition::Ready => return Ok(sandbox),
+                Condition::InterpreterLost if !python => return Ok(sandbox),
+                Condition::InterpreterLost | Condition::Dead => sandboxes::destroy(sandbox).await,
+            }
+        }
+        self.host.sandboxes().claim(environment.id()).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(environment = environment.id().log_name(), %error, cause, "no sandbox");
+            no_sandbox()
+        })
+    }
+
+    async fn record_start(
+        &self,
+        environment: &Environment,
+        before: EnvironmentState,
+    ) -> Result<(), NotStarted> {
+        environment.step(EnvironmentState::start).map_err(|_| environment.why_not())?;
+        environment.save_if_stale(&self.host).await.map_err(|error| {
+            report_unsaved(environment, &error);
+            put_back(environment, before);
+            let why = "the worker's disk takes no records now; try again later";
+            NotStarted::NoSandbox { why: why.to_owned() }
+        })
+    }
+
+    /// Runs the job. Stops it when nobody waits for it.
+    async fn run_job(
+        &mut self,
+        sandbox: &mut dyn Sandbox,
+        answer: &mut oneshot::Sender<Frame>,
+    ) -> Option<Outcome> {
+        let _running = self.host.count_running();
+        let mut job = self.job.clone();
+        job.timeout = job.timeout.min(self.until.saturating_duration_since(Instant::now()));
+        let longest = job.timeout + OVERRUN;
+        let stop = self.place.stop.clone();
+        let orphaned = async {
+            answer.closed().await;
+            sleep(ORPHANED).await;
+        };
+        let running = async {
+            let mut run = pin!(sandbox.run(job, &mut self.output, stop.clone()));
+            tokio::select! {
+                outcome = run.as_mut() => return outcome,
+                () = orphaned => stop.cancel(),
+            }
+            run.await
+        };
+        let outcome = timeout(longest, running).await;
+        outcome.inspect_err(|_| tracing::error!("a sandbox overran its time")).ok()
+    }
+}
+
+/// Sees whether the sandbox was lost since the last call.
+async fn notice_loss(environment: &Environment, slot: &mut Slot) -> EnvironmentState {
+    let condition = slot.as_ref().map_or(Condition::Dead, |sandbox| sandbox.condition());
+    if condition == Condition::Dead
+        && let Some(sandbox) = slot.take()
+    {
+        sandboxes::destroy(sandbox).await;
+    }
+    if condition == Condition::Ready {
+        return environment.state();
+    }
+    let lost = environment.step(|state| state.interrupt(Interruption::SandboxLost));
+    lost.unwrap_or_else(|_| environment.state())
+}
+
+/// Answers, and notes what the model was told.
+fn conclude(environment: &Environment, verdict: Verdict, answer: oneshot::Sender<Frame>) {
+    let interrupt = |state: EnvironmentState| state.interrupt(Interruption::SandboxLost);
+    let outcome = match verdict {
+        Verdict::NotStarted(why) => {
+            send(answer, Frame::NotStarted(why));
+            return;
+        }
+        Verdict::Unknown => environment.step(interrupt),
+        Verdict::Restarted(reason) => {
+            let frame = Frame::NotStarted(NotStarted::Restarted(restarted(reason)));
+            if !send(answer, frame) {
+                return;
+            }
+            environment.step(EnvironmentState::told)
+        }
+        Verdict::Ended(ended) => {
+            let lost = ended.variables_lost;
+            match (send(answer, Frame::Ended(ended)), lost) {
+                (_, false) => return,
+                (true, true) => environment.step(EnvironmentState::told),
+                (false, true) => environment.step(interrupt),
+            }
+        }
+    };
+    // What is gone has nothing left to tell.
+    outcome.ok();
+}
+
+fn send(answer: oneshot::Sender<Frame>, frame: Frame) -> bool {
+    answer.send(frame).is_ok()
+}
+
+fn put_back(environment: &Environment, state: EnvironmentState) {
+    environment
+        .step(|now| match now {
+            gone @ EnvironmentState::Gone { .. } => Ok(gone),
+            _ => Ok(state),
+        })
+        .ok();
+}
+
+fn restarted(reason: Interruption) -> Restarted {
+    Restarted { reason: reason.as_str().to_owned() }
+}
+
+fn no_sandbox() -> NotStarted {
+    let why = "no sandbox could be started for the environment; its files are kept, try again";
+    NotStarted::NoSandbox { why: why.to_owned() }
+}
+
+fn report_unsaved(environment: &Environment, error: &super::host::Unsaved) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(environment = environment.id().log_name(), %error, cause, "disk trouble");
+}

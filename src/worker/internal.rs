@@ -1,0 +1,70 @@
+//! The internal listener: is it alive, is it ready, how does it do.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+
+use super::supervisor::Supervisor;
+use crate::serve::{ConnectionCounts, Drain};
+use crate::telemetry::{ConnectionReading, Metrics};
+
+/// `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug)]
+pub(super) struct Internal {
+    metrics: Metrics,
+    drain: Drain,
+}
+
+impl Internal {
+    /// Shows the supervisor's environments and the rpc's connections.
+    pub(super) fn new(
+        metrics: Metrics,
+        drain: Drain,
+        supervisor: Arc<Supervisor>,
+        rpc: ConnectionCounts,
+    ) -> Self {
+        let state = |name| metrics.environments(name);
+        let (ready, running, interrupted) =
+            (state("ready"), state("running"), state("interrupted"));
+        metrics.at_rendering(move || {
+            let census = supervisor.census();
+            ready.set(census.ready.into());
+            running.set(census.running.into());
+            interrupted.set(census.interrupted.into());
+        });
+        metrics.show_connections("worker-rpc", move || ConnectionReading {
+            open: rpc.open(),
+            refused_in_all: rpc.refused_in_all(),
+            refused_by_address: rpc.refused_by_address(),
+            too_slow: rpc.too_slow(),
+        });
+        Self { metrics, drain }
+    }
+
+    /// Answers any request to the internal listener.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
+            "/readyz" if self.drain.is_draining() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+            }
+            "/readyz" => text(StatusCode::OK, "ready\n".to_owned()),
+            "/metrics" => {
+                let mut response = text(StatusCode::OK, self.metrics.render());
+                let kind = HeaderValue::from_static(Metrics::CONTENT_TYPE);
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+            _ => text(StatusCode::NOT_FOUND, String::new()),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}

@@ -1,0 +1,304 @@
+//! The serving side of the rpc: lets calls in, reads them, passes them to the supervisor, seals the answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::environment::Target;
+use super::record::Record;
+use super::sandbox::{Job, JobKind};
+use super::stream;
+use super::supervisor::Supervisor;
+use crate::clock::Clock;
+use crate::domain::ids::{EnvironmentId, ExecutionId, Incarnation, OwnerDigest, TenantDigest};
+use crate::domain::keyring::WorkerKey;
+use crate::domain::placement::Epoch;
+use crate::rpc::auth::Link;
+use crate::rpc::door::{Admitted, Door};
+use crate::rpc::reply;
+use crate::rpc::wire::{
+    self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,
+    FindRequest, ListReply, ListRequest, Refusal,
+};
+use crate::serve::{BodyError, Drain, read_body};
+use crate::telemetry::{
+    Metrics, Operation, OperationInFlight, Outcome, ParentChoice, Span, TraceContext, Tracer,
+    attribute,
+};
+
+/// Longest request: the largest call that a gateway takes in, with room for the rest of the message.
+const MAX_REQUEST: usize = 8 << 20;
+/// How long a request's body may take.
+const BODY: Duration = Duration::from_secs(15);
+/// The longest time a call may have, whatever it asks for.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Serves one worker's rpc.
+#[derive(Debug)]
+pub(super) struct Server {
+    door: Door,
+    key: WorkerKey,
+    incarnation: Incarnation,
+    supervisor: Arc<Supervisor>,
+    clock: Clock,
+    drain: Drain,
+    tracer: Tracer,
+    operations: [Operation; Verb::ALL.len()],
+}
+
+/// What a gateway can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Create,
+    Execute,
+    Cancel,
+    Close,
+    Find,
+    List,
+}
+
+/// A call that was let in.
+pub(super) struct Call {
+    pub(super) admitted: Admitted,
+    pub(super) span: Span,
+    pub(super) operation: OperationInFlight,
+    pub(super) body: Bytes,
+}
+
+/// Its body is not a message of this version.
+struct Malformed;
+
+impl Server {
+    /// A server for the calls that gateways make to this start of the worker.
+    pub(super) fn new(
+        (key, incarnation): (WorkerKey, Incarnation),
+        supervisor: Arc<Supervisor>,
+        clock: Clock,
+        drain: Drain,
+        (tracer, metrics): (Tracer, &Metrics),
+    ) -> Self {
+        let door = Door::new(Link::Call, clock.clone());
+        let operations = Verb::ALL.map(|(_, _, name)| metrics.rpc(name));
+        Self { door, key, incarnation, supervisor, clock, drain, tracer, operations }
+    }
+
+    /// Answers any request to the rpc's listener.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let began = Instant::now();
+        let (head, body) = request.into_parts();
+        let body = match read_body(body, MAX_REQUEST, BODY).await {
+            Ok(body) => body,
+            Err(error) => return Ok(bare(status_of(&error))),
+        };
+        let path = head.uri.path();
+        let admitted = match self.door.admit(&self.key, &head.method, path, &head.headers, &body) {
+            Ok(admitted) => admitted,
+            Err(shut) => return Ok(reply::shut(&shut).map(Body::from)),
+        };
+        let refuse = |status, refusal: &Refusal| Ok(sealed(&admitted, status, refusal));
+        if admitted.incarnation() != self.incarnation {
+            let right = Refusal::WrongIncarnation { incarnation: self.incarnation.0 };
+            return refuse(StatusCode::CONFLICT, &right);
+        }
+        let Some((verb, name)) = Verb::find(&head.method, path) else {
+            return refuse(StatusCode::NOT_FOUND, &Refusal::Malformed);
+        };
+        if self.supervisor.is_stopping() {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, &Refusal::Stopping);
+        }
+        let http = TraceContext::from_headers(&head.headers);
+        let parent = ParentChoice { meta: None, http };
+        let mut span = self.tracer.start_server(parent, || format!("worker {name}"));
+        span.since(began);
+        let operation = self.operations[verb as usize].start(began);
+        Ok(self.dispatch(verb, Call { admitted, span, operation, body }).await)
+    }
+
+    async fn dispatch(&self, verb: Verb, mut call: Call) -> Response<Body> {
+        match verb {
+            Verb::Create => whole(self.create(&mut call).await, call),
+            Verb::Execute => self.execute(call),
+            Verb::Cancel => whole(self.cancel(&mut call), call),
+            Verb::Close => whole(self.close(&mut call).await, call),
+            Verb::Find => whole(self.find(&mut call), call),
+            Verb::List => whole(self.list(&call), call),
+        }
+    }
+
+    async fn create(&self, call: &mut Call) -> Result<CreateReply, Malformed> {
+        let request: CreateRequest = call.read()?;
+        let idle_timeout = Duration::from_millis(request.idle_timeout_ms).min(LONGEST);
+        let record =
+            Record::new(&request.claim, idle_timeout, self.clock.now()).ok_or(Malformed)?;
+        call.concerns(record.environment);
+        if self.drain.is_draining() {
+            return Ok(CreateReply::Refused { why: "the worker is about to stop".to_owned() });
+        }
+        Ok(self.supervisor.create(record).await)
+    }
+
+    fn execute(&self, mut call: Call) -> Response<Body> {
+        let Ok((target, execution, job, wants_output)) = read_execute(&call) else {
+            return whole(Err::<(), _>(Malformed), call);
+        };
+        call.concerns(target.environment);
+        let until = tokio::time::Instant::now() + call.admitted.deadline().min(LONGEST);
+        let answer = self.supervisor.execute(&target, execution, job, until);
+        stream::response(call, answer, wants_output)
+    }
+
+    fn cancel(&self, call: &mut Call) -> Result<Done, Malformed> {
+        let request: CancelRequest = call.read()?;
+        let environment = EnvironmentId::from_hex(&request.environment).ok_or(Malformed)?;
+        let execution = ExecutionId::from_hex(&request.execution).ok_or(Malformed)?;
+        call.concerns(environment);
+        self.supervisor.cancel(environment, execution);
+        Ok(Done::Done)
+    }
+
+    async fn close(&self, call: &mut Call) -> Result<Done, Malformed> {
+        let request: CloseRequest = call.read()?;
+        let target = read_target(&request.target)?;
+        call.concerns(target.environment);
+        Ok(self.supervisor.close(&target).await.map_or_else(Done::NotDone, |()| Done::Done))
+    }
+
+    fn find(&self, call: &mut Call) -> Result<FindReply, Malformed> {
+        let request: FindRequest = call.read()?;
+        let environment = EnvironmentId::from_hex(&request.environment).ok_or(Malformed)?;
+        call.concerns(environment);
+        Ok(self.supervisor.find(environment))
+    }
+
+    fn list(&self, call: &Call) -> Result<ListReply, Malformed> {
+        let request: ListRequest = call.read()?;
+        let tenant = TenantDigest::from_hex(&request.tenant).ok_or(Malformed)?;
+        let read = |owner: &String| OwnerDigest::from_hex(owner).ok_or(Malformed);
+        let owner = request.owner.as_ref().map(read).transpose()?;
+        Ok(self.supervisor.list(tenant, owner))
+    }
+}
+
+impl Verb {
+    /// Each verb, its path and its name in metrics and spans; in the order of the enum.
+    const ALL: [(Self, &'static str, &'static str); 6] = [
+        (Self::Create, wire::CREATE, "create"),
+        (Self::Execute, wire::EXECUTE, "execute"),
+        (Self::Cancel, wire::CANCEL, "cancel"),
+        (Self::Close, wire::CLOSE, "close"),
+        (Self::Find, wire::FIND, "find"),
+        (Self::List, wire::LIST, "list"),
+    ];
+
+    fn find(method: &Method, path: &str) -> Option<(Self, &'static str)> {
+        let (verb, _, name) = Self::ALL.into_iter().find(|(_, its, _)| *its == path)?;
+        (method == Method::POST).then_some((verb, name))
+    }
+}
+
+impl Call {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+        serde_json::from_slice(&self.body).map_err(|_| Malformed)
+    }
+
+    fn concerns(&mut self, environment: EnvironmentId) {
+        if self.span.is_recording() {
+            self.span.set(attribute::ENVIRONMENT, &environment.log_name());
+        }
+    }
+}
+
+fn read_execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malformed> {
+    let request: ExecuteRequest = call.read()?;
+    let kind = match request.job {
+        wire::Job::Python { code } => JobKind::Python { code },
+        wire::Job::Shell { command } => JobKind::Shell { command },
+        wire::Job::Exec { argv } if argv.is_empty() => return Err(Malformed),
+        wire::Job::Exec { argv } => JobKind::Exec { argv },
+    };
+    let job = Job {
+        kind,
+        timeout: Duration::from_millis(request.timeout_ms),
+        variables: call.span.context().map(trace_variables).unwrap_or_default(),
+    };
+    let execution = ExecutionId::from_hex(&request.execution).ok_or(Malformed)?;
+    Ok((read_target(&request.target)?, execution, job, request.stream))
+}
+
+/// The trace goes on inside: what code there reports is part of it.
+fn trace_variables(context: &TraceContext) -> Vec<(String, String)> {
+    let parent = context.traceparent();
+    let fields = [
+        ("TRACEPARENT", parent.as_deref()),
+        ("TRACESTATE", context.tracestate()),
+        ("BAGGAGE", context.baggage()),
+    ];
+    let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn read_target(target: &wire::Target) -> Result<Target, Malformed> {
+    Ok(Target {
+        environment: EnvironmentId::from_hex(&target.environment).ok_or(Malformed)?,
+        owner: OwnerDigest::from_hex(&target.owner).ok_or(Malformed)?,
+        generation: target.generation,
+        epoch: Epoch(target.epoch),
+    })
+}
+
+/// An answer that is not a stream.
+fn whole<T: Serialize>(answer: Result<T, Malformed>, mut call: Call) -> Response<Body> {
+    let Ok(answer) = answer else {
+        call.operation.end(Outcome::ToolError);
+        call.span.fail("malformed");
+        call.span.end();
+        return sealed(&call.admitted, StatusCode::BAD_REQUEST, &Refusal::Malformed);
+    };
+    call.operation.end(Outcome::Done);
+    call.span.end();
+    sealed(&call.admitted, StatusCode::OK, &answer)
+}
+
+fn sealed(admitted: &Admitted, status: StatusCode, message: &impl Serialize) -> Response<Body> {
+    reply::sealed(admitted, status, message).map(Body::from)
+}
+
+/// An answer to something that is not a call of ours.
+fn bare(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn status_of(error: &BodyError) -> StatusCode {
+    match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_listed_in_order() {
+        for (place, (verb, path, name)) in Verb::ALL.into_iter().enumerate() {
+            assert_eq!(verb as usize, place);
+            assert_eq!(Verb::find(&Method::POST, path), Some((verb, name)));
+            assert_eq!(Verb::find(&Method::GET, path), None);
+        }
+        assert_eq!(Verb::find(&Method::POST, "/rpc/v2/create"), None);
+    }
+}
