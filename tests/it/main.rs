@@ -1,1 +1,2 @@
 //! Whole-system tests.
+mod sandbox;

@@ -3,13 +3,17 @@
 //! A [`Runtime`] makes them, a [`Sandbox`] runs one [`Job`] at a time, an [`Outcome`] says how it ended.
 //! [`probe`] finds the runtime that works on this machine by running a cell in it.
 
+pub mod embedded;
+mod probe;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+
+pub use probe::probe;
 
 /// Makes sandboxes of one kind and says what that kind can do.
 #[async_trait]
@@ -358,12 +362,4 @@ pub enum ProbeError {
         /// What it did.
         reason: String,
     },
-}
-
-/// Finds a runtime by name by making a sandbox with it and running a cell there.
-///
-/// `auto` is the strongest that works here, and never `process-unsafe`.
-#[expect(clippy::unused_async, reason = "the runtimes follow in the next commits")]
-pub async fn probe(name: &str, _settings: &Settings) -> Result<Arc<dyn Runtime>, ProbeError> {
-    Err(ProbeError::UnknownRuntime { name: name.to_owned() })
 }

@@ -1,0 +1,371 @@
+//! One call from its start to its outcome.
+//!
+//! A call runs until it ends by itself or a limit is passed; then it is *interrupted* (SIGINT, after
+//! which Python keeps its variables), and if that does not help in time, *killed*. Every phase has a
+//! deadline, and the last one ends the sandbox.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::agent::{Hints, Word};
+use super::outlet::{Outlet, Room};
+use super::session::Session;
+use super::wire::{Ended, Order, Report, Stop, Target};
+use crate::worker::sandbox::{Condition, Image, Job, JobKind, Limit, Outcome, OutputSink, Stream};
+
+/// Init takes an order at once; if it does not, it never will.
+const ORDER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long after SIGKILL an end is waited for: uninterruptible I/O can take a while.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// Grace for code that the caller no longer wants, and for code that is filling a disk.
+const CANCEL_GRACE: Duration = Duration::from_millis(500);
+const DISK_GRACE: Duration = Duration::from_millis(200);
+/// Exit codes of what could not be run, or was ended and could not say how.
+const NOT_RUN: i32 = 126;
+const KILLED: i32 = 128 + libc::SIGKILL;
+
+/// Where a call stands; each phase ends at its deadline.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Running { until: Instant },
+    Interrupted { until: Instant, by: Limit },
+    Killed { until: Instant, by: Option<Limit> },
+}
+
+/// How the work itself ended.
+pub(super) enum Ending {
+    /// The interpreter finished the cell.
+    Finished { exit_code: i32, hints: Hints },
+    /// The process, the interpreter's or the job's, ended.
+    Process(Ended),
+    /// Nothing was started.
+    Refused,
+    /// Init is gone or not to be believed.
+    Lost,
+}
+
+/// What may happen during a call.
+enum Event {
+    Word(std::io::Result<Option<Word>>),
+    Report(std::io::Result<Report>),
+    Stdout,
+    Stderr,
+    Limit(Limit),
+    Deadline,
+    Nothing,
+}
+
+/// A running call.
+pub(super) struct Call<'a> {
+    session: &'a mut Session,
+    sink: &'a mut dyn OutputSink,
+    stop: CancellationToken,
+    target: Target,
+    job: Job,
+    began: Instant,
+    phase: Phase,
+    /// The pipes of a job; the interpreter's are the session's.
+    pipes: Option<(Outlet, Outlet)>,
+    rooms: (Room, Room),
+    buffer: Vec<u8>,
+    result: Option<String>,
+    display: Vec<Image>,
+    display_room: usize,
+    truncated: bool,
+    started: bool,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn begin(
+        session: &'a mut Session,
+        job: Job,
+        sink: &'a mut dyn OutputSink,
+        stop: CancellationToken,
+    ) -> Self {
+        let began = Instant::now();
+        let limits = &session.limits;
+        let until = began + job.timeout.min(limits.wall_time);
+        let room = || Room::new(limits.output_bytes);
+        let target = match job.kind {
+            JobKind::Python { .. } => Target::Interpreter,
+            JobKind::Shell { .. } | JobKind::Exec { .. } => Target::Job,
+        };
+        Self {
+            sink,
+            stop,
+            target,
+            job,
+            began,
+            phase: Phase::Running { until },
+            pipes: None,
+            rooms: (room(), room()),
+            buffer: Vec::new(),
+            result: None,
+            display: Vec::new(),
+            display_room: limits.display_bytes,
+            truncated: false,
+            started: false,
+            session,
+        }
+    }
+
+    /// Starts the work, follows it to its end, and says how it was.
+    pub(super) async fn finish(mut self) -> Outcome {
+        let before = self.session.condition;
+        self.session.notice_deaths();
+        self.session.watch.begin_call();
+        let ending = match self.start().await {
+            Ok(()) => self.follow().await,
+            Err(ending) => ending,
+        };
+        self.outcome(&ending, before)
+    }
+
+    /// Hands the work over; an `Err` says why there will be none.
+    async fn start(&mut self) -> Result<(), Ending> {
+        if self.session.condition == Condition::Dead {
+            return Err(Ending::Lost);
+        }
+        let argv = match &self.job.kind {
+            JobKind::Python { .. } if self.session.condition == Condition::InterpreterLost => {
+                return Err(Ending::Refused);
+            }
+            JobKind::Python { code } => {
+                let begun = self.session.agent.begin(code, &self.job.variables);
+                return begun.map_err(|_| Ending::Refused);
+            }
+            JobKind::Shell { command } => ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
+            JobKind::Exec { argv } => argv.clone(),
+        };
+        let opened = Outlet::open(Stream::Stdout)
+            .and_then(|stdout| Ok((stdout, Outlet::open(Stream::Stderr)?)));
+        let Ok(((stdout, stdout_fd), (stderr, stderr_fd))) = opened else {
+            return Err(Ending::Refused);
+        };
+        self.pipes = Some((stdout, stderr));
+        self.session.jobs += 1;
+        let variables = self.job.variables.clone();
+        let order = Order::Run { job: self.session.jobs, argv, variables };
+        let fds = [stdout_fd.as_fd(), stderr_fd.as_fd()];
+        match timeout(ORDER_DEADLINE, self.session.control.send(&order, &fds)).await {
+            Ok(Ok(())) => {
+                self.started = true;
+                Ok(())
+            }
+            // Too long for any exec: init has not seen a byte of it.
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::E2BIG) => Err(Ending::Refused),
+            _ => Err(self.session.lose()),
+        }
+    }
+
+    /// Passes on output and watches limits until the work has ended.
+    async fn follow(&mut self) -> Ending {
+        loop {
+            match self.next().await {
+                Event::Word(Ok(Some(word))) => {
+                    if let Some(ending) = self.take(word) {
+                        return ending;
+                    }
+                }
+                Event::Word(Ok(None)) => self.started |= !self.session.agent.unsent(),
+                // Its channel is closed or makes no sense: it is ending, or will be ended.
+                Event::Word(Err(_)) => self.kill(None).await,
+                Event::Report(Ok(report)) => {
+                    if let Some(ending) = self.hear(&report) {
+                        return ending;
+                    }
+                }
+                Event::Report(Err(_)) => return self.session.lose(),
+                Event::Stdout => self.drain(Stream::Stdout),
+                Event::Stderr => self.drain(Stream::Stderr),
+                Event::Limit(limit) => self.enforce(limit).await,
+                Event::Deadline => {
+                    if let Some(ending) = self.escalate().await {
+                        return ending;
+                    }
+                }
+                Event::Nothing => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let session = &mut *self.session;
+        let (stdout, stderr) = match &mut self.pipes {
+            Some((stdout, stderr)) => (stdout, stderr),
+            None => (&mut session.stdout, &mut session.stderr),
+        };
+        let (running, killed, until) = match self.phase {
+            Phase::Running { until } => (true, false, until),
+            Phase::Interrupted { until, .. } => (false, false, until),
+            Phase::Killed { until, .. } => (false, true, until),
+        };
+        let listening = self.target == Target::Interpreter && !killed;
+        tokio::select! {
+            word = session.agent.converse(), if listening => Event::Word(word),
+            report = session.control.hear() => Event::Report(report),
+            () = stdout.readable() => Event::Stdout,
+            () = stderr.readable() => Event::Stderr,
+            () = sleep_until(until) => Event::Deadline,
+            () = self.stop.cancelled(), if running => Event::Limit(Limit::Cancelled),
+            limit = session.watch.look(), if !killed => limit.map_or(Event::Nothing, Event::Limit),
+        }
+    }
+
+    /// What the agent says; its word is good for nothing but its own call.
+    fn take(&mut self, word: Word) -> Option<Ending> {
+        match word {
+            Word::Result(text) => self.result = Some(text),
+            Word::Shown(image) => match self.display_room.checked_sub(image.bytes.len().max(1)) {
+                Some(room) => {
+                    self.display_room = room;
+                    self.display.push(image);
+                }
+                None => self.truncated = true,
+            },
+            Word::Done { exit_code, hints } => {
+                self.truncated |= hints.truncated();
+                return Some(Ending::Finished { exit_code, hints });
+            }
+            Word::Ready | Word::Noise => {}
+        }
+        None
+    }
+
+    fn hear(&mut self, report: &Report) -> Option<Ending> {
+        match *report {
+            Report::InterpreterEnded { ended } => {
+                self.session.condition = Condition::InterpreterLost;
+                (self.target == Target::Interpreter).then_some(Ending::Process(ended))
+            }
+            Report::JobEnded { job, ended } if job == self.session.jobs => {
+                (self.target == Target::Job).then_some(Ending::Process(ended))
+            }
+            Report::JobRefused { job, .. } if job == self.session.jobs => {
+                self.started = false;
+                Some(Ending::Refused)
+            }
+            // The end of an earlier job that was given up.
+            Report::JobEnded { .. } | Report::JobRefused { .. } => None,
+            Report::Failed { .. } | Report::Init { .. } => Some(self.session.lose()),
+        }
+    }
+
+    /// A limit was passed: the call is interrupted, or killed if there is nothing to wait for.
+    async fn enforce(&mut self, limit: Limit) {
+        let grace = match limit {
+            Limit::Memory | Limit::Processes => Duration::ZERO,
+            Limit::Disk => DISK_GRACE.min(self.session.limits.interrupt_grace),
+            Limit::Cancelled => CANCEL_GRACE.min(self.session.limits.interrupt_grace),
+            Limit::WallTime | Limit::Cpu => self.session.limits.interrupt_grace,
+        };
+        let end = Instant::now() + grace;
+        match self.phase {
+            Phase::Running { .. } if !grace.is_zero() => {
+                self.phase = Phase::Interrupted { until: end, by: limit };
+                self.order(Stop::Interrupt).await;
+            }
+            Phase::Running { .. } => self.kill(Some(limit)).await,
+            // The first reason counts; a stricter one only shortens the grace.
+            Phase::Interrupted { until, by } if end < until => {
+                self.phase = Phase::Interrupted { until: end, by };
+            }
+            Phase::Interrupted { .. } | Phase::Killed { .. } => {}
+        }
+    }
+
+    async fn escalate(&mut self) -> Option<Ending> {
+        match self.phase {
+            Phase::Running { .. } => self.enforce(Limit::WallTime).await,
+            Phase::Interrupted { by, .. } => self.kill(Some(by)).await,
+            Phase::Killed { .. } => return Some(self.session.lose()),
+        }
+        None
+    }
+
+    async fn kill(&mut self, by: Option<Limit>) {
+        self.phase = Phase::Killed { until: Instant::now() + KILL_DEADLINE, by };
+        self.order(Stop::Kill).await;
+    }
+
+    async fn order(&mut self, how: Stop) {
+        let order = Order::Signal { target: self.target, how };
+        let sent = timeout(ORDER_DEADLINE, self.session.control.send(&order, &[])).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            // Init does not listen: all that is left is to end it, at this phase's end.
+            self.phase = Phase::Killed { until: Instant::now(), by: self.cause() };
+        }
+    }
+
+    fn cause(&self) -> Option<Limit> {
+        match self.phase {
+            Phase::Running { .. } => None,
+            Phase::Interrupted { by, .. } => Some(by),
+            Phase::Killed { by, .. } => by,
+        }
+    }
+
+    fn drain(&mut self, stream: Stream) {
+        let (stdout, stderr) = match &mut self.pipes {
+            Some((stdout, stderr)) => (stdout, stderr),
+            None => (&mut self.session.stdout, &mut self.session.stderr),
+        };
+        let (outlet, room) = match stream {
+            Stream::Stdout => (stdout, &mut self.rooms.0),
+            Stream::Stderr => (stderr, &mut self.rooms.1),
+        };
+        outlet.drain(room, self.sink, &mut self.buffer);
+    }
+
+    fn outcome(mut self, ending: &Ending, before: Condition) -> Outcome {
+        // All that was written before the end is in the pipes by now.
+        self.drain(Stream::Stdout);
+        self.drain(Stream::Stderr);
+        let exit_code = match ending {
+            Ending::Finished { exit_code, .. } => *exit_code,
+            Ending::Process(ended) => ended.exit_code(),
+            Ending::Refused => NOT_RUN,
+            Ending::Lost => KILLED,
+        };
+        let failed = exit_code != 0;
+        let shown_later = self.session.watch.end_call(failed);
+        let limit = self.cause().or(shown_later).or_else(|| self.told_by(ending));
+        let execution_result = self.result.take().map(|text| self.shorten(text));
+        let lost = self.session.condition != Condition::Ready;
+        Outcome {
+            started: self.started,
+            exit_code,
+            execution_result,
+            display: self.display,
+            terminated_by: limit,
+            truncated: self.truncated || self.rooms.0.truncated || self.rooms.1.truncated,
+            interpreter_lost: lost && before == Condition::Ready,
+            duration: self.began.elapsed(),
+        }
+    }
+
+    /// Limits that stop code by an error or a signal of its own.
+    fn told_by(&self, ending: &Ending) -> Option<Limit> {
+        match ending {
+            Ending::Finished { hints, .. } if hints.memory() => Some(Limit::Memory),
+            Ending::Finished { hints, .. } if hints.disk() => Some(Limit::Disk),
+            Ending::Finished { hints, .. } if hints.processes() => {
+                self.session.watch.crowded_now().then_some(Limit::Processes)
+            }
+            Ending::Process(ended) if ended.exit_code() == 128 + libc::SIGXFSZ => Some(Limit::Disk),
+            _ => None,
+        }
+    }
+
+    fn shorten(&mut self, mut text: String) -> String {
+        let cap = self.session.limits.output_bytes;
+        if text.len() > cap {
+            text.truncate(text.floor_char_boundary(cap));
+            self.truncated = true;
+        }
+        text
+    }
+}

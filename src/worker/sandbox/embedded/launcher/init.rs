@@ -1,0 +1,242 @@
+//! Init: the first process of a sandbox. It starts the others, reaps them, and ends them when told.
+//!
+//! Code inside cannot signal it (it is pid 1 there), trace it or read its memory (it is undumpable),
+//! so what it reports about other processes is what happened.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::super::AGENT_PROGRAM;
+use super::super::wire::{Boot, BootFds, Ended, Isolation, Order, Report, Stop, Target};
+use super::confine::confine;
+use super::link::Link;
+use super::process::Command;
+use super::tree::sweep;
+use super::{Fault, Step, identity};
+
+/// A shell call is ended before the interpreter when memory runs out, and both before init.
+const INTERPRETER_OOM: u16 = 500;
+const JOB_OOM: u16 = 1000;
+
+/// What the new process does before there are mounts.
+pub(super) fn begin(boot: &Boot) -> Result<(), Fault> {
+    match boot.isolation {
+        Isolation::Namespaces => {
+            identity::die_with_parent()?;
+            nix::unistd::sethostname("sandbox").step("sethostname")?;
+            loopback_up()
+        }
+        // Without a pid namespace nothing ends our descendants but we: init outlives the launcher,
+        // and ends when the worker's socket closes.
+        Isolation::Process => {
+            prctl::set_pdeathsig(None).step("prctl(PR_SET_PDEATHSIG)")?;
+            prctl::set_child_subreaper(true).step("prctl(PR_SET_CHILD_SUBREAPER)")
+        }
+    }
+}
+
+/// Serves orders until the worker has gone, then ends the process and with it the sandbox.
+pub(super) fn serve(
+    link: &mut Link,
+    boot: &Boot,
+    fds: BootFds<OwnedFd>,
+    proc: Option<OwnedFd>,
+) -> Result<(), Fault> {
+    prctl::set_dumpable(false).step("prctl(PR_SET_DUMPABLE)")?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().step("blocking SIGCHLD")?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let children = SignalFd::with_flags(&mask, flags).step("signalfd")?;
+    enter_proc(boot, proc)?;
+    let interpreter = start_interpreter(boot, &fds)?;
+    // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
+    drop(fds);
+    let mut init = Init { link, boot, interpreter: Some(interpreter), job: None };
+    while init.turn(&children).step("serving")? {}
+    init.end_everything();
+    Ok(())
+}
+
+struct Init<'a> {
+    link: &'a mut Link,
+    boot: &'a Boot,
+    interpreter: Option<Pid>,
+    job: Option<Job>,
+}
+
+struct Job {
+    id: u64,
+    pid: Pid,
+}
+
+impl Init<'_> {
+    /// Waits for the next thing and does it; false when the worker has gone.
+    fn turn(&mut self, children: &SignalFd) -> io::Result<bool> {
+        let Some(link) = self.link.as_fd() else { return Ok(false) };
+        let mut fds = [
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(link, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => return Ok(true),
+            other => other?,
+        };
+        let [child_ended, order_came] =
+            fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        if child_ended {
+            while children.read_signal()?.is_some() {}
+            self.reap()?;
+        }
+        if !order_came {
+            return Ok(true);
+        }
+        match self.link.receive_order() {
+            None => Ok(false),
+            Some((Order::Run { job, argv, variables }, fds)) => {
+                self.run(job, &argv, &variables, fds).map(|()| true)
+            }
+            Some((Order::Signal { target, how }, _)) => {
+                self.signal(target, how);
+                Ok(true)
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        job: u64,
+        argv: &[String],
+        variables: &[(String, String)],
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let started = match (<[OwnedFd; 2]>::try_from(fds), &self.job) {
+            (Ok([stdout, stderr]), None) => Command {
+                argv,
+                variables,
+                stdout: stdout.as_fd(),
+                stderr: stderr.as_fd(),
+                inherited: &[],
+                oom_preference: JOB_OOM,
+            }
+            .start(self.boot),
+            (Ok(_), Some(_)) => Err(Errno::EBUSY.into()),
+            (Err(_), _) => Err(Errno::EBADF.into()),
+        };
+        match started {
+            Ok(pid) => {
+                self.job = Some(Job { id: job, pid });
+                Ok(())
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                self.link.report(&Report::JobRefused { job, errno })
+            }
+        }
+    }
+
+    fn signal(&mut self, target: Target, how: Stop) {
+        let pid = match target {
+            Target::Interpreter => self.interpreter,
+            Target::Job => self.job.as_ref().map(|job| job.pid),
+        };
+        // It may have ended by itself, and its report be on the way.
+        let Some(pid) = pid else { return };
+        match (how, target) {
+            (Stop::Interrupt, _) => _ = killpg(pid, Signal::SIGINT).ok(),
+            (Stop::Kill, Target::Interpreter) => self.end_everything(),
+            (Stop::Kill, Target::Job) => {
+                killpg(pid, Signal::SIGKILL).ok();
+                if !sweep(self.interpreter) {
+                    // Faster than we can look: nothing is left but to end it all at once.
+                    self.end_everything();
+                }
+            }
+        }
+    }
+
+    /// Reports each ended child that the worker knows of; orphans are only reaped.
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let (pid, ended) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Ended::Exited(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Ended::Signalled(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if self.interpreter == Some(pid) {
+                self.interpreter = None;
+                if self.job.is_none() {
+                    self.end_everything();
+                }
+                self.link.report(&Report::InterpreterEnded { ended })?;
+            } else if let Some(job) = self.job.take_if(|job| job.pid == pid) {
+                // What it left in the background ends with it, unless it made a session of its own.
+                killpg(pid, Signal::SIGKILL).ok();
+                self.link.report(&Report::JobEnded { job: job.id, ended })?;
+            }
+        }
+    }
+
+    fn end_everything(&self) {
+        match self.boot.isolation {
+            // kill(2): -1 is every process of the namespace except its init.
+            Isolation::Namespaces => _ = kill(Pid::from_raw(-1), Signal::SIGKILL).ok(),
+            // Here -1 would be every process of the user, the worker among them.
+            Isolation::Process => _ = sweep(None),
+        }
+    }
+}
+
+fn start_interpreter(boot: &Boot, fds: &BootFds<OwnedFd>) -> Result<Pid, Fault> {
+    let mut argv = boot.interpreter.clone();
+    argv.push(AGENT_PROGRAM.to_owned());
+    argv.extend(boot.agent_arguments.iter().cloned());
+    let command = Command {
+        argv: &argv,
+        variables: &[],
+        stdout: fds.stdout.as_fd(),
+        stderr: fds.stderr.as_fd(),
+        inherited: &[fds.agent.as_fd(), fds.program.as_fd()],
+        oom_preference: INTERPRETER_OOM,
+    };
+    command.start(boot).step("starting the interpreter")
+}
+
+/// Makes a `/proc` init's working directory, which is how it sees who is alive.
+fn enter_proc(boot: &Boot, proc: Option<OwnedFd>) -> Result<(), Fault> {
+    match proc {
+        Some(proc) => {
+            nix::unistd::fchdir(&proc).step("entering init's /proc")?;
+            confine(boot, Some(proc.as_fd()))
+        }
+        // Each process confines itself as it starts: init must still see the host's /proc.
+        None => std::env::set_current_dir("/proc").step("entering /proc"),
+    }
+}
+
+fn loopback_up() -> Result<(), Fault> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use std::os::fd::AsRawFd;
+
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .step("socket")?;
+    // SAFETY: an ifreq is plain memory for which zero is a value of every field.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l'.cast_signed() as libc::c_char;
+    request.ifr_name[1] = b'o'.cast_signed() as libc::c_char;
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
+    // SAFETY: the call reads an ifreq that lives through it.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    Errno::result(done).map(drop).step("bringing lo up")
+}

@@ -1,0 +1,281 @@
+//! The runtime that needs nothing but Linux: our own launcher, init and agent.
+//!
+//! ```text
+//! worker ── control ── init (pid 1 of the sandbox) ── shell calls
+//!   │  └─ launcher      └ starts, reaps, kills ────── interpreter: agent.py
+//!   └───── cells and results ────────────────────────────┘
+//! ```
+//!
+//! The worker starts the *launcher*: this binary again. It gives itself a uid, namespaces and mounts
+//! ([`launcher`]) and leaves *init*, which obeys the worker alone. Cells go straight to the agent.
+
+mod agent;
+mod call;
+mod cgroup;
+mod control;
+mod frames;
+mod launcher;
+mod mend;
+mod outlet;
+mod python;
+mod session;
+mod spawner;
+mod uids;
+mod usage;
+mod watch;
+mod wire;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use async_trait::async_trait;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::worker::sandbox::{
+    Capabilities, Limit, ProbeError, Runtime, Sandbox, SandboxError, Settings, Spec,
+};
+use cgroup::{Controller, Groups};
+use python::Interpreter;
+use session::{Parts, Session};
+use spawner::Spawner;
+use uids::Uids;
+use wire::{Boot, Ceilings, Isolation, Tree};
+
+pub(super) use mend::mend;
+
+/// How the launcher's processes know that they are not the worker.
+const LAUNCHER_ARGUMENT: &str = "__sandbox-init";
+/// Where code inside finds its workspace.
+const WORKSPACE: &str = "/workspace";
+/// How the interpreter reads its program: the descriptor that init puts after the channel's.
+const AGENT_PROGRAM: &str = "/proc/self/fd/4";
+
+/// Takes over the process if it was started as a launcher; must run before there is a second thread.
+pub fn intercept() -> Option<ExitCode> {
+    let argument = std::env::args_os().nth(1)?;
+    (argument == LAUNCHER_ARGUMENT).then(launcher::run)
+}
+
+/// Sandboxes by namespaces, or by process limits alone.
+#[derive(Debug)]
+pub(super) struct Embedded {
+    capabilities: Capabilities,
+    isolation: Isolation,
+    launcher: PathBuf,
+    packages: Option<PathBuf>,
+    interpreter: Interpreter,
+    /// The compiled agent; sealed, since every interpreter gets it.
+    program: OwnedFd,
+    groups: Groups,
+    uids: Uids,
+    spawner: Spawner,
+}
+
+impl Embedded {
+    /// Isolation by namespaces.
+    pub(super) const NAMESPACES: &str = "embedded";
+    /// Isolation by what a process can give up; not a boundary against hostile code.
+    pub(super) const PROCESS: &str = "process-unsafe";
+
+    /// Gets ready to make sandboxes; whether they work is for the caller to try.
+    pub(super) async fn prepare(
+        name: &'static str,
+        settings: &Settings,
+    ) -> Result<Self, ProbeError> {
+        let isolation =
+            if name == Self::PROCESS { Isolation::Process } else { Isolation::Namespaces };
+        let interpreter = Interpreter::inspect(settings.python.as_deref()).await?;
+        let unavailable = |source| ProbeError::Unavailable {
+            runtime: name,
+            mend: "the worker itself lacks something".to_owned(),
+            source: SandboxError::Spawn { source },
+        };
+        let packages =
+            settings.python_packages.as_ref().map(|path| path.canonicalize()).transpose().map_err(
+                |error| ProbeError::Python {
+                    python: interpreter.executable.clone(),
+                    reason: format!("its packages directory cannot be used: {error}"),
+                },
+            )?;
+        let program = sealed(&interpreter.program).map_err(unavailable)?;
+        let groups = Groups::find();
+        let uids = Uids::find().map_err(unavailable)?;
+        let spawner = Spawner::start().map_err(unavailable)?;
+        let capabilities = capabilities(name, isolation, &interpreter, &groups, &uids);
+        Ok(Self {
+            capabilities,
+            isolation,
+            launcher: settings.launcher.clone(),
+            packages,
+            interpreter,
+            program,
+            groups,
+            uids,
+            spawner,
+        })
+    }
+
+    fn boot(&self, spec: &Spec, kernel_uid: Option<u32>, cgroups: Vec<PathBuf>) -> Boot {
+        let mut trees = self.interpreter.trees.clone();
+        let packages = self.packages.as_ref().map(|source| {
+            let target = self.inside(source, python::PACKAGES);
+            trees.push(Tree { source: source.clone(), target: PathBuf::from(&target) });
+            target
+        });
+        let limits = &spec.limits;
+        let mut agent_arguments =
+            vec![limits.output_bytes.to_string(), limits.display_bytes.to_string()];
+        agent_arguments.extend(packages.iter().cloned());
+        agent_arguments.extend(self.interpreter.sites.iter().cloned());
+        let executable = self.interpreter.executable.display().to_string();
+        Boot {
+            worker_pid: std::process::id().cast_signed(),
+            isolation: self.isolation,
+            kernel_uid,
+            cgroups,
+            workspace: spec.workspace.clone(),
+            trees,
+            ceilings: Ceilings::new(limits, self.groups.has(Controller::Memory)),
+            // Isolated from the environment, without site: it would cost more than all the rest.
+            interpreter: [&executable, "-I", "-S", "-X", "utf8"].map(str::to_owned).to_vec(),
+            agent_arguments,
+            environment: self.environment(&spec.workspace, packages),
+        }
+    }
+
+    fn environment(&self, workspace: &Path, packages: Option<String>) -> Vec<(String, String)> {
+        let home = self.inside(workspace, WORKSPACE);
+        let tmp = match self.isolation {
+            Isolation::Namespaces => "/tmp".to_owned(),
+            Isolation::Process => home.clone(),
+        };
+        let bin = self.interpreter.executable.parent().unwrap_or(Path::new("/usr/bin"));
+        let mut variables = vec![
+            (
+                "PATH",
+                format!(
+                    "{}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+                    bin.display()
+                ),
+            ),
+            ("HOME", home),
+            ("USER", "user".to_owned()),
+            ("SHELL", "/bin/sh".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("TERM", "dumb".to_owned()),
+            ("TMPDIR", tmp.clone()),
+            ("XDG_CACHE_HOME", format!("{tmp}/.cache")),
+            ("MPLBACKEND", "Agg".to_owned()),
+            ("MPLCONFIGDIR", format!("{tmp}/.matplotlib")),
+            ("PYTHONUNBUFFERED", "1".to_owned()),
+        ];
+        variables.extend(packages.map(|packages| ("PYTHONPATH", packages)));
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// The name that a host path has inside, where the tree inside is another one.
+    fn inside(&self, host: &Path, inside: &str) -> String {
+        match self.isolation {
+            Isolation::Namespaces => inside.to_owned(),
+            Isolation::Process => host.display().to_string(),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for Embedded {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn create(&self, spec: &Spec) -> Result<Box<dyn Sandbox>, SandboxError> {
+        let unusable = |source| SandboxError::Workspace { path: spec.workspace.clone(), source };
+        let workspace = uids::open_directory(&spec.workspace).map_err(unusable)?;
+        let uid = self.uids.claim(&spec.workspace).map_err(unusable)?;
+        let group = self.groups.create(&spec.limits).map_err(|source| SandboxError::Setup {
+            step: "making a control group".to_owned(),
+            source,
+        })?;
+        let boot = self.boot(spec, uid.as_ref().map(uids::UidLease::uid), group.entrances());
+        let parts = Parts {
+            boot,
+            program: self.program.try_clone().map_err(unusable)?,
+            limits: spec.limits.clone(),
+            workspace: workspace.into(),
+            memory_enforced: self.groups.has(Controller::Memory),
+            group: Some(group),
+            uid,
+        };
+        Ok(Session::begin(&self.spawner, &self.launcher, parts).await?)
+    }
+}
+
+/// A file in memory that nobody can change any more.
+fn sealed(content: &[u8]) -> std::io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = memfd_create(c"agent", flags)?;
+    let mut file = std::fs::File::from(fd);
+    std::io::Write::write_all(&mut file, content)?;
+    let seals = SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+fn capabilities(
+    runtime: &'static str,
+    isolation: Isolation,
+    interpreter: &Interpreter,
+    groups: &Groups,
+    uids: &Uids,
+) -> Capabilities {
+    let exact = |controller, with, without| if groups.has(controller) { with } else { without };
+    let mut notes = Vec::new();
+    if !groups.has(Controller::Memory) {
+        notes.push(
+            "Control groups are not writable here: memory of several processes together is watched, \
+             not limited, and memory in /tmp and /dev/shm comes on top."
+                .to_owned(),
+        );
+    }
+    if isolation == Isolation::Process {
+        notes.push(
+            "Code runs in the host's namespaces, held by Landlock, seccomp and rlimits alone: \
+             it is kept from files and sockets, not from seeing and signalling processes of its uid."
+                .to_owned(),
+        );
+    }
+    notes.push(
+        "The kernel is shared with the host: for hostile tenants use a stronger runtime."
+            .to_owned(),
+    );
+    Capabilities {
+        runtime,
+        isolation: match isolation {
+            Isolation::Namespaces => "namespaces",
+            Isolation::Process => "process",
+        },
+        own_uid: uids.own_uid_each(),
+        workspace_may_move: isolation == Isolation::Namespaces,
+        python_version: interpreter.version.clone(),
+        enforced: vec![
+            (Limit::WallTime, "the worker's clock"),
+            (Limit::Cancelled, "the worker"),
+            (
+                Limit::Memory,
+                exact(Controller::Memory, "memory cgroup, RLIMIT_DATA", "RLIMIT_DATA, watched"),
+            ),
+            (
+                Limit::Processes,
+                exact(Controller::Pids, "RLIMIT_NPROC, pids cgroup", "RLIMIT_NPROC"),
+            ),
+            (Limit::Cpu, "watched"),
+            (Limit::Disk, "RLIMIT_FSIZE, watched"),
+        ],
+        notes,
+    }
+}
