@@ -3,10 +3,11 @@
 //! HTTP/1.1 on private listeners: one connection carries one call, so an error tells honestly whether a byte of
 //! it can have arrived. Gateways call workers (`/rpc/v1/…`, [`client`]); workers report to gateways
 //! (`/v1/heartbeat`, [`report`]). Every message carries a MAC under the worker's own key, one label for each
-//! direction ([`auth`]); output streams as [`frames`].
+//! direction ([`auth`], [`door`]); output streams as [`frames`].
 
 pub mod auth;
 pub mod client;
+pub mod door;
 pub mod error;
 pub mod frames;
 pub mod replays;

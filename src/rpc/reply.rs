@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
-use super::auth::{Admitted, Shut};
+use super::door::{Admitted, Shut};
 use super::wire::Refusal;
 
 /// A sealed answer with a JSON body.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 
-use super::auth::{Admitted, Door, Link, Shut, claimed_worker};
+use super::auth::{Link, claimed_worker};
 use super::client::TraceHeaders;
+use super::door::{Admitted, Door, Shut};
 use super::error::WorkerError;
 use super::http1::{Call, Http1};
 use super::reply;

@@ -272,7 +272,7 @@ mod tests {
             not_after_ms: 60_000,
             ticket: String::new(),
         };
-        Record::new(&claim, Duration::from_secs(300), NOW).unwrap()
+        Record::new(&claim, Duration::from_mins(5), NOW).unwrap()
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
             deep.push("d");
             fs::create_dir(&deep).unwrap();
         }
-        fs::set_permissions(workspace.join("d"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(workspace.join("d"), fs::Permissions::from_mode(0o000)).unwrap();
         disk.remove_workspace(record("01").environment).unwrap();
         assert!(!workspace.exists() && outside.exists());
         assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);

@@ -1,11 +1,9 @@
 //! The internal listener: is it alive, is it ready, how does it do.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 use super::supervisor::Supervisor;
 use crate::serve::{ConnectionCounts, Drain};
@@ -45,11 +43,8 @@ impl Internal {
     }
 
     /// Answers any request to the internal listener.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        Ok(match request.uri().path() {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if self.drain.is_draining() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
@@ -62,7 +57,7 @@ impl Internal {
                 response
             }
             _ => text(StatusCode::NOT_FOUND, String::new()),
-        })
+        }
     }
 }
 

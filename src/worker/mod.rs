@@ -22,6 +22,7 @@ mod testing;
 mod tombstones;
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -176,7 +177,7 @@ pub async fn run(
 
     let last = Drain::new(AT_ONCE);
     let status =
-        serve_with(internal, last.clone(), move |request| Arc::clone(&status).answer(request));
+        serve_with(internal, last.clone(), move |request| ready(Ok(status.answer(&request))));
     let work = async {
         let outcome = tokio::select! {
             () = serve_calls(rpc, server, &supervisor, &drain) => Ok(()),

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn record() -> Record {
-        Record::new(&claim(), Duration::from_secs(300), NOW).unwrap()
+        Record::new(&claim(), Duration::from_mins(5), NOW).unwrap()
     }
 
     #[test]

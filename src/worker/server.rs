@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Incarnation, OwnerDigest, TenantDigest};
 use crate::domain::keyring::WorkerKey;
 use crate::domain::placement::Epoch;
-use crate::rpc::auth::{Admitted, Door, Link};
+use crate::rpc::auth::Link;
+use crate::rpc::door::{Admitted, Door};
 use crate::rpc::reply;
 use crate::rpc::wire::{
     self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,

@@ -18,7 +18,7 @@ use super::record::Record;
 use super::sandbox::Job;
 use super::tombstones::{Tombstone, Tombstones, bury};
 use crate::domain::environment::{EnvironmentState, GoneReason, Interruption};
-use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, TenantDigest, Timestamp};
+use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, TenantDigest};
 use crate::domain::placement::list_digest;
 use crate::rpc::wire::{
     Claim, CreateReply, FindReply, Frame, ListReply, Listed, MAX_LISTED, NotStarted,
@@ -73,7 +73,7 @@ impl Supervisor {
             if let EnvironmentState::Gone { reason, since } = record.state {
                 table
                     .gone
-                    .insert(record.environment, Tombstone { owner: record.owner, reason, since });
+                    .set(record.environment, Tombstone { owner: record.owner, reason, since });
                 continue;
             }
             let interrupted = record.state.interrupt(Interruption::WorkerRestarted);

@@ -44,7 +44,7 @@ impl Tombstones {
         let expired = by_age.partition_point(|(since, _)| now.since(*since) > REMEMBERED);
         by_age.truncate(surplus.max(expired));
         let old = by_age.into_iter().map(|(_, id)| id);
-        old.inspect(|id| drop(self.0.remove(id))).collect()
+        old.filter(|id| self.0.remove(id).is_some()).collect()
     }
 }
 
