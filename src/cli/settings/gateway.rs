@@ -3,15 +3,16 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
 use super::network::Network;
+use super::problem::Wrong;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
-use super::redis_url::RedisUrl;
 use super::value;
 
 /// `baton gateway`.
@@ -43,7 +44,7 @@ impl GatewaySettings {
         read.needed("worker-root-key-file", "make one: baton key worker-root > worker-root.key");
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
-            redis: read.one("redis", RedisUrl::parse),
+            redis: read.one("redis", redis),
             signing_keys,
             worker_roots,
             rpc_plaintext: read.switch("rpc-plaintext"),
@@ -52,6 +53,10 @@ impl GatewaySettings {
             process,
         }
     }
+}
+
+fn redis(text: &str) -> Result<RedisUrl, Wrong> {
+    RedisUrl::parse(text).map_err(|error| Wrong::new("cannot be used", error.to_string()))
 }
 
 /// What clients meet at a gateway.

@@ -15,7 +15,6 @@ mod network;
 mod problem;
 mod rate;
 mod reader;
-mod redis_url;
 pub mod render;
 mod setting;
 mod surroundings;
@@ -33,7 +32,6 @@ pub use gateway::{EdgeSettings, EnvironmentSettings, GatewaySettings, RateSettin
 pub use network::Network;
 pub use problem::{Problem, Problems, nearest};
 pub use rate::Rate;
-pub use redis_url::RedisUrl;
 pub use setting::{Role, Setting, Shape};
 #[cfg(test)]
 pub(crate) use surroundings::fake;

@@ -79,7 +79,7 @@ pub const SECTIONS: &[Section] = &[
         text("config", "FILE", SERVING, "a TOML file with these settings, `-` written as `_`").flag_or_variable(),
         list("gateway", "URL", WORKER, "internal address of a gateway to report to; its reply names the others")
             .or("http://127.0.0.1:8081"),
-        text("redis", "URL", GATEWAY, "what replicas share: `redis://`, `rediss://`, `redis+sentinel://`, `redis-cluster://`")
+        text("redis", "URL", GATEWAY, "what replicas share: `redis://[user:password@]host[:port][/db]`")
             .or("redis://127.0.0.1:6379").secret(),
         text("replica-id", "ID", EDGE, "names this replica in results and telemetry")
             .else_("the platform's name for it, else host name and a random part"),

@@ -1,5 +1,7 @@
 //! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton doctor`.
 
+use std::path::PathBuf;
+
 use crate::domain::api_key::ApiKey;
 
 use super::dev::DevSettings;
@@ -67,6 +69,8 @@ pub struct DoctorSettings {
     pub worker: Option<Result<WorkerSettings, Problems>>,
     /// If neither is.
     pub dev: Option<Result<DevSettings, Problems>>,
+    /// The key files that are named, for their modes.
+    pub key_files: Vec<PathBuf>,
     /// Where a real call is tried.
     pub url: Option<String>,
     /// With what.
@@ -83,6 +87,9 @@ impl DoctorSettings {
         let url = own.perhaps("url", value::http_url);
         let api_key = own.list("api-key", api_key).into_iter().next();
         own.finish(Some(()))?;
+        let files = ["signing-key-file", "worker-root-key-file", "worker-key-file"];
+        let key_files = files.iter().filter_map(|flag| gathered.given.get(flag));
+        let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
         Ok(Self {
             gateway: gateway.then(|| {
                 super::finish(Role::Gateway, gathered, around, |read| {
@@ -94,6 +101,7 @@ impl DoctorSettings {
             dev: dev.then(|| {
                 super::finish(Role::Dev, gathered, around, |read| Some(DevSettings::read(read)))
             }),
+            key_files,
             url,
             api_key,
         })
