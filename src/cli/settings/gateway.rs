@@ -168,16 +168,14 @@ impl RateSettings {
     }
 }
 
-/// Signing keys and worker roots, each a ring whose keys tell themselves apart.
+/// Signing keys, whose ids tell them apart, and worker roots, which are tried in turn.
 pub(super) fn keys(read: &Reader<'_>) -> (Vec<SecretKey>, Vec<SecretKey>) {
-    let ring = |flag| {
-        let keys = read.key_files(flag, SecretKey::parse);
-        let clash = Keyring::new("", &keys).err().filter(|_| !keys.is_empty());
-        let mend = clash.map(|error| error.to_string()).unwrap_or_default();
-        read.rule(&[flag], mend.is_empty(), "two of the keys cannot be told apart", &mend);
-        keys
-    };
-    (ring("signing-key-file"), ring("worker-root-key-file"))
+    let signing = read.key_files("signing-key-file", SecretKey::parse);
+    let clash = Keyring::new("", &signing).err().filter(|_| !signing.is_empty());
+    let mend = clash.map(|error| error.to_string()).unwrap_or_default();
+    let apart = mend.is_empty();
+    read.rule(&["signing-key-file"], apart, "two of the keys cannot be told apart", &mend);
+    (signing, read.key_files("worker-root-key-file", SecretKey::parse))
 }
 
 /// How callers are told apart. Nobody gets an open gateway without asking for it by name.

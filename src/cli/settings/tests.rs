@@ -278,11 +278,14 @@ fn traces_go_where_the_standard_variable_says() {
 
 #[test]
 fn the_doctor_reads_the_roles_that_are_set_up() {
-    let read = |arguments: &str| doctor(&words(arguments), &machine()).unwrap().settings;
+    let read = |arguments: &str| doctor(&words(arguments), &machine()).settings;
     let both = read(&format!("{KEYS} --worker-key-file w.key --api-key k --url http://h/mcp"));
     assert!(both.gateway.unwrap().is_ok() && both.worker.unwrap().is_ok() && both.dev.is_none());
     assert_eq!(both.url.as_deref(), Some("http://h/mcp"));
     let dev = read("");
     assert!(dev.dev.unwrap().is_ok() && dev.gateway.is_none() && dev.url.is_none());
     assert!(read("--worker-key-file none.key").worker.unwrap().is_err());
+    let wrong = read("--prot 1");
+    assert_eq!(wrong.own.unwrap_err().iter().count(), 1);
+    assert!(wrong.dev.unwrap().is_ok(), "it is told once");
 }

@@ -63,6 +63,8 @@ impl KeySettings {
 /// `baton doctor`: the roles that are set up here, each as its own start would read it.
 #[derive(Debug)]
 pub struct DoctorSettings {
+    /// What is wrong whichever role it belongs to, such as an unknown flag.
+    pub own: Result<(), Problems>,
     /// If a key of a gateway, or Redis, is named.
     pub gateway: Option<Result<GatewaySettings, Problems>>,
     /// If a worker's key is named.
@@ -78,7 +80,7 @@ pub struct DoctorSettings {
 }
 
 impl DoctorSettings {
-    pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Result<Self, Problems> {
+    pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Self {
         let named = |flags: &[&str]| flags.iter().any(|flag| gathered.given.contains_key(flag));
         let gateway = named(&["signing-key-file", "worker-root-key-file", "redis"]);
         let worker = named(&["worker-key-file"]);
@@ -86,11 +88,12 @@ impl DoctorSettings {
         let own = Reader::new(Role::Doctor, gathered, around);
         let url = own.perhaps("url", value::http_url);
         let api_key = own.list("api-key", api_key).into_iter().next();
-        own.finish(Some(()))?;
+        let own = own.finish(Some(()));
         let files = ["signing-key-file", "worker-root-key-file", "worker-key-file"];
         let key_files = files.iter().filter_map(|flag| gathered.given.get(flag));
         let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
-        Ok(Self {
+        Self {
+            own,
             gateway: gateway.then(|| {
                 super::finish(Role::Gateway, gathered, around, |read| {
                     Some(GatewaySettings::read(read))
@@ -104,7 +107,7 @@ impl DoctorSettings {
             key_files,
             url,
             api_key,
-        })
+        }
     }
 }
 
