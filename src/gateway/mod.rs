@@ -137,6 +137,11 @@ impl Gateway {
         format!("http://{}{MCP_PATH}", self.clients.local_addr())
     }
 
+    /// The internal listener.
+    pub fn internal_listener(&self) -> String {
+        format!("http://{}", self.internals.local_addr())
+    }
+
     /// How workers reach it.
     pub fn internal_url(&self) -> &str {
         &self.internal_url

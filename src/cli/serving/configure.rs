@@ -10,7 +10,7 @@ use super::Stopped;
 use crate::cli::banner::Access;
 use crate::cli::settings::{
     Authentication, ConnectionSettings, EdgeSettings, LogFormat, ProcessSettings, Rate,
-    RateSettings, RuntimeChoice, SandboxLimits, SandboxSettings, TelemetrySettings,
+    RateSettings, SandboxLimits, SandboxSettings, TelemetrySettings,
 };
 use crate::clock::Clock;
 use crate::directory::Directory;
@@ -69,7 +69,7 @@ pub(super) fn gateway(
         data_dir: Some(process.data_dir.clone()),
         tracer: telemetry.tracer(),
         span_counts: telemetry.span_counts(),
-        access_log: access_log(logging, &replica)?,
+        access_log: access_log(edge.access_log, logging, &replica)?,
         clock: parts.clock,
         replica,
     })
@@ -82,11 +82,6 @@ pub(super) fn worker(
     data_dir: &Path,
     telemetry: &Telemetry,
 ) -> worker::Config {
-    let runtime = match sandbox.runtime {
-        RuntimeChoice::Auto => "auto",
-        RuntimeChoice::Embedded => "embedded",
-        RuntimeChoice::ProcessUnsafe => "process-unsafe",
-    };
     worker::Config {
         listen: ANYWHERE,
         internal_listen: ANYWHERE,
@@ -95,7 +90,7 @@ pub(super) fn worker(
         key,
         data_dir: data_dir.to_owned(),
         capacity: sandbox.capacity,
-        runtime: runtime.to_owned(),
+        runtime: sandbox.runtime.as_str().to_owned(),
         launcher: PathBuf::from(SELF),
         python: Some(sandbox.python.clone()),
         python_packages: sandbox.python_packages.clone(),
@@ -144,8 +139,8 @@ fn credentials(authentication: &Authentication) -> Credentials {
     }
 }
 
-fn access_log(settings: &TelemetrySettings, replica: &str) -> io::Result<AccessLog> {
-    if !settings.access_log {
+fn access_log(wanted: bool, settings: &TelemetrySettings, replica: &str) -> io::Result<AccessLog> {
+    if !wanted {
         return Ok(AccessLog::off());
     }
     AccessLog::to_stderr(log_format(settings.log_format), replica)

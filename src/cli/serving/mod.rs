@@ -1,21 +1,24 @@
 //! The roles, connected: settings become a role's own configuration, and it serves until it has drained.
 
 mod configure;
-mod kept_keys;
 
 use std::fmt::Display;
+use std::fs::DirBuilder;
 use std::future::Future;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::banner::banner;
 use super::console::{Console as _, Terminal};
-use super::settings::{DevSettings, GatewaySettings, LogFormat, TelemetrySettings, WorkerSettings};
+use super::key::made_once;
+use super::settings::{DevSettings, GatewaySettings, TelemetrySettings, WorkerSettings};
 use crate::clock::Clock;
 use crate::dev;
 use crate::directory::{DirectoryConfig, open};
 use crate::domain::ids::WorkerId;
-use crate::domain::keyring::{Keyring, WorkerKey};
+use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::Gateway;
 use crate::serve::{Drain, drain_on_signal};
 use crate::telemetry::logs;
@@ -37,7 +40,7 @@ pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
     let drain = configure::drain(&settings.process, NOT_READY);
     serve("gateway", &settings.telemetry.clone(), &drain.clone(), async move {
         let GatewaySettings { process, edge, telemetry, .. } = &settings;
-        kept_keys::make_private(&process.data_dir)?;
+        make_private(&process.data_dir)?;
         let telemetry = configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
         let clock = Clock::system();
         let directory = DirectoryConfig::Redis(settings.redis.clone());
@@ -86,11 +89,12 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
     serve("dev", &settings.telemetry.clone(), &drain.clone(), async move {
         let DevSettings { process, edge, telemetry, sandbox, .. } = &settings;
         let dir = &process.data_dir;
-        kept_keys::make_private(dir)?;
-        let signing = kept_keys::given_or_kept(&settings.signing_keys, &dir.join("signing.key"))?;
-        let roots = kept_keys::given_or_kept(&settings.worker_roots, &dir.join("worker-root.key"))?;
+        make_private(dir)?;
+        let signing = given_or_made(&settings.signing_keys, &dir.join("signing.key"))?;
+        let roots = given_or_made(&settings.worker_roots, &dir.join("worker-root.key"))?;
         let key = WorkerKey::derive(&roots[0], &WorkerId::parse(DEV_WORKER)?);
-        let of_gateway = configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
+        let of_gateway =
+            configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
         let of_worker = configure::telemetry("baton-worker", DEV_WORKER, telemetry)?;
         let clock = Clock::system();
         let parts = Parts {
@@ -118,6 +122,24 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
     })
 }
 
+/// Makes a directory that only this user can look into, if it is not there.
+fn make_private(dir: &Path) -> Result<(), Stopped> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| format!("--data-dir {}: {error}", dir.display()).into())
+}
+
+/// The keys that were given, else the one of this file, which is made if it is not there.
+fn given_or_made(given: &[SecretKey], path: &Path) -> Result<Vec<SecretKey>, Stopped> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system has random bytes");
+    let key = made_once(path, random);
+    let key = key.map_err(|error| Stopped::from(format!("{}: {error}", path.display())))?;
+    Ok(vec![key])
+}
+
 /// Runs a role until it has drained; the second signal ends it at once.
 fn serve(
     role: &str,
@@ -125,11 +147,7 @@ fn serve(
     drain: &Drain,
     work: impl Future<Output = Result<(), Stopped>>,
 ) -> ExitCode {
-    let format = match logging.log_format {
-        LogFormat::Text => logs::LogFormat::Text,
-        LogFormat::Json => logs::LogFormat::Json,
-    };
-    if let Err(error) = logs::install(&logging.log, format) {
+    if let Err(error) = logs::install(&logging.log, configure::log_format(logging.log_format)) {
         return stopped(role, &error);
     }
     let outcome = super::roles::runtime().block_on(async {

@@ -3,15 +3,16 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
 use super::network::Network;
+use super::problem::Wrong;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
-use super::redis_url::RedisUrl;
 use super::value;
 
 /// `baton gateway`.
@@ -43,7 +44,7 @@ impl GatewaySettings {
         read.needed("worker-root-key-file", "make one: baton key worker-root > worker-root.key");
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
-            redis: read.one("redis", RedisUrl::parse),
+            redis: read.one("redis", redis),
             signing_keys,
             worker_roots,
             rpc_plaintext: read.switch("rpc-plaintext"),
@@ -52,6 +53,10 @@ impl GatewaySettings {
             process,
         }
     }
+}
+
+fn redis(text: &str) -> Result<RedisUrl, Wrong> {
+    RedisUrl::parse(text).map_err(|error| Wrong::new("cannot be used", error.to_string()))
 }
 
 /// What clients meet at a gateway.
@@ -75,10 +80,14 @@ pub struct EdgeSettings {
     pub sample_tools: bool,
     /// How often a tenant may ask.
     pub rates: RateSettings,
-    /// Requests in flight at once.
+    /// Calls in flight at once.
     pub max_calls: usize,
+    /// Calls of one tenant in flight at once.
+    pub max_calls_per_tenant: usize,
     /// Longest request body.
     pub max_body_bytes: usize,
+    /// Whether there is a line for each exchange.
+    pub access_log: bool,
 }
 
 impl EdgeSettings {
@@ -94,7 +103,9 @@ impl EdgeSettings {
             sample_tools: read.switch("sample-tools"),
             rates: RateSettings::read(read),
             max_calls: read.number("max-calls"),
+            max_calls_per_tenant: read.number("max-calls-per-tenant"),
             max_body_bytes: read.number("max-body-bytes"),
+            access_log: read.switch("access-log"),
         }
     }
 }
@@ -163,16 +174,14 @@ impl RateSettings {
     }
 }
 
-/// Signing keys and worker roots, each a ring whose keys tell themselves apart.
+/// Signing keys, whose ids tell them apart, and worker roots, which are tried in turn.
 pub(super) fn keys(read: &Reader<'_>) -> (Vec<SecretKey>, Vec<SecretKey>) {
-    let ring = |flag| {
-        let keys = read.key_files(flag, SecretKey::parse);
-        let clash = Keyring::new("", &keys).err().filter(|_| !keys.is_empty());
-        let mend = clash.map(|error| error.to_string()).unwrap_or_default();
-        read.rule(&[flag], mend.is_empty(), "two of the keys cannot be told apart", &mend);
-        keys
-    };
-    (ring("signing-key-file"), ring("worker-root-key-file"))
+    let signing = read.key_files("signing-key-file", SecretKey::parse);
+    let clash = Keyring::new("", &signing).err().filter(|_| !signing.is_empty());
+    let mend = clash.map(|error| error.to_string()).unwrap_or_default();
+    let apart = mend.is_empty();
+    read.rule(&["signing-key-file"], apart, "two of the keys cannot be told apart", &mend);
+    (signing, read.key_files("worker-root-key-file", SecretKey::parse))
 }
 
 /// How callers are told apart. Nobody gets an open gateway without asking for it by name.

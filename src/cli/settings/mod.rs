@@ -15,7 +15,6 @@ mod network;
 mod problem;
 mod rate;
 mod reader;
-mod redis_url;
 pub mod render;
 mod setting;
 mod surroundings;
@@ -33,7 +32,6 @@ pub use gateway::{EdgeSettings, EnvironmentSettings, GatewaySettings, RateSettin
 pub use network::Network;
 pub use problem::{Problem, Problems, nearest};
 pub use rate::Rate;
-pub use redis_url::RedisUrl;
 pub use setting::{Role, Setting, Shape};
 #[cfg(test)]
 pub(crate) use surroundings::fake;
@@ -86,11 +84,10 @@ pub fn key(arguments: &[String], around: &dyn Surroundings) -> Loading<KeySettin
     Ok(loaded(settings, gathered))
 }
 
-/// The settings of `baton doctor`, which reads those of every role that is set up.
-pub fn doctor(arguments: &[String], around: &dyn Surroundings) -> Loading<DoctorSettings> {
+/// The settings of `baton doctor`, which reads those of every role that is set up. What is wrong is a finding.
+pub fn doctor(arguments: &[String], around: &dyn Surroundings) -> Loaded<DoctorSettings> {
     let gathered = Gathered::new(Role::Doctor, arguments, around).without_words();
-    let settings = DoctorSettings::read(&gathered, around)?;
-    Ok(loaded(settings, gathered))
+    loaded(DoctorSettings::read(&gathered, around), gathered)
 }
 
 fn serving<T>(

@@ -33,7 +33,9 @@ struct Notes {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(role: Role, gathered: &'a Gathered, around: &'a dyn Surroundings) -> Self {
-        let notes = Notes { problems: gathered.problems.clone(), ..Notes::default() };
+        // The doctor reads several roles from one gathering, and tells what is wrong with that once.
+        let problems = if gathered.role == role { gathered.problems.clone() } else { Vec::new() };
+        let notes = Notes { problems, ..Notes::default() };
         Self { around, role, gathered, notes: RefCell::new(notes) }
     }
 

@@ -18,7 +18,7 @@ pub fn render_help(role: Role) -> String {
             let flag = flag(setting);
             let default = match (setting.shape, setting.default_words(role)) {
                 (Shape::Switch, "off") | (_, "none") => String::new(),
-                (_, words) => format!(" [{words}]"),
+                (_, words) => format!(" [{}]", words.replace('`', "")),
             };
             let help = setting.help.replace('`', "");
             line(&mut text, format_args!("  {flag:<32} {help}{default}"));

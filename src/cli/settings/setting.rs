@@ -129,7 +129,7 @@ impl Setting {
     }
 
     /// No default value; the words say what holds instead.
-    pub(super) const fn else_(mut self, words: &'static str) -> Self {
+    pub(super) const fn otherwise(mut self, words: &'static str) -> Self {
         self.default = Default::Unset(words);
         self
     }
@@ -141,7 +141,7 @@ impl Setting {
     }
 
     /// No default value for one role; the words say what holds instead.
-    pub(super) const fn but_unset(mut self, role: Role, words: &'static str) -> Self {
+    pub(super) const fn but_otherwise(mut self, role: Role, words: &'static str) -> Self {
         self.exception = Some((role, Default::Unset(words)));
         self
     }

@@ -73,16 +73,16 @@ pub const SECTIONS: &[Section] = &[
         text("internal-listen", "ADDR", SERVING, "`/livez`, `/readyz`, `/metrics`; a gateway also takes heartbeats here")
             .or("127.0.0.1:8081").but(Role::Worker, "127.0.0.1:8091"),
         text("advertise", "URL", RPC, "how others reach the gateway's internal listener, or the worker's rpc; needed when that listens on a wildcard")
-            .else_("the listener's address"),
+            .otherwise("the listener's address"),
     ]},
     Section { title: "The parts of a deployment", settings: &[
         text("config", "FILE", SERVING, "a TOML file with these settings, `-` written as `_`").flag_or_variable(),
         list("gateway", "URL", WORKER, "internal address of a gateway to report to; its reply names the others")
             .or("http://127.0.0.1:8081"),
-        text("redis", "URL", GATEWAY, "what replicas share: `redis://`, `rediss://`, `redis+sentinel://`, `redis-cluster://`")
+        text("redis", "URL", GATEWAY, "what replicas share: `redis://[user:password@]host[:port][/db]`")
             .or("redis://127.0.0.1:6379").secret(),
         text("replica-id", "ID", EDGE, "names this replica in results and telemetry")
-            .else_("the platform's name for it, else host name and a random part"),
+            .otherwise("the platform's name for it, else host name and a random part"),
         text("data-dir", "DIR", SERVING, "what must outlive a restart: environments, keys made by `dev`, the worker table")
             .or(".baton"),
         switch("rpc-plaintext", RPC, "lets workers be reached off loopback without TLS, on a network you trust"),
@@ -90,10 +90,10 @@ pub const SECTIONS: &[Section] = &[
     ]},
     Section { title: "Keys, and who may call", settings: &[
         list("signing-key-file", "FILE", EDGE, "key that signs handles (`baton key signing`); the first signs, all verify")
-            .else_("needed").but_unset(Role::Dev, "made once in the data directory"),
+            .otherwise("needed").but_otherwise(Role::Dev, "made once in the data directory"),
         list("worker-root-key-file", "FILE", EDGE, "root of the workers' keys (`baton key worker-root`)")
-            .else_("needed").but_unset(Role::Dev, "made once in the data directory"),
-        text("worker-key-file", "FILE", WORKER, "this worker's name and key (`baton key worker`)").else_("needed"),
+            .otherwise("needed").but_otherwise(Role::Dev, "made once in the data directory"),
+        text("worker-key-file", "FILE", WORKER, "this worker's name and key (`baton key worker`)").otherwise("needed"),
         text("audience", "NAME", EDGE, "what handles are good for; equal on all replicas").or("baton"),
         list("api-key", "KEY", &[Role::Gateway, Role::Dev, Role::Call], "a key that clients show, as tenant and subject `default`; files hold `[[api_key]]` tables with hash, tenant, subject")
             .secret(),
@@ -116,7 +116,8 @@ pub const SECTIONS: &[Section] = &[
         number("rate-burst", (1, MAX), EDGE, "requests of one tenant at once after a pause").or("2000"),
         rates("method-rate-per-second", "requests of one tenant for one method, such as `tools/list=10`"),
         rates("tool-rate-per-second", "calls of one tenant to one tool, such as `launchShell=0.5`"),
-        number("max-calls", (1, 1_000_000), EDGE, "requests in flight at once; one more is shed").or("1024"),
+        number("max-calls", (1, 1_000_000), EDGE, "calls in flight at once; one more is shed").or("1024"),
+        number("max-calls-per-tenant", (1, 1_000_000), EDGE, "calls of one tenant in flight at once").or("512"),
         number("max-body-bytes", (1024, 1 << 30), EDGE, "longest request body").or("4194304"),
         number("max-connections", (1, 1_000_000), SERVING, "connections of one listener at once").or("10000"),
         number("max-connections-per-address", (1, 1_000_000), SERVING, "connections from one address at once; behind a load balancer, raise it").or("256"),
@@ -127,7 +128,7 @@ pub const SECTIONS: &[Section] = &[
     ]},
     Section { title: "Sandboxes", settings: &[
         text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `process-unsafe`").or("auto"),
-        text("python", "PATH", SANDBOX, "the interpreter inside").else_("/usr/bin/python3, else python3 on PATH"),
+        text("python", "PATH", SANDBOX, "the interpreter inside").otherwise("/usr/bin/python3, else python3 on PATH"),
         text("python-packages", "DIR", SANDBOX, "site-packages of a venv, read-only inside"),
         number("warm-pool", (0, 1000), SANDBOX, "sandboxes kept ready").or("2"),
         number("capacity", (1, 100_000), SANDBOX, "environments that one worker holds").or("1000"),
@@ -145,12 +146,13 @@ pub const SECTIONS: &[Section] = &[
     ]},
     Section { title: "Logs and traces", settings: &[
         text("log", "FILTER", SERVING, "what is logged, such as `info` or `baton=debug,warn`").or("info"),
+        switch("access-log", EDGE, "one line for each exchange, without arguments, results or handles"),
         text("log-format", "FORMAT", SERVING, "`text` or `json`").or("text"),
-        text("otlp-endpoint", "URL", SERVING, "where traces go, by OTLP over HTTP").else_("`OTEL_EXPORTER_OTLP_ENDPOINT`, else no export"),
+        text("otlp-endpoint", "URL", SERVING, "where traces go, by OTLP over HTTP").otherwise("`OTEL_EXPORTER_OTLP_ENDPOINT`, else no export"),
         text("trace-sample-ratio", "RATIO", SERVING, "share of traces without a parent that are kept, 0 to 1").or("1"),
     ]},
     Section { title: "Calling", settings: &[
-        text("url", "URL", CALLER, "the endpoint to call").or("http://127.0.0.1:8080/mcp").but_unset(Role::Doctor, "no call is tried").flag_or_variable(),
+        text("url", "URL", CALLER, "the endpoint to call").or("http://127.0.0.1:8080/mcp").but_otherwise(Role::Doctor, "no call is tried").flag_or_variable(),
         switch("json", CALL, "prints the result as it came").flag_only(),
         switch("new", CALL, "launches an environment for this one call, and closes it").flag_only(),
     ]},

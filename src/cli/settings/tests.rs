@@ -55,7 +55,7 @@ fn every_role_starts_from_its_defaults() {
     assert!(dev.edge.sample_tools && dev.signing_keys.is_empty());
     assert_eq!(dev.edge.rates, RateSettings::default());
     let gateway = gateway_of("--api-key k", &machine()).unwrap().settings;
-    assert_eq!(gateway.redis.reveal(), "redis://127.0.0.1:6379");
+    assert_eq!(gateway.redis.to_string(), "redis://127.0.0.1:6379/0");
     assert_eq!(gateway.edge.replica_id.as_str(), "host-0000ba70");
     assert_eq!(gateway.edge.rates.tenant.unwrap().burst().get(), 200);
     assert!(!gateway.edge.sample_tools);
@@ -202,7 +202,7 @@ fn secrets_are_in_no_message() {
     assert!(text.contains("b.toml line 2: not TOML"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     let text = one_problem(gateway_of("--api-key k --redis http://u:hunter2@h", &machine()));
-    assert!(text.starts_with("--redis: it is not a Redis URL"), "{text}");
+    assert!(text.starts_with("--redis: it cannot be used"), "{text}");
 }
 
 #[test]
@@ -278,11 +278,14 @@ fn traces_go_where_the_standard_variable_says() {
 
 #[test]
 fn the_doctor_reads_the_roles_that_are_set_up() {
-    let read = |arguments: &str| doctor(&words(arguments), &machine()).unwrap().settings;
+    let read = |arguments: &str| doctor(&words(arguments), &machine()).settings;
     let both = read(&format!("{KEYS} --worker-key-file w.key --api-key k --url http://h/mcp"));
     assert!(both.gateway.unwrap().is_ok() && both.worker.unwrap().is_ok() && both.dev.is_none());
     assert_eq!(both.url.as_deref(), Some("http://h/mcp"));
     let dev = read("");
     assert!(dev.dev.unwrap().is_ok() && dev.gateway.is_none() && dev.url.is_none());
     assert!(read("--worker-key-file none.key").worker.unwrap().is_err());
+    let wrong = read("--prot 1");
+    assert_eq!(wrong.own.unwrap_err().iter().count(), 1);
+    assert!(wrong.dev.unwrap().is_ok(), "it is told once");
 }

@@ -1,5 +1,7 @@
 //! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton doctor`.
 
+use std::path::PathBuf;
+
 use crate::domain::api_key::ApiKey;
 
 use super::dev::DevSettings;
@@ -61,12 +63,16 @@ impl KeySettings {
 /// `baton doctor`: the roles that are set up here, each as its own start would read it.
 #[derive(Debug)]
 pub struct DoctorSettings {
+    /// What is wrong whichever role it belongs to, such as an unknown flag.
+    pub own: Result<(), Problems>,
     /// If a key of a gateway, or Redis, is named.
     pub gateway: Option<Result<GatewaySettings, Problems>>,
     /// If a worker's key is named.
     pub worker: Option<Result<WorkerSettings, Problems>>,
     /// If neither is.
     pub dev: Option<Result<DevSettings, Problems>>,
+    /// The key files that are named, for their modes.
+    pub key_files: Vec<PathBuf>,
     /// Where a real call is tried.
     pub url: Option<String>,
     /// With what.
@@ -74,7 +80,7 @@ pub struct DoctorSettings {
 }
 
 impl DoctorSettings {
-    pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Result<Self, Problems> {
+    pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Self {
         let named = |flags: &[&str]| flags.iter().any(|flag| gathered.given.contains_key(flag));
         let gateway = named(&["signing-key-file", "worker-root-key-file", "redis"]);
         let worker = named(&["worker-key-file"]);
@@ -82,8 +88,12 @@ impl DoctorSettings {
         let own = Reader::new(Role::Doctor, gathered, around);
         let url = own.perhaps("url", value::http_url);
         let api_key = own.list("api-key", api_key).into_iter().next();
-        own.finish(Some(()))?;
-        Ok(Self {
+        let own = own.finish(Some(()));
+        let files = ["signing-key-file", "worker-root-key-file", "worker-key-file"];
+        let key_files = files.iter().filter_map(|flag| gathered.given.get(flag));
+        let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
+        Self {
+            own,
             gateway: gateway.then(|| {
                 super::finish(Role::Gateway, gathered, around, |read| {
                     Some(GatewaySettings::read(read))
@@ -94,9 +104,10 @@ impl DoctorSettings {
             dev: dev.then(|| {
                 super::finish(Role::Dev, gathered, around, |read| Some(DevSettings::read(read)))
             }),
+            key_files,
             url,
             api_key,
-        })
+        }
     }
 }
 

@@ -79,6 +79,20 @@ pub enum RuntimeChoice {
     ProcessUnsafe,
 }
 
+impl RuntimeChoice {
+    /// Every choice, the default first.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Embedded, Self::ProcessUnsafe];
+
+    /// Its name, as `worker::sandbox::probe` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Embedded => "embedded",
+            Self::ProcessUnsafe => "process-unsafe",
+        }
+    }
+}
+
 /// What one sandbox may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the setting of the same name")]
@@ -101,11 +115,7 @@ pub struct SandboxLimits {
 
 impl SandboxSettings {
     pub(super) fn read(read: &Reader<'_>) -> Self {
-        let runtimes = [
-            ("auto", RuntimeChoice::Auto),
-            ("embedded", RuntimeChoice::Embedded),
-            ("process-unsafe", RuntimeChoice::ProcessUnsafe),
-        ];
+        let runtimes = RuntimeChoice::ALL.map(|it| (it.as_str(), it));
         Self {
             runtime: read.one("runtime", |text| value::choice(text, &runtimes)),
             python: python(read),
