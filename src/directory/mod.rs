@@ -58,8 +58,8 @@ pub trait Directory: Send + Sync + Debug {
         limit: u32,
     ) -> Result<Reservation, DirectoryError>;
 
-    /// Notes where an environment lives, until its `not_after`. A smaller epoch than the known one, or another
-    /// worker under the same, is stale and changes nothing.
+    /// Notes where an environment lives, until its `not_after`. A smaller epoch than the known one, another worker
+    /// under the same, or a life that is over is stale and changes nothing.
     async fn place(&self, holding: &Holding) -> Result<Placed, DirectoryError>;
 
     /// Where an environment lives. `None` only means that the directory does not know.
@@ -127,7 +127,7 @@ pub enum Reservation {
 pub enum Placed {
     /// It was.
     Noted,
-    /// A newer one is known, or the environment has just been released.
+    /// A newer one is known, the environment has just been released, or its life is over.
     Stale,
 }
 

@@ -131,6 +131,9 @@ impl Environments {
     fn claim(&mut self, holding: &Holding, now: Timestamp) -> Result<Claimed, Overfull> {
         let name = (holding.tenant, holding.environment);
         let claimed = &holding.placement;
+        if holding.not_after <= now {
+            return Ok(Claimed::Outdated);
+        }
         let since = match self.record(name, now) {
             Some(Record::Placed { placement, since, .. }) => {
                 if placement == claimed {
@@ -149,11 +152,6 @@ impl Environments {
             }
             Some(Record::Released { .. }) | None => now,
         };
-        if holding.not_after <= now {
-            self.records.remove(&name);
-            self.uncount(holding.tenant, holding.environment);
-            return Ok(Claimed::Noted);
-        }
         if self.records.len() >= MAX_ENVIRONMENTS && !self.records.contains_key(&name) {
             return Err(Overfull("environments"));
         }

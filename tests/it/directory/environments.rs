@@ -15,7 +15,7 @@ contract! {
     only_a_larger_epoch_moves_an_environment
     a_released_environment_returns_only_under_a_larger_epoch
     what_was_released_long_ago_may_return
-    a_placement_that_is_over_leaves_no_trace
+    a_placement_that_is_over_changes_nothing
 }
 
 async fn a_quota_grants_up_to_its_limit_and_repeats_are_granted_again(kind: Kind) {
@@ -44,6 +44,7 @@ async fn a_reservation_that_nothing_follows_expires(kind: Kind) {
         it.reserve(id).await;
     }
     it.place(1, "a", 1).await;
+    assert_eq!(it.reserve(1).await, Reservation::Granted, "a late repeat does not shorten it");
     assert_eq!(it.reserve(4).await, Reservation::Full);
     it.pass(SHORT * 2).await;
     assert_eq!([it.reserve(4).await, it.reserve(5).await], [Reservation::Granted; 2]);
@@ -112,13 +113,16 @@ async fn what_was_released_long_ago_may_return(kind: Kind) {
     assert_eq!(it.located(1).await.as_deref(), Some("a@1"));
 }
 
-async fn a_placement_that_is_over_leaves_no_trace(kind: Kind) {
+async fn a_placement_that_is_over_changes_nothing(kind: Kind) {
     let it = kind.open().await;
-    for id in [1, 2, 3] {
-        it.place(id, "a", 1).await;
+    it.place(1, "a", 1).await;
+    for id in [1, 2] {
+        let over = holding(id, "b", 2, Timestamp::from_millis(1000));
+        assert_eq!(it.directory.place(&over).await.unwrap(), Placed::Stale);
     }
-    let over = holding(3, "a", 2, Timestamp::from_millis(1000));
-    assert_eq!(it.directory.place(&over).await.unwrap(), Placed::Noted);
-    assert_eq!(it.located(3).await, None);
-    assert_eq!(it.reserve(4).await, Reservation::Granted);
+    assert_eq!(it.located(1).await.as_deref(), Some("a@1"));
+    assert_eq!(it.located(2).await, None);
+    for id in [3, 4] {
+        assert_eq!(it.reserve(id).await, Reservation::Granted, "it does not count");
+    }
 }

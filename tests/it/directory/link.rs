@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use baton::clock::Clock;
 use baton::directory::redis::inspect;
 use baton::directory::{Directory, DirectoryConfig, DirectoryError, Tally, open};
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -109,6 +110,30 @@ async fn one_late_answer_does_not_open_the_breaker() {
     assert!((Duration::from_millis(250)..IN_TIME).contains(&begun.elapsed()));
     proxy.heal();
     directory.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn five_late_answers_open_the_breaker_before_any_check_is_over() {
+    let server = RedisServer::start();
+    let directory = directory_at(server.address()).await;
+    server.freeze();
+    let late = join_all((0..5).map(|_| directory.ping())).await;
+    assert!(late.iter().all(Result::is_err));
+    let begun = Instant::now();
+    directory.ping().await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_has_fallen_silent_is_noticed_after_one_late_answer() {
+    let server = RedisServer::start();
+    let directory = directory_at(server.address()).await;
+    server.freeze();
+    directory.ping().await.unwrap_err();
+    sleep(Duration::from_millis(800)).await;
+    let begun = Instant::now();
+    directory.ping().await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ async fn a_list_from_before_a_placement_does_not_release_it(kind: Kind) {
     assert_eq!(it.located(1).await.as_deref(), Some("a@1"));
     assert_eq!(it.beat("a", 1, &[]).await, Beat::ListWanted, "the two still differ");
     it.pass(SHORT * 2).await;
+    it.place(1, "a", 1).await;
     it.reconcile("a", &[]).await;
     assert_eq!(it.located(1).await, None, "no list under way can be that old");
     assert_eq!(it.beat("a", 1, &[]).await, Beat::Current);

@@ -194,23 +194,25 @@ async fn lists_that_cross_are_never_believed_while_the_picture_is_neither() {
     let config = DirectoryConfig::Redis(server.url());
     let directory = open_with(&config, Clock::system(), terms).await;
     let end = Clock::system().now().after(LONG);
-    let list = |ids: [u8; 2]| ids.map(|id| holding(id, "a", 1, end));
-    let lists = [list([1, 2]), list([2, 3])];
+    let list = |ids: [u8; 2]| ids.map(|id| holding(id, "a", 1, end)).to_vec();
+    let mut lists = [list([1, 2]), list([2, 3])];
+    // More tenants, more steps: the first list begins before the second and often ends after it.
+    let others = (10..90).map(|id| Holding { tenant: tenant(id), ..holding(id, "a", 1, end) });
+    lists[0].extend(others);
     let [one, two] = lists.each_ref().map(|list| report("a", 1, list));
-    for round in 0..200 {
+    for round in 0..100 {
         server.say("FLUSHDB");
         let later = async {
-            tokio::time::sleep(Duration::from_micros(round * 10)).await;
+            tokio::time::sleep(Duration::from_micros(round * 50)).await;
             directory.reconcile(&two, &lists[1]).await
         };
         let (first, second) = tokio::join!(directory.reconcile(&one, &lists[0]), later);
         first.and(second).unwrap();
-        for (report, list) in [(&one, &lists[0]), (&two, &lists[1])] {
+        for (report, list) in [&one, &two].into_iter().zip(&lists) {
             if directory.beat(report).await.unwrap() == Beat::Current {
-                for id in 1..=3 {
-                    let at = directory.locate(tenant(0), environment(id)).await.unwrap();
-                    let listed = list.iter().any(|it| it.environment == environment(id));
-                    assert_eq!(at.is_some(), listed, "environment {id} in round {round}");
+                for it in lists.iter().flatten() {
+                    let at = directory.locate(it.tenant, it.environment).await.unwrap();
+                    assert_eq!(at.is_some(), list.contains(it), "{it:?} in round {round}");
                 }
             }
         }

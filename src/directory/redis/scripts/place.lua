@@ -1,22 +1,18 @@
 -- Notes where environments of one tenant live.
 -- KEYS: quota, record, record, ...  ARGV: worker, then environment, owner, epoch, not-after (ms) for each record.
--- Answers for each 0: a newer placement is known; 1: noted; 2: released a moment ago.
+-- Answers for each 0: a newer placement is known, or this one is over; 1: noted; 2: released a moment ago.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local worker = ARGV[1]
 
 local function place(record, environment, owner, epoch, not_after)
+  if tonumber(not_after) <= now then return 0 end
   local known = redis.call('HMGET', record, 'epoch', 'worker', 'since', 'not_after', 'released')
   if known[1] and known[1] > epoch then return 0 end
   local same = known[1] == epoch
   if same and known[5] then return 2 end
   if same and known[2] ~= worker then return 0 end
 
-  if tonumber(not_after) <= now then
-    redis.call('DEL', record)
-    redis.call('ZREM', KEYS[1], environment)
-    return 1
-  end
   if not same or known[4] ~= not_after then
     redis.call('DEL', record)
     redis.call('HSET', record, 'v', 1, 'worker', worker, 'epoch', epoch, 'owner', owner,
