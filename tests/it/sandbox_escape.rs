@@ -66,6 +66,9 @@ async fn the_hosts_core_pattern_and_other_switches_cannot_be_written() {
     for path in
         [PATTERN, "/proc/sys/kernel/modprobe", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"]
     {
+        if !Path::new(path).exists() {
+            continue;
+        }
         let found =
             attack.finds(&format!("errno_of(lambda: open({path:?}, 'w').write('|/x'))")).await;
         assert!(["'EROFS'", "'EACCES'", "'EPERM'"].contains(&found.as_str()), "{path}: {found}");

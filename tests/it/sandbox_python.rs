@@ -281,13 +281,13 @@ async fn a_cancelled_call_stops_within_a_second() {
         let up = inside.workspace.join("up");
         std::fs::remove_file(&up).ok();
         let stop = CancellationToken::new();
-        let canceller = async {
+        let after_start = async {
             super::world::eventually("it runs", || up.exists()).await;
             stop.cancel();
             std::time::Instant::now()
         };
         let job = Job { kind, timeout: PATIENCE, variables: Vec::new() };
-        let (said, cancelled) = tokio::join!(inside.run(job, stop.clone()), canceller);
+        let (said, cancelled) = tokio::join!(inside.run(job, stop.clone()), after_start);
         assert!(cancelled.elapsed() < Duration::from_secs(1), "{:?}", cancelled.elapsed());
         assert_eq!(said.outcome.terminated_by, Some(Limit::Cancelled), "{said:?}");
         assert_eq!(said.outcome.interpreter_lost, !kept, "{said:?}");

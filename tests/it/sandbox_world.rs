@@ -1,5 +1,7 @@
 //! What the sandbox tests stand on: a runtime, a directory for workspaces, sandboxes and what they said.
 
+#![expect(clippy::unwrap_used, reason = "a test's ground that gives way shall end the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// No call of a test may take longer, whatever it does.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A runtime and the place where its workspaces are; both go when it is dropped.
 pub(super) struct World {
