@@ -29,12 +29,14 @@ pub(super) struct Watch {
     most_tasks: u64,
     /// The running measurement began before the call did.
     stale: bool,
+    /// The workspace was full before the call, so its first look only finds out how full.
+    full_before: bool,
 }
 
 impl Watch {
     pub(super) fn new(gauge: Arc<Gauge>) -> Self {
         let now = Instant::now();
-        let oom_kills = gauge.group.as_ref().map_or(0, super::cgroup::Group::oom_kills);
+        let oom_kills = gauge.group.oom_kills();
         Self {
             gauge,
             running: None,
@@ -45,6 +47,7 @@ impl Watch {
             oom_kills,
             most_tasks: 0,
             stale: false,
+            full_before: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Watch {
         self.cpu_before = None;
         self.most_tasks = 0;
         self.stale = self.running.is_some();
+        self.full_before = self.disk_before.is_some_and(|disk| disk.exceeds(&self.gauge.limits));
     }
 
     /// Waits for the next measurement and judges it; may be given up and taken up again.
@@ -71,7 +75,7 @@ impl Watch {
 
     /// The limit that the call's failure is due to, if one of those that only show afterwards.
     pub(super) fn end_call(&mut self, failed: bool) -> Option<Limit> {
-        let oom_kills = self.gauge.group.as_ref().map_or(0, super::cgroup::Group::oom_kills);
+        let oom_kills = self.gauge.group.oom_kills();
         let out_of_memory = oom_kills > self.oom_kills;
         self.oom_kills = oom_kills;
         if self.running.is_none() && self.next_disk <= Instant::now() {
@@ -115,7 +119,8 @@ impl Watch {
             let before = self.disk_before.replace(disk);
             // A workspace that was full before may be tidied up, but not grow.
             let fuller = before.is_none_or(|before| disk.grew_since(&before));
-            if !stale && disk.exceeds(limits) && fuller {
+            let first = stale || std::mem::take(&mut self.full_before);
+            if !first && disk.exceeds(limits) && fuller {
                 return Some(Limit::Disk);
             }
         }
