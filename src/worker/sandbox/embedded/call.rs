@@ -23,6 +23,8 @@ const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// Grace for code that the caller no longer wants, and for code that is filling a disk.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
 const DISK_GRACE: Duration = Duration::from_millis(200);
+/// How long an interpreter whose channel is closed has to end by itself and say why.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Exit codes of what could not be run, or was ended and could not say how.
 const NOT_RUN: i32 = 126;
 const KILLED: i32 = 128 + libc::SIGKILL;
@@ -31,7 +33,7 @@ const KILLED: i32 = 128 + libc::SIGKILL;
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Running { until: Instant },
-    Interrupted { until: Instant, by: Limit },
+    Interrupted { until: Instant, by: Option<Limit> },
     Killed { until: Instant, by: Option<Limit> },
 }
 
@@ -76,6 +78,7 @@ pub(super) struct Call<'a> {
     display_room: usize,
     truncated: bool,
     started: bool,
+    deaf: bool,
 }
 
 impl<'a> Call<'a> {
@@ -108,6 +111,7 @@ impl<'a> Call<'a> {
             display_room: limits.display_bytes,
             truncated: false,
             started: false,
+            deaf: false,
             session,
         }
     }
@@ -121,6 +125,10 @@ impl<'a> Call<'a> {
             Ok(()) => self.follow().await,
             Err(ending) => ending,
         };
+        if let (Target::Job, Phase::Interrupted { by, .. }) = (self.target, self.phase) {
+            // The command gave in; what it made daemons of may not have.
+            self.kill(by).await;
+        }
         self.outcome(&ending, before)
     }
 
@@ -171,8 +179,7 @@ impl<'a> Call<'a> {
                     }
                 }
                 Event::Word(Ok(None)) => self.started |= !self.session.agent.unsent(),
-                // Its channel is closed or makes no sense: it is ending, or will be ended.
-                Event::Word(Err(_)) => self.kill(None).await,
+                Event::Word(Err(_)) => self.stop_listening(),
                 Event::Report(Ok(report)) => {
                     if let Some(ending) = self.hear(&report) {
                         return ending;
@@ -203,7 +210,7 @@ impl<'a> Call<'a> {
             Phase::Interrupted { until, .. } => (false, false, until),
             Phase::Killed { until, .. } => (false, true, until),
         };
-        let listening = self.target == Target::Interpreter && !killed;
+        let listening = self.target == Target::Interpreter && !killed && !self.deaf;
         tokio::select! {
             word = session.agent.converse(), if listening => Event::Word(word),
             report = session.control.hear() => Event::Report(report),
@@ -265,7 +272,7 @@ impl<'a> Call<'a> {
         let end = Instant::now() + grace;
         match self.phase {
             Phase::Running { .. } if !grace.is_zero() => {
-                self.phase = Phase::Interrupted { until: end, by: limit };
+                self.phase = Phase::Interrupted { until: end, by: Some(limit) };
                 self.order(Stop::Interrupt).await;
             }
             Phase::Running { .. } => self.kill(Some(limit)).await,
@@ -277,10 +284,18 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The channel is closed or makes no sense: the interpreter is ending, or will be ended.
+    fn stop_listening(&mut self) {
+        self.deaf = true;
+        if let Phase::Running { .. } = self.phase {
+            self.phase = Phase::Interrupted { until: Instant::now() + LAST_WORDS, by: None };
+        }
+    }
+
     async fn escalate(&mut self) -> Option<Ending> {
         match self.phase {
             Phase::Running { .. } => self.enforce(Limit::WallTime).await,
-            Phase::Interrupted { by, .. } => self.kill(Some(by)).await,
+            Phase::Interrupted { by, .. } => self.kill(by).await,
             Phase::Killed { .. } => return Some(self.session.lose()),
         }
         None
@@ -303,8 +318,7 @@ impl<'a> Call<'a> {
     fn cause(&self) -> Option<Limit> {
         match self.phase {
             Phase::Running { .. } => None,
-            Phase::Interrupted { by, .. } => Some(by),
-            Phase::Killed { by, .. } => by,
+            Phase::Interrupted { by, .. } | Phase::Killed { by, .. } => by,
         }
     }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -53,7 +52,6 @@ enum Version {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     parents: BTreeMap<Controller, (Version, PathBuf)>,
-    made: Arc<AtomicU64>,
 }
 
 /// The groups of one sandbox.
@@ -75,10 +73,8 @@ impl Groups {
             sweep(&parent);
             found.parents.insert(controller, (version, parent));
         }
-        let made = Arc::clone(&found.made);
         found.parents.retain(|controller, place| {
-            let parents = BTreeMap::from([(*controller, place.clone())]);
-            let alone = Self { parents, made: Arc::clone(&made) };
+            let alone = Self { parents: BTreeMap::from([(*controller, place.clone())]) };
             match alone.create(&Limits::default()) {
                 Ok(group) => group.remove_once(),
                 Err(_) => false,
@@ -92,19 +88,20 @@ impl Groups {
     }
 
     pub(super) fn create(&self, limits: &Limits) -> io::Result<Group> {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        // Of the process, not of one runtime: several may be in it.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let mut group = Group { directories: BTreeMap::new() };
         for (controller, (version, parent)) in &self.parents {
             let directory = parent.join(&name);
-            match fs::create_dir(&directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    group.remove_once();
-                    return Err(error);
-                }
-                // One tree for all controllers of version 2, or two controllers in one of version 1.
-                _ => group.directories.insert(*controller, (*version, directory)),
-            };
+            // One tree of version 2 for all controllers, or one of version 1 for two of them.
+            let made = group.distinct().any(|made| made == directory);
+            if !made && let Err(error) = fs::create_dir(&directory) {
+                group.remove_once();
+                return Err(error);
+            }
+            group.directories.insert(*controller, (*version, directory));
         }
         match group.limit(limits) {
             Ok(()) => Ok(group),

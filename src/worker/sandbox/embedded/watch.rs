@@ -29,6 +29,8 @@ pub(super) struct Watch {
     most_tasks: u64,
     /// The running measurement began before the call did.
     stale: bool,
+    /// The workspace was full before the call, so its first look only finds out how full.
+    full_before: bool,
 }
 
 impl Watch {
@@ -45,6 +47,7 @@ impl Watch {
             oom_kills,
             most_tasks: 0,
             stale: false,
+            full_before: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Watch {
         self.cpu_before = None;
         self.most_tasks = 0;
         self.stale = self.running.is_some();
+        self.full_before = self.disk_before.is_some_and(|disk| disk.exceeds(&self.gauge.limits));
     }
 
     /// Waits for the next measurement and judges it; may be given up and taken up again.
@@ -115,7 +119,8 @@ impl Watch {
             let before = self.disk_before.replace(disk);
             // A workspace that was full before may be tidied up, but not grow.
             let fuller = before.is_none_or(|before| disk.grew_since(&before));
-            if !stale && disk.exceeds(limits) && fuller {
+            let first = stale || std::mem::take(&mut self.full_before);
+            if !first && disk.exceeds(limits) && fuller {
                 return Some(Limit::Disk);
             }
         }

@@ -118,7 +118,8 @@ pub(super) enum Target {
 pub(super) enum Stop {
     /// SIGINT to its process group.
     Interrupt,
-    /// SIGKILL to all that it started and could have started.
+    /// SIGKILL to it and to all that may come from it: everything but init, and for a job but the
+    /// interpreter and its descendants.
     Kill,
 }
 
@@ -131,7 +132,7 @@ pub(super) enum Report {
     Init { pid: i32 },
     /// The interpreter is gone.
     InterpreterEnded { ended: Ended },
-    /// The process of that job is gone, and its process group with it.
+    /// The process of that job is gone; what it left in its process group is about to be.
     JobEnded { job: u64, ended: Ended },
     /// The process of that job could not be made.
     JobRefused { job: u64, errno: i32 },

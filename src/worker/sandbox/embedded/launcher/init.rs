@@ -3,8 +3,10 @@
 //! Code inside cannot signal it (it is pid 1 there), trace it or read its memory (it is undumpable),
 //! so what it reports about other processes is what happened.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -60,7 +62,8 @@ pub(super) fn serve(
     let interpreter = start_interpreter(boot, &fds)?;
     // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
     drop(fds);
-    let mut init = Init { link, boot, interpreter: Some(interpreter), job: None };
+    let mut init =
+        Init { link, boot, interpreter: Some(interpreter), job: None, leftovers: VecDeque::new() };
     while init.turn(&children).step("serving")? {}
     init.end_everything();
     Ok(())
@@ -71,12 +74,18 @@ struct Init<'a> {
     boot: &'a Boot,
     interpreter: Option<Pid>,
     job: Option<Job>,
+    /// The process groups of ended jobs, and when what is left of them is ended.
+    leftovers: VecDeque<(Instant, Pid)>,
 }
 
 struct Job {
     id: u64,
     pid: Pid,
 }
+
+/// How long what an ended job left in its process group has to make a session of its own: a shell
+/// is often gone before the daemon that it started has got that far.
+const DAEMON_GRACE: Duration = Duration::from_millis(100);
 
 impl Init<'_> {
     /// Waits for the next thing and does it; false when the worker has gone.
@@ -86,12 +95,13 @@ impl Init<'_> {
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
             PollFd::new(link, PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, until_next(&self.leftovers)) {
             Err(Errno::EINTR) => return Ok(true),
             other => other?,
         };
         let [child_ended, order_came] =
             fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        self.end_leftovers();
         if child_ended {
             while children.read_signal()?.is_some() {}
             self.reap()?;
@@ -148,13 +158,15 @@ impl Init<'_> {
             Target::Interpreter => self.interpreter,
             Target::Job => self.job.as_ref().map(|job| job.pid),
         };
-        // It may have ended by itself, and its report be on the way.
-        let Some(pid) = pid else { return };
-        match (how, target) {
-            (Stop::Interrupt, _) => _ = killpg(pid, Signal::SIGINT).ok(),
-            (Stop::Kill, Target::Interpreter) => self.end_everything(),
-            (Stop::Kill, Target::Job) => {
-                killpg(pid, Signal::SIGKILL).ok();
+        // What has ended by itself needs no signal, and its report is on the way.
+        match (how, target, pid) {
+            (Stop::Interrupt, _, Some(pid)) => _ = killpg(pid, Signal::SIGINT).ok(),
+            (Stop::Interrupt, _, None) => {}
+            (Stop::Kill, Target::Interpreter, _) => self.end_everything(),
+            (Stop::Kill, Target::Job, pid) => {
+                if let Some(pid) = pid {
+                    killpg(pid, Signal::SIGKILL).ok();
+                }
                 if !sweep(self.interpreter) {
                     // Faster than we can look: nothing is left but to end it all at once.
                     self.end_everything();
@@ -180,10 +192,17 @@ impl Init<'_> {
                 }
                 self.link.report(&Report::InterpreterEnded { ended })?;
             } else if let Some(job) = self.job.take_if(|job| job.pid == pid) {
-                // What it left in the background ends with it, unless it made a session of its own.
-                killpg(pid, Signal::SIGKILL).ok();
+                self.leftovers.push_back((Instant::now() + DAEMON_GRACE, pid));
                 self.link.report(&Report::JobEnded { job: job.id, ended })?;
             }
+        }
+    }
+
+    /// What a job left in the background ends with it, unless it has made a session of its own.
+    fn end_leftovers(&mut self) {
+        while let Some((_, group)) = self.leftovers.pop_front_if(|(due, _)| *due <= Instant::now())
+        {
+            killpg(group, Signal::SIGKILL).ok();
         }
     }
 
@@ -195,6 +214,13 @@ impl Init<'_> {
             Isolation::Process => _ = sweep(None),
         }
     }
+}
+
+fn until_next(leftovers: &VecDeque<(Instant, Pid)>) -> PollTimeout {
+    let Some((due, _)) = leftovers.front() else { return PollTimeout::NONE };
+    // Rounded up, or the last millisecond would be spent asking.
+    let wait = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO)
 }
 
 fn start_interpreter(boot: &Boot, fds: &BootFds<OwnedFd>) -> Result<Pid, Fault> {
