@@ -1,2 +1,3 @@
 //! Whole-system tests.
 mod sandbox;
+mod worker;
