@@ -11,6 +11,17 @@ use async_trait::async_trait;
 use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
+pub mod embedded;
+pub mod redis;
+mod settings;
+mod terms;
+
+pub use settings::{DirectoryConfig, open, open_with};
+pub use terms::{
+    LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
+    WORKER_MEMORY, WORKER_TERM,
+};
+
 /// What replicas share.
 #[async_trait]
 pub trait Directory: Send + Sync + Debug {
@@ -19,6 +30,10 @@ pub trait Directory: Send + Sync + Debug {
 
     /// Makes the directory's picture of one worker equal to the worker's own list: what it holds is placed
     /// and counts in its tenant's quota, what it no longer holds is released. `holdings` have proven tickets.
+    ///
+    /// The list may be older than what the directory knows: it does not overrule a placement or a release of the
+    /// last [`SETTLING_TERM`]. Where they differ the next [`Directory::beat`] wants the list again. A list of an
+    /// older incarnation changes nothing.
     async fn reconcile(
         &self,
         report: &WorkerReport,
@@ -35,6 +50,7 @@ pub trait Directory: Send + Sync + Debug {
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
 
     /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
+    /// A repeat renews the term, whatever the limit.
     async fn reserve(
         &self,
         tenant: TenantDigest,
@@ -42,8 +58,8 @@ pub trait Directory: Send + Sync + Debug {
         limit: u32,
     ) -> Result<Reservation, DirectoryError>;
 
-    /// Notes where an environment lives, until its `not_after`. A smaller epoch than the known one, or another
-    /// worker under the same, is stale and changes nothing.
+    /// Notes where an environment lives, until its `not_after`. A smaller epoch than the known one, another worker
+    /// under the same, or a life that is over is stale and changes nothing.
     async fn place(&self, holding: &Holding) -> Result<Placed, DirectoryError>;
 
     /// Where an environment lives. `None` only means that the directory does not know.
@@ -53,14 +69,15 @@ pub trait Directory: Send + Sync + Debug {
         environment: EnvironmentId,
     ) -> Result<Option<Placement>, DirectoryError>;
 
-    /// Forgets an environment and frees its place in the quota.
+    /// Forgets an environment and frees its place in the quota. For [`SETTLING_TERM`] it cannot be placed again
+    /// under the same epoch, so that a worker's list from before does not bring it back.
     async fn release(
         &self,
         tenant: TenantDigest,
         environment: EnvironmentId,
     ) -> Result<(), DirectoryError>;
 
-    /// Begins a tally at 0 that lives for `term` after its last change.
+    /// Begins a tally at 0 that lives for `term` after its last change. One that is there stays as it is.
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError>;
 
     /// Adds to a tally, once for each operation id: a repeat gets the first one's answer.
@@ -75,15 +92,6 @@ pub trait Directory: Send + Sync + Debug {
     /// One round trip, for the doctor.
     async fn ping(&self) -> Result<(), DirectoryError>;
 }
-
-/// A worker not heard for this long is no longer in the fleet.
-pub const WORKER_TERM: Duration = Duration::from_secs(15);
-/// A replica that has not announced itself for this long no longer counts.
-pub const REPLICA_TERM: Duration = Duration::from_secs(15);
-/// How long a place in a quota is kept for an environment that is being created.
-pub const RESERVATION_TERM: Duration = Duration::from_mins(1);
-/// How many operations one tally counts; the next is refused.
-pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
 
 /// What became of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +127,7 @@ pub enum Reservation {
 pub enum Placed {
     /// It was.
     Noted,
-    /// A newer one is known.
+    /// A newer one is known, the environment has just been released, or its life is over.
     Stale,
 }
 

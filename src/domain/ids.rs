@@ -267,6 +267,13 @@ impl EnvironmentId {
     }
 }
 
+impl TallyId {
+    /// The tally that an operation of this caller begins: the same for each repeat of it.
+    pub fn derived(caller: &Principal, operation: &str) -> Self {
+        Self(digest16(b"baton-tally", &[caller.tenant(), caller.subject(), operation]))
+    }
+}
+
 // An environment's id is half of the capability to use it, so it stays out of logs.
 impl fmt::Debug for EnvironmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,1 +1,320 @@
 //! The HTTP edge: MCP in, worker calls out.
+//!
+//! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`guard`] (host, origin),
+//! [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
+//! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
+//! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
+
+mod claims;
+mod discover;
+mod dispatch;
+mod failure;
+mod fleet;
+mod guard;
+mod identity;
+mod internal;
+mod limits;
+mod locate;
+mod observe;
+mod reply;
+mod table;
+mod tools;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use http::{HeaderName, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+pub use identity::{ApiKeys, Credentials};
+pub use limits::{InFlight, Rate, Rates};
+pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
+
+pub use crate::mcp::Method;
+
+use crate::clock::Clock;
+use crate::directory::{Directory, Replica};
+use crate::domain::keyring::{Keyring, SecretKey};
+use crate::mcp::Identity;
+use crate::rpc::client::WorkerClient;
+use crate::rpc::report::ReportDoor;
+use crate::serve::{ConnectionLimits, Drain, Listener, serve};
+use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
+use discover::Standing;
+use dispatch::Edge;
+use failure::{TurnedAway, turn_away};
+use fleet::Fleet;
+use guard::Guard;
+use internal::Internal;
+use limits::Limits;
+use locate::Locator;
+use observe::Observer;
+use tools::Tools;
+
+/// The MCP endpoint.
+pub const MCP_PATH: &str = "/mcp";
+/// Which replica answered.
+const REPLICA_HEADER: HeaderName = HeaderName::from_static("baton-replica");
+/// Connections of workers and probes to the internal listener.
+const INTERNAL_CONNECTIONS: usize = 4096;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients come.
+    pub listen: SocketAddr,
+    /// Where workers, probes and the metrics' reader come.
+    pub internal_listen: SocketAddr,
+    /// How workers reach the internal listener; from the listener where not given.
+    pub advertise: Option<String>,
+    /// This replica's id.
+    pub replica: String,
+    /// Shared soft state.
+    pub directory: Arc<dyn Directory>,
+    /// Signs handles.
+    pub keys: Keyring,
+    /// Roots of the workers' keys, the present one first; not empty.
+    pub worker_roots: Vec<SecretKey>,
+    /// Who may ask.
+    pub credentials: Credentials,
+    /// Hosts served beside loopback and the listen address; `*` is any.
+    pub allowed_hosts: Vec<String>,
+    /// Origins allowed beside the host's own.
+    pub allowed_origins: Vec<String>,
+    /// What environments may do.
+    pub environments: EnvironmentPolicy,
+    /// Which tools there are.
+    pub tools: ToolChoice,
+    /// How often tenants may ask.
+    pub rates: Rates,
+    /// How much at once.
+    pub in_flight: InFlight,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
+    /// Where the table of workers is kept for a cold start without Redis.
+    pub data_dir: Option<PathBuf>,
+    /// Starts spans.
+    pub tracer: Tracer,
+    /// What became of the spans.
+    pub span_counts: SpanCounts,
+    /// One line for each exchange.
+    pub access_log: AccessLog,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A gateway that has its addresses and does not serve yet.
+#[derive(Debug)]
+pub struct Gateway {
+    clients: Listener,
+    internals: Listener,
+    internal_url: String,
+    config: Config,
+}
+
+impl Gateway {
+    /// Takes the addresses.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let clients = Listener::bind(config.listen)?;
+        let internals = Listener::bind(config.internal_listen)?;
+        let own = || format!("http://{}", internals.local_addr());
+        let internal_url = config.advertise.clone().unwrap_or_else(own);
+        Ok(Self { clients, internals, internal_url, config })
+    }
+
+    /// The MCP endpoint.
+    pub fn url(&self) -> String {
+        format!("http://{}{MCP_PATH}", self.clients.local_addr())
+    }
+
+    /// The internal listener.
+    pub fn internal_listener(&self) -> String {
+        format!("http://{}", self.internals.local_addr())
+    }
+
+    /// How workers reach it.
+    pub fn internal_url(&self) -> &str {
+        &self.internal_url
+    }
+
+    /// Serves until the drain is over. Returns how many connections were cut at its deadline.
+    pub async fn serve(self, drain: Drain) -> usize {
+        let Self { clients, internals, internal_url, config } = self;
+        let here = Replica { id: config.replica.clone(), url: internal_url };
+        let fleet = Arc::new(Fleet::new(
+            Arc::clone(&config.directory),
+            config.keys.clone(),
+            config.worker_roots.clone(),
+            config.clock.clone(),
+            here,
+        ));
+        let table = config.data_dir.as_deref().map(table::Table::in_dir);
+        if let Some(table) = &table {
+            fleet.remember(table.read());
+        }
+        let (metrics, tasks) = (Arc::new(metrics(&config, &clients)), TaskTracker::new());
+        let connections = config.connections.clone();
+        let internal = Arc::new(Internal {
+            fleet: Arc::clone(&fleet),
+            door: ReportDoor::new(config.clock.clone()),
+            metrics: Arc::clone(&metrics),
+            drain: drain.clone(),
+        });
+        let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
+        let internal_limits = ConnectionLimits {
+            connections: INTERNAL_CONNECTIONS,
+            connections_per_address: INTERNAL_CONNECTIONS,
+            ..ConnectionLimits::default()
+        };
+        let keeping =
+            tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
+        let internal =
+            serve(internals, app(internal::router(internal)), internal_limits, drain.clone());
+        let public = serve(clients, app(router(edge)), connections, drain.clone());
+        let (drained, _) = tokio::join!(public, internal);
+        keeping.abort();
+        tasks.close();
+        // Calls whose client left, and cancels on their way to workers.
+        tokio::select! {
+            () = tasks.wait() => {}
+            () = drain.deadline() => {}
+        }
+        if let Err(error) = fleet.withdraw().await {
+            tracing::debug!(%error, "replica not withdrawn; its announcement ends by itself");
+        }
+        drained.cut
+    }
+}
+
+/// The routes that clients see.
+fn router(edge: Arc<Edge>) -> Router {
+    let replica = HeaderValue::from_str(edge.identity.replica())
+        .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
+    Router::new()
+        .route(
+            MCP_PATH,
+            axum::routing::post(mcp).fallback(|| async { turn_away(TurnedAway::Method) }),
+        )
+        .route("/health", get(health))
+        .route("/", get(welcome).fallback(|| async { turn_away(TurnedAway::NotFound) }))
+        .fallback(|| async { turn_away(TurnedAway::NotFound) })
+        .with_state(edge)
+        .layer(tower::util::MapResponseLayer::new(move |mut response: Response<Body>| {
+            response.headers_mut().insert(REPLICA_HEADER, replica.clone());
+            response
+        }))
+}
+
+async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<Body> {
+    edge.post(request).await
+}
+
+/// For load balancers that have one port.
+async fn health(State(edge): State<Arc<Edge>>) -> String {
+    format!("{}\n", edge.identity.replica())
+}
+
+async fn welcome(State(edge): State<Arc<Edge>>) -> String {
+    let replica = edge.identity.replica();
+    format!(
+        "Baton, an MCP gateway (replica {replica}). The MCP endpoint is {MCP_PATH}: POST to it.\n"
+    )
+}
+
+/// A router as the accept loop takes it.
+fn app(
+    router: Router,
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = Response<Body>,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    router.map_request(|request: Request<Incoming>| request.map(Body::new))
+}
+
+/// What is done now and then: announce this replica, learn of others, share the rates anew, keep the table.
+async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, drain: Drain) {
+    let mut rounds = tokio::time::interval(fleet::ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut table = table;
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = drain.closing() => return,
+        }
+        fleet.round().await;
+        edge.limits.share_among(fleet.replica_count());
+        edge.limits.tidy();
+        if let Some(table) = &mut table {
+            table.write(&fleet.sightings()).await;
+        }
+    }
+}
+
+fn metrics(config: &Config, clients: &Listener) -> Metrics {
+    let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
+    let counts = clients.counts();
+    metrics.show_connections("gateway", move || ConnectionReading {
+        open: counts.open(),
+        refused_in_all: counts.refused_in_all(),
+        refused_by_address: counts.refused_by_address(),
+        too_slow: counts.too_slow(),
+    });
+    metrics.show_spans(config.span_counts.clone());
+    metrics.show_access_log(&config.access_log);
+    metrics
+}
+
+fn edge(
+    config: Config,
+    listen: SocketAddr,
+    fleet: &Arc<Fleet>,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+) -> Edge {
+    let client = WorkerClient::new(config.clock.clone());
+    let locator = Locator::new(
+        Arc::clone(fleet),
+        Arc::clone(&config.directory),
+        config.keys.clone(),
+        client.clone(),
+    );
+    let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let tools = Tools {
+        choice: config.tools,
+        policy: config.environments,
+        keys: config.keys,
+        directory: config.directory,
+        fleet: Arc::clone(fleet),
+        locator,
+        client,
+        replica: config.replica,
+        clock: config.clock,
+        tasks: tasks.clone(),
+    };
+    Edge {
+        guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
+        max_body_bytes: config.max_body_bytes,
+        credentials: config.credentials,
+        limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
+        observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
+        standing: Standing::new(&identity, &tools.definitions()),
+        tools: Arc::new(tools),
+        identity,
+        calls: tasks.clone(),
+    }
+}

@@ -1,1 +1,49 @@
 //! The client's wire: headers and bytes in, typed values out.
+//!
+//! [`Envelope::parse`] is the only door in. What comes out is a request whose headers, `_meta` and
+//! body agree, a [`Notification`], or a [`Rejection`] that says which rule was broken.
+//! On the way back a result type is written in the shape of the request's [`Era`] by [`Reply`].
+//! Status codes, sockets and time are other layers' business.
+
+mod accept;
+mod agreement;
+mod capabilities;
+mod client;
+mod envelope;
+mod era;
+mod frame;
+mod header;
+mod idempotency;
+mod jsonrpc;
+mod meta;
+mod method;
+mod mirror;
+mod notification;
+mod params;
+mod raw;
+mod rejection;
+mod reply;
+mod result;
+pub mod sse;
+mod strict;
+#[cfg(test)]
+mod testing;
+mod tool;
+
+pub use capabilities::ServerCapabilities;
+pub use client::{ClientCapabilities, ClientInfo};
+pub use envelope::{Envelope, Incoming};
+pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
+pub use header::{MAX_HEADER_BYTES, MAX_HEADERS};
+pub use idempotency::{IdempotencyKey, NotAKey};
+pub use jsonrpc::{ErrorCode, RequestId, render_error};
+pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
+pub use method::{Method, NameSource, Notice};
+pub use mirror::Mirror;
+pub use notification::Notification;
+pub use params::Params;
+pub use rejection::{Rejection, RejectionKind};
+pub use reply::{Identity, Rendered, Reply, ResultBody};
+pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed};
+pub use strict::{MAX_DEPTH, MAX_VALUES};
+pub use tool::{Content, ToolAnnotations, ToolDefinition, ToolResult};

@@ -82,6 +82,11 @@ impl Door {
 }
 
 impl Admitted {
+    /// The key that the request's MAC was checked with.
+    pub fn key(&self) -> &WorkerKey {
+        &self.key
+    }
+
     /// The worker's incarnation: the expected one in a call, its own in a report.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation

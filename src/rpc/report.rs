@@ -102,6 +102,11 @@ impl Received {
         &self.worker
     }
 
+    /// The key that its MAC was checked with.
+    pub fn key(&self) -> &WorkerKey {
+        self.admitted.key()
+    }
+
     /// Which start of it.
     pub fn incarnation(&self) -> Incarnation {
         self.admitted.incarnation()

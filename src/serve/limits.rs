@@ -28,7 +28,7 @@ impl Default for ConnectionLimits {
             first_byte: Duration::from_secs(5),
             head: Duration::from_secs(5),
             idle: Duration::from_secs(620),
-            write_stall: Duration::from_secs(60),
+            write_stall: Duration::from_mins(1),
         }
     }
 }

@@ -17,6 +17,8 @@ use super::logs::LogFormat;
 
 /// Lines wait this long for company.
 const GATHER: Duration = Duration::from_millis(50);
+/// Unless there is this much of it.
+const ENOUGH: usize = 64 * 1024;
 /// Bytes that wait at most; lines beyond are counted and dropped.
 const MAX_WAITING: usize = 1024 * 1024;
 /// The last lines have this long to get out.
@@ -135,10 +137,11 @@ impl Waiting {
             lines.lost += 1;
             return;
         }
-        let first = lines.bytes.is_empty();
+        let before = lines.bytes.len();
         lines.bytes.extend_from_slice(line);
+        let after = lines.bytes.len();
         drop(lines);
-        if first {
+        if before == 0 || (before < ENOUGH && after >= ENOUGH) {
             self.changed.notify_one();
         }
     }
@@ -160,7 +163,8 @@ impl Waiting {
             let idle = |lines: &mut Lines| lines.bytes.is_empty() && lines.state == State::Writing;
             let lines = self.changed.wait_while(self.lines(), idle);
             let lines = lines.unwrap_or_else(PoisonError::into_inner);
-            let gathering = |lines: &mut Lines| lines.state == State::Writing;
+            let gathering =
+                |lines: &mut Lines| lines.bytes.len() < ENOUGH && lines.state == State::Writing;
             let gathered = self.changed.wait_timeout_while(lines, GATHER, gathering);
             let (mut lines, _) = gathered.unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut lines.bytes, &mut piece);
@@ -255,7 +259,9 @@ mod tests {
     fn written(format: LogFormat, exchanges: &[Exchange<'_>]) -> String {
         let sink = Sink::default();
         let log = AccessLog::to(sink.clone(), format, "g-1").unwrap();
-        exchanges.iter().for_each(|exchange| log.line(exchange));
+        for exchange in exchanges {
+            log.line(exchange);
+        }
         drop(log);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

@@ -89,9 +89,10 @@ impl TraceContext {
 
     /// Writes the headers of an outgoing request, in place of any that were there.
     pub fn inject(&self, headers: &mut HeaderMap) {
-        let parent = self.position.as_ref().map(|position| {
-            HeaderValue::from_bytes(&position.traceparent()).expect("digits and dashes")
-        });
+        let parent = self
+            .position
+            .as_ref()
+            .and_then(|position| HeaderValue::from_bytes(&position.traceparent()).ok());
         let text = |text: Option<&str>| text.and_then(|text| HeaderValue::from_str(text).ok());
         let values = [
             (TRACEPARENT, parent),
@@ -123,7 +124,7 @@ impl Position {
 
     /// A span below this one.
     pub(super) fn child(&self, span_id: SpanId, sampled: bool) -> Self {
-        let flags = self.flags & RANDOM_TRACE_ID | u8::from(sampled) * SAMPLED;
+        let flags = (self.flags & RANDOM_TRACE_ID) | (u8::from(sampled) * SAMPLED);
         Self { trace_id: self.trace_id, span_id, flags, tracestate: self.tracestate.clone() }
     }
 
@@ -197,7 +198,7 @@ fn hex(digits: &[u8]) -> Option<u128> {
             b'a'..=b'f' => digit - b'a' + 10,
             _ => return None,
         };
-        Some(number << 4 | u128::from(digit))
+        Some((number << 4) | u128::from(digit))
     })
 }
 

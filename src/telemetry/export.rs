@@ -144,12 +144,13 @@ struct Export {
 
 impl Export {
     async fn run(mut self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            tokio::select! {
-                () = sleep(self.delay) => {}
-                () = self.queue.batch_is_full.notified() => {}
-                () = stop.cancelled() => {}
-            }
+        let mut last = false;
+        while !last {
+            last = tokio::select! {
+                () = sleep(self.delay) => false,
+                () = self.queue.batch_is_full.notified() => false,
+                () = stop.cancelled() => true,
+            };
             let mut spans = self.queue.take();
             while !spans.is_empty() {
                 let rest = spans.split_off(spans.len().min(self.queue.batch));

@@ -189,9 +189,7 @@ impl Metrics {
         let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         readings.0.iter().for_each(|read| read());
         drop(readings);
-        let mut body = String::new();
-        text::encode(&mut body, &self.registry).expect("a string takes everything");
-        body
+        encoded(&self.registry)
     }
 
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -208,6 +206,12 @@ impl std::fmt::Debug for Readings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} readings", self.0.len())
     }
+}
+
+fn encoded(table: &Registry) -> String {
+    let mut body = String::new();
+    text::encode(&mut body, table).expect("a string takes everything");
+    body
 }
 
 fn in_seconds(table: &mut Registry, name: &str, help: &str, durations: &Durations) {

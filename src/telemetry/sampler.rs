@@ -37,8 +37,8 @@ impl Sampler {
         match parent {
             Some(parent) if self.follows_parent => parent.is_sampled(),
             _ => {
-                let [.., a, b, c, d, e, f, g, h] = trace_id.to_bytes();
-                u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 < self.threshold
+                let id = u128::from_be_bytes(trace_id.to_bytes());
+                (id & u128::from(u64::MAX)) >> 1 < u128::from(self.threshold)
             }
         }
     }

@@ -1,3 +1,16 @@
-//! Whole-system tests.
+//! Whole-system tests: real gateways and workers on free ports, over real HTTP.
+
+#![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
+
+mod cluster;
+mod directory;
+mod fault;
+mod layering;
+mod mcp_client;
+mod protocol;
+mod rates;
+mod redis_server;
+mod rmcp;
+mod samples;
 mod sandbox;
 mod worker;

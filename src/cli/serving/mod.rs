@@ -1,0 +1,189 @@
+//! The roles, connected: settings become a role's own configuration, and it serves until it has drained.
+
+mod configure;
+
+use std::fmt::Display;
+use std::fs::DirBuilder;
+use std::future::Future;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::banner::banner;
+use super::console::{Console as _, Terminal};
+use super::key::made_once;
+use super::settings::{DevSettings, GatewaySettings, TelemetrySettings, WorkerSettings};
+use crate::clock::Clock;
+use crate::dev;
+use crate::directory::{DirectoryConfig, open};
+use crate::domain::ids::WorkerId;
+use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
+use crate::gateway::Gateway;
+use crate::serve::{Drain, drain_on_signal};
+use crate::telemetry::logs;
+use crate::worker::{self, Addresses};
+use configure::Parts;
+
+/// How long the last spans have to leave.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+/// Load balancers stop sending within this time of `/readyz` failing; `dev` and workers have none in front.
+const NOT_READY: Duration = Duration::from_secs(5);
+/// The worker within `dev`.
+const DEV_WORKER: &str = "dev";
+
+/// Why a role did not start, or stopped.
+type Stopped = Box<dyn std::error::Error + Send + Sync>;
+
+/// `baton gateway`.
+pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
+    let drain = configure::drain(&settings.process, NOT_READY);
+    serve("gateway", &settings.telemetry.clone(), &drain.clone(), async move {
+        let GatewaySettings { process, edge, telemetry, .. } = &settings;
+        make_private(&process.data_dir)?;
+        let telemetry = configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
+        let clock = Clock::system();
+        let directory = DirectoryConfig::Redis(settings.redis.clone());
+        let parts = Parts {
+            directory: open(&directory, clock.clone()).await,
+            keys: Keyring::new(edge.audience.as_str(), &settings.signing_keys)?,
+            worker_roots: settings.worker_roots.clone(),
+            advertise: settings.advertise.clone(),
+            clock,
+        };
+        let config = configure::gateway(edge, process, &settings.telemetry, parts, &telemetry)?;
+        let gateway = Gateway::bind(config)?;
+        listening_gateway(&gateway);
+        let cut = gateway.serve(drain).await;
+        if cut > 0 {
+            tracing::warn!(cut, "connections were cut at the end of the drain");
+        }
+        telemetry.shutdown(LAST_SPANS).await;
+        Ok(())
+    })
+}
+
+/// `baton worker`.
+pub(super) fn worker(settings: WorkerSettings) -> ExitCode {
+    let drain = configure::drain(&settings.process, Duration::ZERO);
+    serve("worker", &settings.telemetry.clone(), &drain.clone(), async move {
+        let WorkerSettings { process, key, sandbox, .. } = settings;
+        let telemetry =
+            configure::telemetry("baton-worker", key.worker().as_str(), &settings.telemetry)?;
+        let config = worker::Config {
+            listen: process.listen,
+            internal_listen: process.internal_listen,
+            advertise: settings.advertise,
+            gateways: settings.gateways,
+            ..configure::worker(&sandbox, key, &process.data_dir, &telemetry)
+        };
+        worker::run(config, drain, listening_worker).await?;
+        telemetry.shutdown(LAST_SPANS).await;
+        Ok(())
+    })
+}
+
+/// `baton dev`.
+pub(super) fn dev(settings: DevSettings) -> ExitCode {
+    let drain = configure::drain(&settings.process, Duration::ZERO);
+    serve("dev", &settings.telemetry.clone(), &drain.clone(), async move {
+        let DevSettings { process, edge, telemetry, sandbox, .. } = &settings;
+        let dir = &process.data_dir;
+        make_private(dir)?;
+        let signing = given_or_made(&settings.signing_keys, &dir.join("signing.key"))?;
+        let roots = given_or_made(&settings.worker_roots, &dir.join("worker-root.key"))?;
+        let key = WorkerKey::derive(&roots[0], &WorkerId::parse(DEV_WORKER)?);
+        let of_gateway =
+            configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
+        let of_worker = configure::telemetry("baton-worker", DEV_WORKER, telemetry)?;
+        let clock = Clock::system();
+        let parts = Parts {
+            directory: open(&DirectoryConfig::Embedded, clock.clone()).await,
+            keys: Keyring::new(edge.audience.as_str(), &signing)?,
+            worker_roots: roots,
+            advertise: None,
+            clock,
+        };
+        let gateway =
+            Gateway::bind(configure::gateway(edge, process, telemetry, parts, &of_gateway)?)?;
+        let worker = worker::Config {
+            gateways: vec![gateway.internal_url().to_owned()],
+            ..configure::worker(sandbox, key, &dir.join("worker"), &of_worker)
+        };
+        let welcome = banner(&gateway.url(), configure::access(&edge.authentication));
+        listening_gateway(&gateway);
+        let listening = |addresses: &Addresses| {
+            listening_worker(addresses);
+            Terminal.err(&welcome);
+        };
+        dev::run(gateway, worker, drain, listening).await?;
+        tokio::join!(of_gateway.shutdown(LAST_SPANS), of_worker.shutdown(LAST_SPANS));
+        Ok(())
+    })
+}
+
+/// Makes a directory that only this user can look into, if it is not there.
+fn make_private(dir: &Path) -> Result<(), Stopped> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| format!("--data-dir {}: {error}", dir.display()).into())
+}
+
+/// The keys that were given, else the one of this file, which is made if it is not there.
+fn given_or_made(given: &[SecretKey], path: &Path) -> Result<Vec<SecretKey>, Stopped> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system has random bytes");
+    let key = made_once(path, random);
+    let key = key.map_err(|error| Stopped::from(format!("{}: {error}", path.display())))?;
+    Ok(vec![key])
+}
+
+/// Runs a role until it has drained; the second signal ends it at once.
+fn serve(
+    role: &str,
+    logging: &TelemetrySettings,
+    drain: &Drain,
+    work: impl Future<Output = Result<(), Stopped>>,
+) -> ExitCode {
+    if let Err(error) = logs::install(&logging.log, configure::log_format(logging.log_format)) {
+        return stopped(role, &error);
+    }
+    let outcome = super::roles::runtime().block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            signals = drain_on_signal(drain) => match signals {
+                Ok(()) => Err("left at the second signal, with work in hand".into()),
+                Err(error) => Err(error.into()),
+            },
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => stopped(role, &*error),
+    }
+}
+
+/// Says why a role is over, with every cause.
+fn stopped(role: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let text: Vec<String> = causes.map(ToString::to_string).collect();
+    Terminal.err(&format!("baton {role}: {}\n", text.join(": ")));
+    ExitCode::FAILURE
+}
+
+fn listening_gateway(gateway: &Gateway) {
+    listening("gateway", gateway.url());
+    listening("gateway-internal", gateway.internal_listener());
+}
+
+fn listening_worker(addresses: &Addresses) {
+    listening("worker-rpc", &addresses.rpc);
+    listening("worker-internal", &addresses.internal);
+}
+
+/// The line that scripts wait for.
+fn listening(role: &str, url: impl Display) {
+    Terminal.out(&format!("listening role={role} url={url}\n"));
+}

@@ -1,0 +1,121 @@
+//! The TOML file: the same settings, by keys.
+
+use toml::{Table, Value};
+
+use super::api_keys;
+use super::given::{Gathered, Origin, belongs_elsewhere};
+use super::problem::{Problem, nearest};
+use super::setting::{Setting, Shape};
+use super::table::settings;
+
+/// Takes the settings out of a file's text.
+pub(super) fn gather(gathered: &mut Gathered, file: &str, text: &str) {
+    match text.parse::<Table>() {
+        Ok(table) => File { gathered, file }.walk("", &table),
+        // The error's own text shows the line, which may hold a secret.
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let what = format!("not TOML: {}", error.message());
+            let problem = Problem::new(format!("{file} line {line}"), what, "correct the line");
+            gathered.problems.push(problem);
+        }
+    }
+}
+
+struct File<'a> {
+    gathered: &'a mut Gathered,
+    file: &'a str,
+}
+
+impl File<'_> {
+    fn walk(&mut self, path: &str, table: &Table) {
+        for (key, value) in table {
+            let key = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let inner = format!("{key}.");
+            let known = settings().find(|it| it.file_key().as_deref() == Some(&key));
+            let leads_on =
+                settings().any(|it| it.file_key().is_some_and(|it| it.starts_with(&inner)));
+            match (known, value) {
+                (Some(setting), _) if !setting.belongs_to(self.gathered.role) => {
+                    let (what, mend) = belongs_elsewhere(setting, self.gathered.role);
+                    self.problem(&key, &what, &mend);
+                }
+                (Some(setting), value) if setting.flag == "api-key" => self.api_keys(&key, value),
+                (Some(setting), value) => self.take(setting, &key, value),
+                (None, Value::Table(table)) if leads_on => self.walk(&key, table),
+                (None, _) => self.unknown(&key),
+            }
+        }
+    }
+
+    fn take(&mut self, setting: &Setting, key: &str, value: &Value) {
+        let values = match (setting.shape, value) {
+            (Shape::Many(_) | Shape::ManyNamed(_), Value::Array(values)) => {
+                values.iter().map(scalar).collect::<Option<Vec<_>>>()
+            }
+            (Shape::ManyNamed(_), Value::Table(table)) => table
+                .iter()
+                .map(|(name, value)| Some(format!("{name}={}", scalar(value)?)))
+                .collect::<Option<Vec<_>>>(),
+            (_, value) => scalar(value).map(|text| vec![text]),
+        };
+        let origin = Origin::File { key: key.into(), file: self.file.into() };
+        match values {
+            Some(values) => self.gathered.give(setting, values, origin),
+            None if setting.shape.is_list() => {
+                self.problem(key, "not a list of texts", &format!("write {key} = [\"…\", \"…\"]"));
+            }
+            None => self.problem(key, "not a single value", &format!("write {key} = \"…\"")),
+        }
+    }
+
+    fn api_keys(&mut self, key: &str, value: &Value) {
+        let tables: Option<Vec<&Table>> =
+            value.as_array().and_then(|list| list.iter().map(Value::as_table).collect());
+        let Some(tables) = tables else {
+            let mend =
+                "write [[api_key]] with hash, tenant and subject: `baton key api` prints them";
+            return self.problem(key, "not a list of tables", mend);
+        };
+        for (index, table) in tables.into_iter().enumerate() {
+            let at = format!("[[api_key]] number {} in {}", index + 1, self.file);
+            match api_keys::from_table(table) {
+                Ok(grant) => self.gathered.api_keys.push(grant),
+                Err(wrongs) => {
+                    let problems = wrongs.into_iter().map(|it| Problem::new(&at, it.what, it.mend));
+                    self.gathered.problems.extend(problems);
+                }
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: &str) {
+        let keys: Vec<String> = settings()
+            .filter(|it| it.belongs_to(self.gathered.role))
+            .filter_map(Setting::file_key)
+            .collect();
+        let flag_like = key.replace('-', "_");
+        let near = nearest(&flag_like, keys.iter().map(String::as_str));
+        let mend = match near {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("`baton help {}` lists the settings", self.gathered.role.as_str()),
+        };
+        self.problem(key, "no such key", &mend);
+    }
+
+    fn problem(&mut self, key: &str, what: &str, mend: &str) {
+        let at = Origin::File { key: key.into(), file: self.file.into() };
+        self.gathered.problems.push(Problem::new(at.to_string(), what, mend));
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(truth) => Some(truth.to_string()),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    }
+}

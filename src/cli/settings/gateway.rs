@@ -1,0 +1,230 @@
+//! Settings of one gateway replica, and of the gateway within `baton dev`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::directory::redis::RedisUrl;
+use crate::domain::ids::Name;
+use crate::domain::keyring::{Keyring, SecretKey};
+
+use super::api_keys::Authentication;
+use super::common::{ProcessSettings, TelemetrySettings, advertise};
+use super::network::Network;
+use super::problem::Wrong;
+use super::rate::{Rate, named_rate};
+use super::reader::Reader;
+use super::value;
+
+/// `baton gateway`.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Listeners, data, drain.
+    pub process: ProcessSettings,
+    /// The internal listener's address as workers reach it; absent: the listener's own.
+    pub advertise: Option<String>,
+    /// The directory.
+    pub redis: RedisUrl,
+    /// The first signs; at least one, no two with one id.
+    pub signing_keys: Vec<SecretKey>,
+    /// At least one.
+    pub worker_roots: Vec<SecretKey>,
+    /// Whether workers may be reached off loopback without TLS.
+    pub rpc_plaintext: bool,
+    /// What clients meet.
+    pub edge: EdgeSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+}
+
+impl GatewaySettings {
+    pub(super) fn read(read: &Reader<'_>) -> Self {
+        let process = ProcessSettings::read(read);
+        let (signing_keys, worker_roots) = keys(read);
+        read.needed("signing-key-file", "make one: baton key signing > signing.key");
+        read.needed("worker-root-key-file", "make one: baton key worker-root > worker-root.key");
+        Self {
+            advertise: advertise(read, "internal-listen", process.internal_listen),
+            redis: read.one("redis", redis),
+            signing_keys,
+            worker_roots,
+            rpc_plaintext: read.switch("rpc-plaintext"),
+            edge: EdgeSettings::read(read, authentication(read)),
+            telemetry: TelemetrySettings::read(read),
+            process,
+        }
+    }
+}
+
+fn redis(text: &str) -> Result<RedisUrl, Wrong> {
+    RedisUrl::parse(text).map_err(|error| Wrong::new("cannot be used", error.to_string()))
+}
+
+/// What clients meet at a gateway.
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// Who may call.
+    pub authentication: Authentication,
+    /// `Host` values besides loopback names and the listener's own, in lower case.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values, in lower case.
+    pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Names this replica.
+    pub replica_id: Name,
+    /// What handles are good for.
+    pub audience: Name,
+    /// How environments live.
+    pub environments: EnvironmentSettings,
+    /// Whether the sample tools are offered.
+    pub sample_tools: bool,
+    /// How often a tenant may ask.
+    pub rates: RateSettings,
+    /// Calls in flight at once.
+    pub max_calls: usize,
+    /// Calls of one tenant in flight at once.
+    pub max_calls_per_tenant: usize,
+    /// Longest request body.
+    pub max_body_bytes: usize,
+    /// Whether there is a line for each exchange.
+    pub access_log: bool,
+}
+
+impl EdgeSettings {
+    pub(super) fn read(read: &Reader<'_>, authentication: Authentication) -> Self {
+        Self {
+            authentication,
+            allowed_hosts: read.list("allowed-host", value::host),
+            allowed_origins: read.list("allowed-origin", value::origin),
+            trusted_proxies: read.list("trusted-proxy", Network::parse),
+            replica_id: read.perhaps("replica-id", value::name).unwrap_or_else(|| replica_id(read)),
+            audience: read.one("audience", value::name),
+            environments: EnvironmentSettings::read(read),
+            sample_tools: read.switch("sample-tools"),
+            rates: RateSettings::read(read),
+            max_calls: read.number("max-calls"),
+            max_calls_per_tenant: read.number("max-calls-per-tenant"),
+            max_body_bytes: read.number("max-body-bytes"),
+            access_log: read.switch("access-log"),
+        }
+    }
+}
+
+/// How environments live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentSettings {
+    /// Whether their tools are offered at all.
+    pub offered: bool,
+    /// One that nobody calls for so long ends.
+    pub idle_timeout: Duration,
+    /// None lives longer.
+    pub max_life: Duration,
+    /// Of one tenant at once.
+    pub max_per_tenant: u32,
+    /// How long a call may run that does not say.
+    pub timeout: Duration,
+    /// The longest that a call may ask for.
+    pub max_timeout: Duration,
+}
+
+impl EnvironmentSettings {
+    fn read(read: &Reader<'_>) -> Self {
+        let settings = Self {
+            offered: read.switch("environment-tools"),
+            idle_timeout: read.seconds("idle-timeout-seconds"),
+            max_life: read.seconds("max-life-seconds"),
+            max_per_tenant: read.number("max-environments"),
+            timeout: read.seconds("timeout-seconds"),
+            max_timeout: read.seconds("max-timeout-seconds"),
+        };
+        read.rule(
+            &["timeout-seconds", "max-timeout-seconds"],
+            settings.timeout <= settings.max_timeout,
+            &format!("more than --max-timeout-seconds, {}", settings.max_timeout.as_secs()),
+            "lower it, or raise --max-timeout-seconds",
+        );
+        settings
+    }
+}
+
+/// How often one tenant may ask. Each replica grants its share.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RateSettings {
+    /// All requests; absent: no limit.
+    pub tenant: Option<Rate>,
+    /// Requests for a method.
+    pub methods: Vec<(String, Rate)>,
+    /// Calls to a tool.
+    pub tools: Vec<(String, Rate)>,
+}
+
+impl RateSettings {
+    fn read(read: &Reader<'_>) -> Self {
+        let burst: NonZeroU32 =
+            NonZeroU32::new(read.number("rate-burst")).expect("the table's range begins at 1");
+        let named = |flag| {
+            let rates = read.list(flag, named_rate).into_iter();
+            rates.filter_map(|(name, rate)| Some((name, rate?))).collect()
+        };
+        Self {
+            tenant: read.one("rate-per-second", Rate::parse).map(|rate| rate.with_burst(burst)),
+            methods: named("method-rate-per-second"),
+            tools: named("tool-rate-per-second"),
+        }
+    }
+}
+
+/// Signing keys, whose ids tell them apart, and worker roots, which are tried in turn.
+pub(super) fn keys(read: &Reader<'_>) -> (Vec<SecretKey>, Vec<SecretKey>) {
+    let signing = read.key_files("signing-key-file", SecretKey::parse);
+    let clash = Keyring::new("", &signing).err().filter(|_| !signing.is_empty());
+    let mend = clash.map(|error| error.to_string()).unwrap_or_default();
+    let apart = mend.is_empty();
+    read.rule(&["signing-key-file"], apart, "two of the keys cannot be told apart", &mend);
+    (signing, read.key_files("worker-root-key-file", SecretKey::parse))
+}
+
+/// How callers are told apart. Nobody gets an open gateway without asking for it by name.
+fn authentication(read: &Reader<'_>) -> Authentication {
+    let (keys, anonymous) = (read.api_keys(), read.switch("anonymous"));
+    read.rule(
+        &["api-key", "anonymous"],
+        anonymous || !keys.is_empty(),
+        "there is no way to tell callers apart",
+        "add [[api_key]] (`baton key api` prints it) to the file of --config, or serve everybody with --anonymous",
+    );
+    one_way(read, keys.is_empty(), anonymous);
+    if keys.is_empty() { Authentication::Anonymous } else { Authentication::ApiKeys(keys) }
+}
+
+/// `baton dev`: on loopback anybody on this machine may call; off loopback only with a key, or by name.
+pub(super) fn dev_authentication(read: &Reader<'_>, process: &ProcessSettings) -> Authentication {
+    let (keys, anonymous) = (read.api_keys(), read.switch("anonymous"));
+    read.rule(
+        &["api-key", "anonymous", "listen"],
+        process.listen.ip().is_loopback() || anonymous || !keys.is_empty(),
+        "is needed, for --listen is not loopback and callers would run code here",
+        "add --api-key \"$(openssl rand -hex 32)\", or serve everybody with --anonymous",
+    );
+    one_way(read, keys.is_empty(), anonymous);
+    if keys.is_empty() { Authentication::Anonymous } else { Authentication::ApiKeys(keys) }
+}
+
+fn one_way(read: &Reader<'_>, no_keys: bool, anonymous: bool) {
+    read.rule(
+        &["anonymous", "api-key"],
+        no_keys || !anonymous,
+        "there are API keys too",
+        "choose one: keys, or --anonymous",
+    );
+}
+
+/// The platform's name for this replica, else one of our own.
+fn replica_id(read: &Reader<'_>) -> Name {
+    let variables = read.around.variables();
+    let platform = ["CONTAINER_APP_REPLICA_NAME", "WEBSITE_INSTANCE_ID"];
+    let given = platform.iter().find_map(|it| Name::parse(variables.get(*it)?).ok());
+    let own = || Name::parse(&format!("{}-{:08x}", read.around.host_name(), read.around.random()));
+    let plain = || Name::parse(&format!("{:08x}", read.around.random())).expect("it is a name");
+    given.unwrap_or_else(|| own().unwrap_or_else(|_| plain()))
+}

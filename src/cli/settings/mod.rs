@@ -1,0 +1,117 @@
+//! Settings: every one is a flag, a variable `BATON_<FLAG>` and a key of the TOML file, from one table.
+//!
+//! In reading order: [`Setting`] is one, [`table`] holds them all; `given` gathers what was said (`flags`, variables,
+//! `file`), the first source that has a setting wins whole; `reader` makes values of the text (`value`) and notes
+//! every [`Problem`]; the structs that roles start from are in `common`, `gateway`, `worker`, `dev` and `tools`; [`render`] is the help.
+
+mod api_keys;
+mod common;
+mod dev;
+mod file;
+mod flags;
+mod gateway;
+mod given;
+mod network;
+mod problem;
+mod rate;
+mod reader;
+pub mod render;
+mod setting;
+mod surroundings;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod value;
+mod worker;
+
+pub use api_keys::{ApiKeyGrant, Authentication};
+pub use common::{ConnectionSettings, LogFormat, ProcessSettings, TelemetrySettings};
+pub use dev::DevSettings;
+pub use gateway::{EdgeSettings, EnvironmentSettings, GatewaySettings, RateSettings};
+pub use network::Network;
+pub use problem::{Problem, Problems, nearest};
+pub use rate::Rate;
+pub use setting::{Role, Setting, Shape};
+#[cfg(test)]
+pub(crate) use surroundings::fake;
+pub use surroundings::{MAX_FILE_BYTES, Surroundings, System};
+pub use tools::{CallSettings, DoctorSettings, KeySettings};
+pub use worker::{RuntimeChoice, SandboxLimits, SandboxSettings, WorkerSettings};
+
+use given::Gathered;
+use reader::Reader;
+
+/// The settings of one command, all checked.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The settings.
+    pub settings: T,
+    /// The arguments that are no flags.
+    pub words: Vec<String>,
+    /// What is odd and stops nothing.
+    pub warnings: Vec<String>,
+}
+
+type Loading<T> = Result<Loaded<T>, Problems>;
+
+/// The settings of `baton gateway`.
+pub fn gateway(arguments: &[String], around: &dyn Surroundings) -> Loading<GatewaySettings> {
+    serving(Role::Gateway, arguments, around, |read| Some(GatewaySettings::read(read)))
+}
+
+/// The settings of `baton worker`.
+pub fn worker(arguments: &[String], around: &dyn Surroundings) -> Loading<WorkerSettings> {
+    serving(Role::Worker, arguments, around, WorkerSettings::read)
+}
+
+/// The settings of `baton dev`.
+pub fn dev(arguments: &[String], around: &dyn Surroundings) -> Loading<DevSettings> {
+    serving(Role::Dev, arguments, around, |read| Some(DevSettings::read(read)))
+}
+
+/// The settings of `baton call`; its words are the tool and the arguments.
+pub fn call(arguments: &[String], around: &dyn Surroundings) -> Loading<CallSettings> {
+    let gathered = Gathered::new(Role::Call, arguments, around);
+    let settings = finish(Role::Call, &gathered, around, |read| Some(CallSettings::read(read)))?;
+    Ok(loaded(settings, gathered))
+}
+
+/// The settings of `baton key`; its word is the kind of key.
+pub fn key(arguments: &[String], around: &dyn Surroundings) -> Loading<KeySettings> {
+    let gathered = Gathered::new(Role::Key, arguments, around);
+    let settings = finish(Role::Key, &gathered, around, |read| Some(KeySettings::read(read)))?;
+    Ok(loaded(settings, gathered))
+}
+
+/// The settings of `baton doctor`, which reads those of every role that is set up. What is wrong is a finding.
+pub fn doctor(arguments: &[String], around: &dyn Surroundings) -> Loaded<DoctorSettings> {
+    let gathered = Gathered::new(Role::Doctor, arguments, around).without_words();
+    loaded(DoctorSettings::read(&gathered, around), gathered)
+}
+
+fn serving<T>(
+    role: Role,
+    arguments: &[String],
+    around: &dyn Surroundings,
+    read: impl FnOnce(&Reader<'_>) -> Option<T>,
+) -> Loading<T> {
+    let gathered = Gathered::new(role, arguments, around).without_words();
+    let settings = finish(role, &gathered, around, read)?;
+    Ok(loaded(settings, gathered))
+}
+
+fn finish<T>(
+    role: Role,
+    gathered: &Gathered,
+    around: &dyn Surroundings,
+    read: impl FnOnce(&Reader<'_>) -> Option<T>,
+) -> Result<T, Problems> {
+    let reader = Reader::new(role, gathered, around);
+    let settings = read(&reader);
+    reader.finish(settings)
+}
+
+fn loaded<T>(settings: T, gathered: Gathered) -> Loaded<T> {
+    Loaded { settings, words: gathered.words, warnings: gathered.warnings }
+}

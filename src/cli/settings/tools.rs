@@ -1,0 +1,116 @@
+//! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton doctor`.
+
+use std::path::PathBuf;
+
+use crate::domain::api_key::ApiKey;
+
+use super::dev::DevSettings;
+use super::gateway::GatewaySettings;
+use super::given::Gathered;
+use super::problem::{Problems, Wrong};
+use super::reader::Reader;
+use super::setting::Role;
+use super::surroundings::Surroundings;
+use super::value;
+use super::worker::WorkerSettings;
+
+/// `baton call`.
+#[derive(Clone, Debug)]
+pub struct CallSettings {
+    /// The endpoint.
+    pub url: String,
+    /// What is shown to it.
+    pub api_key: Option<ApiKey>,
+    /// Whether the result is printed as it came.
+    pub json: bool,
+    /// Whether the call gets an environment of its own.
+    pub new: bool,
+}
+
+impl CallSettings {
+    pub(super) fn read(read: &Reader<'_>) -> Self {
+        Self {
+            url: read.one("url", value::http_url),
+            api_key: read.list("api-key", api_key).into_iter().next(),
+            json: read.switch("json"),
+            new: read.switch("new"),
+        }
+    }
+}
+
+/// `baton key`: which of these are needed depends on the key.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the flag of the same name")]
+pub struct KeySettings {
+    pub root: Option<String>,
+    pub id: Option<String>,
+    pub tenant: Option<String>,
+    pub subject: Option<String>,
+}
+
+impl KeySettings {
+    pub(super) fn read(read: &Reader<'_>) -> Self {
+        let text = |flag| read.perhaps(flag, |text| Ok(text.to_owned()));
+        Self {
+            root: text("root"),
+            id: text("id"),
+            tenant: text("tenant"),
+            subject: text("subject"),
+        }
+    }
+}
+
+/// `baton doctor`: the roles that are set up here, each as its own start would read it.
+#[derive(Debug)]
+pub struct DoctorSettings {
+    /// What is wrong whichever role it belongs to, such as an unknown flag.
+    pub own: Result<(), Problems>,
+    /// If a key of a gateway, or Redis, is named.
+    pub gateway: Option<Result<GatewaySettings, Problems>>,
+    /// If a worker's key is named.
+    pub worker: Option<Result<WorkerSettings, Problems>>,
+    /// If neither is.
+    pub dev: Option<Result<DevSettings, Problems>>,
+    /// The key files that are named, for their modes.
+    pub key_files: Vec<PathBuf>,
+    /// Where a real call is tried.
+    pub url: Option<String>,
+    /// With what.
+    pub api_key: Option<ApiKey>,
+}
+
+impl DoctorSettings {
+    pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Self {
+        let named = |flags: &[&str]| flags.iter().any(|flag| gathered.given.contains_key(flag));
+        let gateway = named(&["signing-key-file", "worker-root-key-file", "redis"]);
+        let worker = named(&["worker-key-file"]);
+        let dev = !gateway && !worker;
+        let own = Reader::new(Role::Doctor, gathered, around);
+        let url = own.perhaps("url", value::http_url);
+        let api_key = own.list("api-key", api_key).into_iter().next();
+        let own = own.finish(Some(()));
+        let files = ["signing-key-file", "worker-root-key-file", "worker-key-file"];
+        let key_files = files.iter().filter_map(|flag| gathered.given.get(flag));
+        let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
+        Self {
+            own,
+            gateway: gateway.then(|| {
+                super::finish(Role::Gateway, gathered, around, |read| {
+                    Some(GatewaySettings::read(read))
+                })
+            }),
+            worker: worker
+                .then(|| super::finish(Role::Worker, gathered, around, WorkerSettings::read)),
+            dev: dev.then(|| {
+                super::finish(Role::Dev, gathered, around, |read| Some(DevSettings::read(read)))
+            }),
+            key_files,
+            url,
+            api_key,
+        }
+    }
+}
+
+fn api_key(text: &str) -> Result<ApiKey, Wrong> {
+    ApiKey::parse(text).map_err(|error| Wrong::new("is no API key", error.to_string()))
+}

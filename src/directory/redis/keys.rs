@@ -1,0 +1,42 @@
+//! Every key, and how long it lives.
+//!
+//! | key | type | holds | lives |
+//! |---|---|---|---|
+//! | `baton:{fleet}:worker:W` | hash | incarnation, digest of the last list agreed on | 24 h after the last heartbeat |
+//! | `baton:{fleet}:seen` | zset | worker → moment of its last heartbeat | 24 h after the last heartbeat of any |
+//! | `baton:{fleet}:reports` | hash | worker → its last report (JSON) | likewise |
+//! | `baton:{fleet}:replicas` | zset | replica → until when it counts | the replica term after any announcement |
+//! | `baton:{fleet}:urls` | hash | replica → its internal address | likewise |
+//! | `baton:{w:W}:index` | hash | environment → tenant, and since when it may be there | until the last of them ends |
+//! | `baton:{t:T}:quota` | zset | environment → until when it counts | until the last of them ends |
+//! | `baton:{t:T}:env:E` | hash | placement, owner | `not_after`; once released, the settling term |
+//! | `baton:{y:Y}:tally` | hash | total, and the total after each operation | the tally's term after its last change |
+//!
+//! What changes together shares a hash tag, so each script touches one slot. Tenants appear as digests only.
+
+use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, WorkerId};
+
+pub(super) const SEEN: &str = "baton:{fleet}:seen";
+pub(super) const REPORTS: &str = "baton:{fleet}:reports";
+pub(super) const REPLICAS: &str = "baton:{fleet}:replicas";
+pub(super) const URLS: &str = "baton:{fleet}:urls";
+
+pub(super) fn worker(worker: &WorkerId) -> String {
+    format!("baton:{{fleet}}:worker:{worker}")
+}
+
+pub(super) fn index(worker: &WorkerId) -> String {
+    format!("baton:{{w:{worker}}}:index")
+}
+
+pub(super) fn quota(tenant: TenantDigest) -> String {
+    format!("baton:{{t:{tenant}}}:quota")
+}
+
+pub(super) fn environment(tenant: TenantDigest, environment: EnvironmentId) -> String {
+    format!("baton:{{t:{tenant}}}:env:{environment}")
+}
+
+pub(super) fn tally(tally: TallyId) -> String {
+    format!("baton:{{y:{tally}}}:tally")
+}

@@ -1,0 +1,46 @@
+//! How long the directory remembers what.
+
+use std::time::Duration;
+
+/// A worker not heard for this long is no longer in the fleet.
+pub const WORKER_TERM: Duration = Duration::from_secs(15);
+/// How long a silent worker's incarnation is remembered, so that a zombie is still fenced.
+pub const WORKER_MEMORY: Duration = Duration::from_hours(24);
+/// A replica that has not announced itself for this long no longer counts.
+pub const REPLICA_TERM: Duration = Duration::from_secs(15);
+/// How long a place in a quota is kept for an environment that is being created.
+pub const RESERVATION_TERM: Duration = Duration::from_mins(1);
+/// The greatest age of a worker's list when it is reconciled: heartbeats older than this are refused at the door.
+pub const SETTLING_TERM: Duration = Duration::from_secs(30);
+/// A worker's list is wanted again after this long even if it has not changed: it brings back what the
+/// directory itself has lost.
+pub const LIST_TERM: Duration = Duration::from_mins(5);
+/// How many operations one tally counts; the next is refused.
+pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
+
+/// The terms of one directory. Production takes the defaults, which are the constants beside this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// [`WORKER_TERM`].
+    pub worker: Duration,
+    /// [`REPLICA_TERM`].
+    pub replica: Duration,
+    /// [`RESERVATION_TERM`].
+    pub reservation: Duration,
+    /// [`SETTLING_TERM`].
+    pub settling: Duration,
+    /// [`LIST_TERM`].
+    pub list: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            worker: WORKER_TERM,
+            replica: REPLICA_TERM,
+            reservation: RESERVATION_TERM,
+            settling: SETTLING_TERM,
+            list: LIST_TERM,
+        }
+    }
+}

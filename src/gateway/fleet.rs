@@ -1,0 +1,223 @@
+//! The workers as this replica knows them: heartbeats in, the table out.
+//!
+//! Each worker reports to each replica, so the table is right without Redis. What only the directory knows (a
+//! worker that has not found this replica yet) is added from there.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::claims;
+use crate::clock::Clock;
+use crate::directory::{Beat, Directory, DirectoryError, Replica};
+use crate::domain::ids::{Incarnation, WorkerId};
+use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
+use crate::domain::placement::{Holding, Sighting, WorkerReport, WorkerState};
+use crate::rpc::client::Peer;
+use crate::rpc::wire::{Heartbeat, HeartbeatReply};
+
+/// How often a replica announces itself and looks at what the others know.
+pub(super) const ROUND: Duration = Duration::from_secs(2);
+/// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
+const FORGET_AFTER: Duration = Duration::from_mins(5);
+
+/// The workers and replicas, as this replica knows them.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    directory: Arc<dyn Directory>,
+    keys: Keyring,
+    roots: Vec<SecretKey>,
+    clock: Clock,
+    here: Replica,
+    members: ArcSwap<HashMap<WorkerId, Member>>,
+    changing: Mutex<()>,
+    replicas: ArcSwap<Vec<Replica>>,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    sighting: Sighting,
+    peer: Peer,
+}
+
+impl Fleet {
+    /// A fleet in which nobody has been heard yet. `roots` is not empty.
+    pub(super) fn new(
+        directory: Arc<dyn Directory>,
+        keys: Keyring,
+        roots: Vec<SecretKey>,
+        clock: Clock,
+        here: Replica,
+    ) -> Self {
+        let replicas = ArcSwap::from_pointee(vec![here.clone()]);
+        let (members, changing) = (ArcSwap::default(), Mutex::default());
+        Self { directory, keys, roots, clock, here, members, changing, replicas }
+    }
+
+    /// The keys that a worker may have, the present root's first.
+    pub(super) fn keys_of<'a>(
+        &'a self,
+        worker: &'a WorkerId,
+    ) -> impl Iterator<Item = WorkerKey> + 'a {
+        self.roots.iter().map(|root| WorkerKey::derive(root, worker))
+    }
+
+    /// Every worker in the table and when it was last heard.
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
+        self.members.load().values().map(|member| member.sighting.clone()).collect()
+    }
+
+    /// How to reach a worker.
+    pub(super) fn peer(&self, worker: &WorkerId) -> Option<Peer> {
+        self.members.load().get(worker).map(|member| member.peer.clone())
+    }
+
+    /// How to reach every worker in the table.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        self.members.load().values().map(|member| member.peer.clone()).collect()
+    }
+
+    /// How many replicas share the work, this one included.
+    pub(super) fn replica_count(&self) -> NonZeroU32 {
+        let count = u32::try_from(self.replicas.load().len()).unwrap_or(u32::MAX);
+        NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Takes in a heartbeat whose MAC was checked with `key`.
+    pub(super) async fn heard(
+        &self,
+        key: WorkerKey,
+        incarnation: Incarnation,
+        heartbeat: &Heartbeat,
+    ) -> HeartbeatReply {
+        let report = report_of(&key, incarnation, heartbeat);
+        let mut reply = HeartbeatReply {
+            gateways: self.replicas.load().iter().map(|replica| replica.url.clone()).collect(),
+            time_ms: self.clock.now().as_millis(),
+            ..HeartbeatReply::default()
+        };
+        if !self.note(&report, key) {
+            reply.fenced = true;
+            return reply;
+        }
+        match self.share(&report, heartbeat).await {
+            Ok(Beat::Current) => {}
+            Ok(Beat::ListWanted) => reply.list_wanted = true,
+            Ok(Beat::Fenced) => reply.fenced = true,
+            // The table here is right all the same; the list is asked for when the directory is back.
+            Err(error) => tracing::debug!(%error, worker = %report.worker, "heartbeat not shared"),
+        }
+        reply
+    }
+
+    /// Takes in workers that an earlier start of this replica knew.
+    pub(super) fn remember(&self, workers: Vec<Sighting>) {
+        let _changing = self.changing.lock().expect("no panic under this lock");
+        let member = |sighting: Sighting| (sighting.report.worker.clone(), self.member(sighting));
+        self.members.store(Arc::new(workers.into_iter().map(member).collect()));
+    }
+
+    /// Says that this replica serves, and learns what the others know. Called each [`ROUND`].
+    pub(super) async fn round(&self) {
+        match self.directory.announce(&self.here).await {
+            Ok(mut replicas) => {
+                if !replicas.contains(&self.here) {
+                    replicas.push(self.here.clone());
+                }
+                self.replicas.store(Arc::new(replicas));
+            }
+            Err(error) => tracing::debug!(%error, "replica not announced"),
+        }
+        match self.directory.fleet().await {
+            Ok(fleet) => self.learn(fleet),
+            Err(error) => tracing::debug!(%error, "fleet not read"),
+        }
+    }
+
+    /// Says that this replica no longer serves.
+    pub(super) async fn withdraw(&self) -> Result<(), DirectoryError> {
+        self.directory.withdraw(&self.here).await
+    }
+
+    async fn share(
+        &self,
+        report: &WorkerReport,
+        heartbeat: &Heartbeat,
+    ) -> Result<Beat, DirectoryError> {
+        let beat = self.directory.beat(report).await?;
+        let Some(list) = heartbeat.list.as_ref().filter(|_| beat == Beat::ListWanted) else {
+            return Ok(beat);
+        };
+        let holdings: Vec<Holding> = list
+            .iter()
+            .filter_map(|claim| claims::proven(claim, &report.worker, &self.keys))
+            .collect();
+        if holdings.len() < list.len() {
+            let ignored = list.len() - holdings.len();
+            tracing::warn!(worker = %report.worker, ignored, "claims without a valid ticket");
+        }
+        self.directory.reconcile(report, &holdings).await?;
+        Ok(Beat::Current)
+    }
+
+    /// Notes a report in the table; false if a newer incarnation of the worker is there.
+    fn note(&self, report: &WorkerReport, key: WorkerKey) -> bool {
+        let _changing = self.changing.lock().expect("no panic under this lock");
+        let known = self.members.load_full();
+        let before = known.get(&report.worker);
+        if before.is_some_and(|it| it.sighting.report.incarnation > report.incarnation) {
+            return false;
+        }
+        let seen = self.clock.now();
+        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        let mut members = HashMap::clone(&known);
+        let member = Member { sighting: Sighting { report: report.clone(), seen }, peer };
+        members.insert(report.worker.clone(), member);
+        self.members.store(Arc::new(members));
+        true
+    }
+
+    /// Adds workers that only the directory has heard, and forgets those that nobody hears any more.
+    fn learn(&self, fleet: Vec<Sighting>) {
+        let _changing = self.changing.lock().expect("no panic under this lock");
+        let now = self.clock.now();
+        let mut members = HashMap::clone(&self.members.load());
+        // What a file remembered has not been heard at all, and stays until the directory speaks of it.
+        members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
+        for sighting in fleet {
+            let known = members.get(&sighting.report.worker);
+            let stale = |it: &Member| {
+                it.sighting.report.incarnation < sighting.report.incarnation
+                    || now.since(it.sighting.seen) > ROUND * 3
+            };
+            if known.is_none_or(stale) {
+                members.insert(sighting.report.worker.clone(), self.member(sighting));
+            }
+        }
+        self.members.store(Arc::new(members));
+    }
+
+    /// A worker that has not reported here yet is called with the present root's key.
+    fn member(&self, sighting: Sighting) -> Member {
+        let report = &sighting.report;
+        let key = WorkerKey::derive(&self.roots[0], &report.worker);
+        Member { peer: Peer::new(report.url.clone(), key, report.incarnation), sighting }
+    }
+}
+
+/// A worker's own report, as its heartbeat makes it.
+fn report_of(key: &WorkerKey, incarnation: Incarnation, heartbeat: &Heartbeat) -> WorkerReport {
+    WorkerReport {
+        worker: key.worker().clone(),
+        incarnation,
+        url: heartbeat.url.clone(),
+        state: if heartbeat.draining { WorkerState::Draining } else { WorkerState::Serving },
+        capacity: heartbeat.capacity,
+        environments: heartbeat.environments,
+        running: heartbeat.running,
+        list_digest: claims::digest(&heartbeat.list_digest),
+    }
+}

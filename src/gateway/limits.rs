@@ -1,0 +1,272 @@
+//! Rates and calls in flight: this replica's share of what a tenant may do.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::ids::TenantDigest;
+use crate::gateway::tools::Tool;
+use crate::mcp::Method;
+
+/// How often something may happen, over all replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Time after which one more may.
+    pub interval: Duration,
+    /// How often at once after a pause.
+    pub burst: NonZeroU32,
+}
+
+/// The rates of every tenant; where there is none, there is no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Of all requests.
+    pub tenant: Option<Rate>,
+    /// Of single methods.
+    pub methods: Vec<(Method, Rate)>,
+    /// Of single tools.
+    pub tools: Vec<(Tool, Rate)>,
+}
+
+/// How much may be in flight on this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// Calls in all.
+    pub calls: usize,
+    /// Calls of one tenant.
+    pub calls_per_tenant: usize,
+}
+
+/// How long a call may wait for its turn before it is shed.
+const SLOT_WAIT: Duration = Duration::from_millis(250);
+/// Requests with a wrong credential that one address may send in a second, and at once.
+const GUESSES: NonZeroU32 = NonZeroU32::new(5).unwrap();
+const GUESSES_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// Tenants whose state is kept when nothing of theirs is in flight.
+const IDLE_TENANTS: usize = 1024;
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Too many in too short a time.
+    #[error("too many requests: the rate of {scope} is used up")]
+    Rate {
+        /// Whose rate.
+        scope: &'static str,
+        /// When the next one may come.
+        retry_after: Duration,
+    },
+    /// Too many at once.
+    #[error("too many calls are in flight")]
+    Busy,
+}
+
+/// A place in flight; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _replica: OwnedSemaphorePermit,
+    _tenant: OwnedSemaphorePermit,
+}
+
+/// Admits requests.
+#[derive(Debug)]
+pub(super) struct Limits {
+    rates: Rates,
+    limiters: ArcSwap<Limiters>,
+    guesses: Keyed<IpAddr>,
+    calls: Arc<Semaphore>,
+    per_tenant: usize,
+    tenants: Mutex<HashMap<TenantDigest, Arc<Semaphore>>>,
+}
+
+impl Limits {
+    /// Limits for one replica of `replicas`.
+    pub(super) fn new(rates: Rates, in_flight: InFlight, replicas: NonZeroU32) -> Self {
+        Self {
+            limiters: ArcSwap::from_pointee(Limiters::new(&rates, replicas)),
+            rates,
+            guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
+            calls: Arc::new(Semaphore::new(in_flight.calls)),
+            per_tenant: in_flight.calls_per_tenant,
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// Takes this replica's share anew when replicas came or went. What was used up is forgotten.
+    pub(super) fn share_among(&self, replicas: NonZeroU32) {
+        if self.limiters.load().replicas != replicas {
+            self.limiters.store(Arc::new(Limiters::new(&self.rates, replicas)));
+        }
+    }
+
+    /// Counts one request without a known credential.
+    pub(super) fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        check(Some(&self.guesses), &address.unwrap_or(nobody), "the address")
+    }
+
+    /// Counts one request of a tenant.
+    pub(super) fn admit_tenant(&self, tenant: TenantDigest) -> Result<(), Refusal> {
+        check(self.limiters.load().tenant.as_ref(), &tenant, "the tenant")
+    }
+
+    /// Counts one request of a method.
+    pub(super) fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
+        check(self.limiters.load().methods.get(&method), &tenant, "the method")
+    }
+
+    /// Counts one call of a tool.
+    pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: Tool) -> Result<(), Refusal> {
+        check(self.limiters.load().tools.get(&tool), &tenant, "the tool")
+    }
+
+    /// Takes a place in flight, waiting for it a short while.
+    pub(super) async fn slot(&self, tenant: TenantDigest) -> Result<Slot, Refusal> {
+        let of_tenant = self.tenant_slots(tenant);
+        let both = async {
+            let tenant = of_tenant.acquire_owned().await.map_err(|_| Refusal::Busy)?;
+            let replica =
+                Arc::clone(&self.calls).acquire_owned().await.map_err(|_| Refusal::Busy)?;
+            Ok(Slot { _replica: replica, _tenant: tenant })
+        };
+        tokio::time::timeout(SLOT_WAIT, both).await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Forgets tenants of whom nothing is heard; called now and then.
+    pub(super) fn tidy(&self) {
+        let limiters = self.limiters.load();
+        limiters.tenant.iter().for_each(RateLimiter::retain_recent);
+        limiters.methods.values().for_each(RateLimiter::retain_recent);
+        limiters.tools.values().for_each(RateLimiter::retain_recent);
+        self.guesses.retain_recent();
+        let mut tenants = self.tenants.lock().expect("no panic under this lock");
+        if tenants.len() > IDLE_TENANTS {
+            tenants.retain(|_, slots| slots.available_permits() < self.per_tenant);
+        }
+    }
+
+    fn tenant_slots(&self, tenant: TenantDigest) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock().expect("no panic under this lock");
+        let slots = || Arc::new(Semaphore::new(self.per_tenant));
+        Arc::clone(tenants.entry(tenant).or_insert_with(slots))
+    }
+}
+
+type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
+
+#[derive(Debug)]
+struct Limiters {
+    replicas: NonZeroU32,
+    tenant: Option<Keyed<TenantDigest>>,
+    methods: HashMap<Method, Keyed<TenantDigest>>,
+    tools: HashMap<Tool, Keyed<TenantDigest>>,
+}
+
+impl Limiters {
+    fn new(rates: &Rates, replicas: NonZeroU32) -> Self {
+        let share = |rate: Rate| share(rate, replicas);
+        Self {
+            replicas,
+            tenant: rates.tenant.map(share),
+            methods: rates.methods.iter().map(|(method, rate)| (*method, share(*rate))).collect(),
+            tools: rates.tools.iter().map(|(tool, rate)| (*tool, share(*rate))).collect(),
+        }
+    }
+}
+
+/// One replica's share of a rate.
+fn share<K: Hash + Eq + Clone>(rate: Rate, replicas: NonZeroU32) -> Keyed<K> {
+    let interval = rate.interval.saturating_mul(replicas.get()).max(Duration::from_nanos(1));
+    let burst = NonZeroU32::new(rate.burst.get() / replicas.get()).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(interval).expect("an interval is never zero");
+    RateLimiter::dashmap(quota.allow_burst(burst))
+}
+
+fn check<K: Hash + Eq + Clone>(
+    limiter: Option<&Keyed<K>>,
+    key: &K,
+    scope: &'static str,
+) -> Result<(), Refusal> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    limiter.check_key(key).map_err(|not_until| Refusal::Rate {
+        scope,
+        retry_after: not_until.wait_time_from(limiter.clock().now()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Name, Principal};
+
+    fn tenant(name: &str) -> TenantDigest {
+        let name = Name::parse(name).unwrap();
+        Principal::verified(name.clone(), name).tenant_digest()
+    }
+
+    fn number(n: u32) -> NonZeroU32 {
+        NonZeroU32::new(n).unwrap()
+    }
+
+    fn limits(burst: u32, replicas: u32) -> Limits {
+        let rate = Rate { interval: Duration::from_secs(1), burst: number(burst) };
+        let tools = vec![(Tool::Whoami, rate), (Tool::Tally, rate)];
+        let in_flight = InFlight { calls: 2, calls_per_tenant: 1 };
+        Limits::new(Rates { tools, ..Rates::default() }, in_flight, number(replicas))
+    }
+
+    fn admitted(limits: &Limits) -> usize {
+        (0..100).filter(|_| limits.admit_tool(tenant("a"), Tool::Whoami).is_ok()).count()
+    }
+
+    #[test]
+    fn a_replica_admits_its_share() {
+        assert_eq!(admitted(&limits(9, 1)), 9);
+        assert_eq!(admitted(&limits(9, 3)), 3);
+        assert_eq!(admitted(&limits(1, 3)), 1);
+    }
+
+    #[test]
+    fn the_share_changes_with_the_replicas() {
+        let limits = limits(9, 1);
+        limits.share_among(number(3));
+        assert_eq!(admitted(&limits), 3);
+    }
+
+    #[test]
+    fn tenants_and_tools_have_rates_of_their_own() {
+        let limits = limits(1, 1);
+        assert_eq!(admitted(&limits), 1);
+        assert!(limits.admit_tool(tenant("b"), Tool::Whoami).is_ok());
+        assert!(limits.admit_tool(tenant("a"), Tool::Tally).is_ok());
+        let refused = limits.admit_tool(tenant("a"), Tool::Tally);
+        assert!(
+            matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero())
+        );
+        assert!(limits.admit_tenant(tenant("a")).is_ok(), "no rate, no limit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_has_its_places_in_flight() {
+        let limits = limits(1, 1);
+        let first = limits.slot(tenant("a")).await.unwrap();
+        assert_eq!(limits.slot(tenant("a")).await.unwrap_err(), Refusal::Busy);
+        let _other = limits.slot(tenant("b")).await.unwrap();
+        assert_eq!(
+            limits.slot(tenant("c")).await.unwrap_err(),
+            Refusal::Busy,
+            "the replica is full"
+        );
+        drop(first);
+        assert!(limits.slot(tenant("a")).await.is_ok());
+    }
+}

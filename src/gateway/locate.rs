@@ -1,0 +1,271 @@
+//! From a handle to the worker that holds its environment.
+//!
+//! What this replica remembers, else what the directory knows, else what the workers say. A missing entry never
+//! means that the environment is gone: only "not mine" from every worker does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use quick_cache::sync::Cache;
+
+use super::claims;
+use super::failure::{Failure, Fault, ToolError};
+use super::fleet::Fleet;
+use crate::directory::Directory;
+use crate::domain::environment::GoneReason;
+use crate::domain::ids::{EnvironmentId, Principal};
+use crate::domain::keyring::Keyring;
+use crate::domain::placement::{Epoch, Holding, Placement};
+use crate::rpc::client::{Peer, Recovery, TraceHeaders, WorkerClient, WorkerError};
+use crate::rpc::wire::{FindReply, FindRequest, NotStarted};
+
+/// Placements that one replica remembers.
+const REMEMBERED: usize = 100_000;
+/// How long a worker may take to say whether it holds an environment.
+const FIND_DEADLINE: Duration = Duration::from_secs(1);
+/// How often one call is sent on before it is given up.
+const MAX_STOPS: u32 = 4;
+
+/// Finds environments.
+#[derive(Debug)]
+pub(super) struct Locator {
+    fleet: Arc<Fleet>,
+    directory: Arc<dyn Directory>,
+    keys: Keyring,
+    client: WorkerClient,
+    remembered: Cache<EnvironmentId, Placement>,
+}
+
+impl Locator {
+    /// A locator that remembers nothing yet.
+    pub(super) fn new(
+        fleet: Arc<Fleet>,
+        directory: Arc<dyn Directory>,
+        keys: Keyring,
+        client: WorkerClient,
+    ) -> Self {
+        Self { fleet, directory, keys, client, remembered: Cache::new(REMEMBERED) }
+    }
+
+    /// Remembers where an environment was placed.
+    pub(super) fn remember(&self, environment: EnvironmentId, placement: Placement) {
+        self.remembered.insert(environment, placement);
+    }
+
+    /// Forgets an environment that is no more.
+    pub(super) fn forget(&self, environment: EnvironmentId) {
+        self.remembered.remove(&environment);
+    }
+
+    /// The stops to make for one call.
+    pub(super) fn route<'a>(
+        &'a self,
+        caller: &'a Principal,
+        environment: EnvironmentId,
+    ) -> Route<'a> {
+        Route { locator: self, caller, environment, known: Known::Remembered, stops: 0 }
+    }
+
+    async fn in_directory(
+        &self,
+        caller: &Principal,
+        environment: EnvironmentId,
+    ) -> Option<Placement> {
+        match self.directory.locate(caller.tenant_digest(), environment).await {
+            Ok(placement) => placement,
+            Err(error) => {
+                tracing::debug!(%error, ?environment, "not looked up in the directory");
+                None
+            }
+        }
+    }
+
+    /// Asks every worker.
+    async fn search(&self, environment: EnvironmentId) -> Result<Placement, Failure> {
+        let request = FindRequest { environment: environment.to_string() };
+        let request = &request;
+        let peers = self.fleet.peers();
+        let answers = join_all(peers.iter().map(|peer| async move {
+            let found =
+                self.client.find(peer, request, FIND_DEADLINE, &TraceHeaders::default()).await;
+            (peer, found)
+        }));
+        let (mut gone, mut silent) = (None, 0);
+        for (peer, answer) in answers.await {
+            match answer {
+                Ok(FindReply::Held { claim }) => {
+                    let proven = claims::proven(&claim, peer.worker(), &self.keys);
+                    if let Some(holding) = proven.filter(|it| it.environment == environment) {
+                        return Ok(self.found(holding).await);
+                    }
+                    tracing::warn!(worker = %peer.worker(), ?environment, "claim without a ticket");
+                }
+                Ok(FindReply::Gone { reason }) => gone = Some(gone_for(&reason)),
+                Ok(FindReply::NotMine) => {}
+                Err(error) => {
+                    silent += 1;
+                    tracing::debug!(%error, worker = %peer.worker(), "did not say what it holds");
+                }
+            }
+        }
+        match gone {
+            Some(reason) => Err(gone_error(reason).into()),
+            None if silent > 0 || peers.is_empty() => Err(Fault::worker_unreachable(
+                "a worker that may hold this environment cannot be reached: try again shortly",
+            )
+            .into()),
+            None => Err(gone_error(GoneReason::Lost).into()),
+        }
+    }
+
+    async fn found(&self, holding: Holding) -> Placement {
+        if let Err(error) = self.directory.place(&holding).await {
+            tracing::debug!(%error, "a found placement was not noted");
+        }
+        self.remember(holding.environment, holding.placement.clone());
+        holding.placement
+    }
+}
+
+/// One call's way to the worker that holds its environment.
+#[derive(Debug)]
+pub(super) struct Route<'a> {
+    locator: &'a Locator,
+    caller: &'a Principal,
+    environment: EnvironmentId,
+    known: Known,
+    stops: u32,
+}
+
+/// Where the next stop is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Remembered,
+    InDirectory,
+    ByWorkers,
+}
+
+impl Route<'_> {
+    /// The next worker to call, and the epoch under which it should hold the environment.
+    pub(super) async fn next(&mut self) -> Result<(Peer, Epoch), Failure> {
+        self.stops += 1;
+        if self.stops > MAX_STOPS {
+            return Err(unreachable());
+        }
+        let locator = self.locator;
+        if self.known == Known::Remembered {
+            self.known = Known::InDirectory;
+            let remembered = locator.remembered.get(&self.environment);
+            if let Some(stop) = remembered.and_then(|it| self.stop(&it)) {
+                return Ok(stop);
+            }
+        }
+        if self.known == Known::InDirectory {
+            self.known = Known::ByWorkers;
+            let placement = locator.in_directory(self.caller, self.environment).await;
+            if let Some(placement) = placement
+                && let Some(stop) = self.stop(&placement)
+            {
+                locator.remember(self.environment, placement);
+                return Ok(stop);
+            }
+        }
+        let placement = locator.search(self.environment).await?;
+        self.stop(&placement).ok_or_else(unreachable)
+    }
+
+    /// Takes in that the worker started nothing. Returns what the caller is to be told, if this is the end.
+    pub(super) fn not_started(&mut self, why: &NotStarted) -> Result<(), Failure> {
+        match why {
+            NotStarted::NotMine | NotStarted::WrongEpoch { .. } => {
+                self.locator.forget(self.environment);
+                Ok(())
+            }
+            NotStarted::Gone { reason } => {
+                self.locator.forget(self.environment);
+                Err(gone_error(gone_for(reason)).into())
+            }
+            NotStarted::Foreign => Err(unknown_environment().into()),
+            NotStarted::Restarted(restarted) => Err(restarted_error(&restarted.reason).into()),
+            NotStarted::QueueFull { retry_after_ms } => Err(ToolError::not_begun(
+                "This environment is busy with other calls of yours: wait for one to end, then call again.",
+            )
+            .retry_after(Duration::from_millis(*retry_after_ms))
+            .into()),
+            NotStarted::NoSandbox { why } => {
+                Err(ToolError::not_begun(format!("No sandbox could be started: {why}"))
+                    .retry_after(Duration::from_secs(1))
+                    .into())
+            }
+            NotStarted::Cancelled => {
+                Err(ToolError::not_begun("The call was cancelled before it began.").into())
+            }
+        }
+    }
+
+    /// Takes in that the call failed. Returns what the caller is to be told, unless it may be sent again.
+    pub(super) fn failed(&mut self, error: &WorkerError) -> Result<(), Failure> {
+        tracing::debug!(%error, environment = ?self.environment, "worker call failed");
+        match error.recovery() {
+            Recovery::Retry | Recovery::Relocate => {
+                self.locator.forget(self.environment);
+                Ok(())
+            }
+            Recovery::GiveUp if matches!(error, WorkerError::Deadline(_)) => {
+                Err(Fault::deadline().into())
+            }
+            Recovery::GiveUp => Err(Fault::outcome_unknown().into()),
+        }
+    }
+
+    fn stop(&self, placement: &Placement) -> Option<(Peer, Epoch)> {
+        let peer = self.locator.fleet.peer(&placement.worker)?;
+        Some((peer, placement.epoch))
+    }
+}
+
+fn unreachable() -> Failure {
+    let message = "the worker that holds this environment cannot be reached: try again shortly";
+    Fault::worker_unreachable(message).into()
+}
+
+/// The one answer to handles that are foreign, forged or revoked.
+pub(super) fn unknown_environment() -> ToolError {
+    ToolError::not_begun(
+        "You have no such environment. Call launchShell and pass the environmentId it returns verbatim.",
+    )
+}
+
+fn gone_for(word: &str) -> GoneReason {
+    GoneReason::parse(word).unwrap_or(GoneReason::Lost)
+}
+
+/// What a model is told of an environment that is no more.
+pub(super) fn gone_error(reason: GoneReason) -> ToolError {
+    let why = match reason {
+        GoneReason::Deleted => "was closed",
+        GoneReason::Expired => "was idle too long or reached the end of its life, and was deleted",
+        GoneReason::Lost => "was lost together with its worker",
+    };
+    ToolError::not_begun(format!(
+        "This environment {why}, with its files and variables. Call launchShell for a new one."
+    ))
+    .with("environment", serde_json::json!({"state": "gone", "reason": reason.as_str()}))
+}
+
+fn restarted_error(reason: &str) -> ToolError {
+    ToolError::not_begun(
+        "Nothing was run: the Python interpreter of this environment was restarted since your last call. Its files \
+         are kept, its variables and imports are gone. Define again what this code needs, then call again.",
+    )
+    .retry_after(Duration::from_millis(1))
+    .with("environment", restarted_notice(reason))
+}
+
+/// The notice of a restarted interpreter, as results carry it.
+pub(super) fn restarted_notice(reason: &str) -> serde_json::Value {
+    let restarted =
+        serde_json::json!({"reason": reason, "filesKept": true, "variablesKept": false});
+    serde_json::json!({"restarted": restarted})
+}

@@ -1,0 +1,106 @@
+//! The arguments of each tool, checked once.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::gateway::failure::ToolError;
+
+/// Reads the arguments of a call; absent ones are an empty object.
+pub(super) fn read<T: DeserializeOwned>(
+    tool: &str,
+    arguments: Option<&RawValue>,
+) -> Result<T, ToolError> {
+    let text = arguments.map_or("{}", RawValue::get);
+    serde_json::from_str(text).map_err(|error| {
+        // The position is within the arguments alone and would only puzzle.
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        ToolError::not_begun(format!(
+            "The arguments do not fit {tool}: {what}. Correct them and call {tool} again."
+        ))
+    })
+}
+
+/// No arguments at all.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// Arguments of `runPythonCodeInRemoteEnvironment`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RunPython {
+    pub(super) environment_id: String,
+    pub(super) python_code: String,
+    pub(super) timeout_seconds: Option<u64>,
+}
+
+/// Arguments of `runShellCommandInRemoteEnvironment`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RunShell {
+    pub(super) environment_id: String,
+    pub(super) shell_command: Option<String>,
+    pub(super) exec_command_and_args: Option<Vec<String>>,
+    pub(super) timeout_seconds: Option<u64>,
+}
+
+/// Arguments of `closeEnvironment`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Close {
+    pub(super) environment_id: String,
+}
+
+/// Arguments of `lookup_fact`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LookupFact {
+    pub(super) topic: String,
+}
+
+/// Arguments of `compute_primes`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ComputePrimes {
+    pub(super) limit: Option<u64>,
+}
+
+/// Arguments of `tally`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Tally {
+    pub(super) amount: i64,
+    #[serde(rename = "tally")]
+    pub(super) handle: Option<String>,
+    pub(super) operation_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &str) -> Result<RunPython, ToolError> {
+        let raw: &RawValue = serde_json::from_str(arguments).unwrap();
+        read("runPythonCodeInRemoteEnvironment", Some(raw))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let check = |arguments: &str, named: &str| {
+            let text = run(arguments).unwrap_err().text().to_owned();
+            assert!(text.contains(named) && !text.contains("line 1"), "{text}");
+        };
+        check("{}", "environmentId");
+        check(r#"{"environmentId": "a"}"#, "pythonCode");
+        check(r#"{"environmentId": 1, "pythonCode": ""}"#, "expected a string");
+        check(r#"{"environmentId": "a", "pythonCode": "", "code": ""}"#, "`code`");
+        check(r#"{"environmentId": "a", "pythonCode": "", "timeoutSeconds": -1}"#, "-1");
+    }
+
+    #[test]
+    fn no_arguments_are_an_empty_object() {
+        assert!(read::<Nothing>("launchShell", None).is_ok());
+    }
+}

@@ -1,0 +1,246 @@
+//! Creating, closing and listing environments.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
+use crate::directory::Reservation;
+use crate::domain::handle::Handle;
+use crate::domain::ids::{EnvironmentId, Principal, Timestamp, WorkerId};
+use crate::domain::placement::{Epoch, Holding, Placement, choose};
+use crate::gateway::claims;
+use crate::gateway::failure::{Failure, Fault, ToolError};
+use crate::mcp::ErrorCode;
+use crate::rpc::client::{Recovery, TraceHeaders};
+use crate::rpc::wire::{
+    CloseRequest, CreateReply, CreateRequest, Done, ListRequest, Listed, NotStarted, Target,
+};
+
+/// How long a worker may take to write a new environment's record.
+const CREATE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a worker may take to end an environment.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a worker may take to name environments; a list does without the slow ones.
+const LIST_DEADLINE: Duration = Duration::from_secs(1);
+/// Workers that are asked to take one new environment.
+const MAX_ASKED: usize = 3;
+
+impl Tools {
+    /// `launchShell`: a place in the quota, a worker that takes it, a handle.
+    pub(super) async fn launch(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
+        let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_deref())?;
+        let environment = EnvironmentId::from_bytes(random_id());
+        let not_after = self.clock.now().after(self.policy.max_life);
+        self.reserve(&call.caller, environment).await?;
+        let holding = match self.give_away(call, environment, not_after).await {
+            Ok(holding) => holding,
+            Err(failure) => {
+                self.release(&call.caller, environment).await;
+                return Err(failure);
+            }
+        };
+        if let Err(error) = self.directory.place(&holding).await {
+            // The worker's next heartbeat says so too.
+            tracing::warn!(%error, ?environment, "placement not noted");
+        }
+        self.locator.remember(environment, holding.placement);
+        Ok(ToolAnswer::of(json!({
+            "environmentId": Handle::issue(environment, 0, not_after).seal(&call.caller, &self.keys),
+            "expiresAt": not_after.to_rfc3339(),
+            "idleTimeoutSeconds": self.policy.idle_timeout.as_secs(),
+        })))
+    }
+
+    async fn reserve(&self, caller: &Principal, environment: EnvironmentId) -> Result<(), Failure> {
+        let limit = self.policy.max_per_tenant;
+        match self.directory.reserve(caller.tenant_digest(), environment, limit).await {
+            Ok(Reservation::Granted) => Ok(()),
+            Ok(Reservation::Full) => Err(self.quota_error(caller).await.into()),
+            Err(error) => {
+                tracing::warn!(%error, "quota not checked");
+                Err(Fault::directory_away().into())
+            }
+        }
+    }
+
+    async fn quota_error(&self, caller: &Principal) -> ToolError {
+        let (environments, _) = self.ask_all(caller, None).await;
+        let now = self.clock.now();
+        let soonest = environments.iter().map(|it| it.idle_deadline_ms).min();
+        let wait = soonest.map_or(self.policy.idle_timeout, |deadline| {
+            Timestamp::from_millis(deadline).since(now).max(Duration::from_secs(1))
+        });
+        ToolError::not_begun(format!(
+            "You have as many environments as you may ({}). Close one with closeEnvironment, or come back in {} \
+             seconds: unused ones are deleted.",
+            self.policy.max_per_tenant,
+            wait.as_secs().max(1),
+        ))
+        .with_code(ErrorCode::QuotaExceeded)
+        .retry_after(wait)
+    }
+
+    /// Asks workers, in the order of [`choose`], until one has taken the environment.
+    async fn give_away(
+        &self,
+        call: &Call,
+        environment: EnvironmentId,
+        not_after: Timestamp,
+    ) -> Result<Holding, Failure> {
+        let sightings = self.fleet.sightings();
+        let chosen = choose(environment, &sightings, self.clock.now());
+        if chosen.is_empty() {
+            let message = "no worker takes new environments at the moment: try again shortly";
+            return Err(Fault::worker_unreachable(message).into());
+        }
+        for sighting in chosen.into_iter().take(MAX_ASKED) {
+            let worker = &sighting.report.worker;
+            let holding = holding(&call.caller, environment, worker, not_after);
+            if self.offer(call, &holding).await? {
+                return Ok(holding);
+            }
+        }
+        Err(Fault::overloaded().into())
+    }
+
+    /// Offers an environment to a worker; false if it did not take it.
+    async fn offer(&self, call: &Call, holding: &Holding) -> Result<bool, Failure> {
+        let Some(peer) = self.fleet.peer(&holding.placement.worker) else { return Ok(false) };
+        let request = CreateRequest {
+            claim: claims::seal(holding, &self.keys),
+            idle_timeout_ms: millis(self.policy.idle_timeout),
+        };
+        match self.client.create(&peer, &request, CREATE_DEADLINE, &call.trace).await {
+            Ok(CreateReply::Created) => Ok(true),
+            Ok(CreateReply::Refused { why }) => {
+                tracing::info!(worker = %peer.worker(), why, "environment refused");
+                Ok(false)
+            }
+            Err(error) => {
+                tracing::warn!(%error, worker = %peer.worker(), "environment not given away");
+                match error.recovery() {
+                    Recovery::Retry | Recovery::Relocate => Ok(false),
+                    // It may hold the environment now. Nobody has a handle to it, so it will idle out.
+                    Recovery::GiveUp => Err(Fault::worker_unreachable(
+                        "the worker did not answer: no environment was handed out, try again",
+                    )
+                    .into()),
+                }
+            }
+        }
+    }
+
+    async fn release(&self, caller: &Principal, environment: EnvironmentId) {
+        if let Err(error) = self.directory.release(caller.tenant_digest(), environment).await {
+            tracing::debug!(%error, ?environment, "not released; the reservation ends by itself");
+        }
+    }
+
+    /// `closeEnvironment`: what is closed already is closed.
+    pub(super) async fn close(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+        let asked: arguments::Close =
+            arguments::read(Tool::CloseEnvironment.name(), call.arguments.as_deref())?;
+        let handle = self.open(&asked.environment_id, &call.caller)?;
+        let environment = handle.id();
+        let mut route = self.locator.route(&call.caller, environment);
+        loop {
+            let (peer, epoch) = match route.next().await {
+                Ok(stop) => stop,
+                Err(Failure::Tool(_)) => break, // gone
+                Err(failure) => return Err(failure),
+            };
+            let target = target(&call.caller, &handle, epoch);
+            let request = CloseRequest { target };
+            match self.client.close(&peer, &request, CLOSE_DEADLINE, &call.trace).await {
+                Ok(Done::Done | Done::NotDone(NotStarted::Gone { .. })) => break,
+                Ok(Done::NotDone(why)) => route.not_started(&why)?,
+                Err(error) => route.failed(&error)?,
+            }
+        }
+        self.locator.forget(environment);
+        self.release(&call.caller, environment).await;
+        Ok(ToolAnswer::of(json!({"closed": true})))
+    }
+
+    /// `listEnvironments`: the caller's own, with their handles signed again. The anonymous have none of their own.
+    pub(super) async fn list(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+        let arguments::Nothing {} =
+            arguments::read(Tool::ListEnvironments.name(), call.arguments.as_deref())?;
+        if call.caller == Principal::Anonymous {
+            let note = "Without an API key nobody owns an environment, so none are listed.";
+            return Ok(ToolAnswer::of(json!({"environments": [], "partial": false, "note": note})));
+        }
+        let owner = Some(call.caller.owner_digest().to_string());
+        let (listed, partial) = self.ask_all(&call.caller, owner).await;
+        let environments: Vec<Value> =
+            listed.iter().filter_map(|it| self.describe(&call.caller, it)).collect();
+        Ok(ToolAnswer::of(json!({"environments": environments, "partial": partial})))
+    }
+
+    /// What every worker lists of a tenant or owner, oldest first, and whether one did not answer.
+    async fn ask_all(&self, caller: &Principal, owner: Option<String>) -> (Vec<Listed>, bool) {
+        let request = ListRequest { tenant: caller.tenant_digest().to_string(), owner };
+        let peers = self.fleet.peers();
+        let trace = TraceHeaders::default();
+        let asked =
+            peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &trace));
+        let (mut listed, mut partial) = (Vec::new(), false);
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(reply) => listed.extend(reply.environments),
+                Err(error) => {
+                    partial = true;
+                    tracing::debug!(%error, "a worker is missing from a list");
+                }
+            }
+        }
+        listed.sort_by(|a, b| (a.created_ms, &a.environment).cmp(&(b.created_ms, &b.environment)));
+        (listed, partial)
+    }
+
+    fn describe(&self, caller: &Principal, listed: &Listed) -> Option<Value> {
+        let environment = EnvironmentId::from_hex(&listed.environment)?;
+        let moment = |millis| Timestamp::from_millis(millis).to_rfc3339();
+        let not_after = Timestamp::from_millis(listed.not_after_ms);
+        let handle = Handle::issue(environment, listed.generation, not_after);
+        Some(json!({
+            "environmentId": handle.seal(caller, &self.keys),
+            "state": listed.state,
+            "createdAt": moment(listed.created_ms),
+            "lastUsedAt": moment(listed.last_used_ms),
+            "idleExpiresAt": moment(listed.idle_deadline_ms),
+            "expiresAt": moment(listed.not_after_ms),
+        }))
+    }
+}
+
+fn holding(
+    caller: &Principal,
+    environment: EnvironmentId,
+    worker: &WorkerId,
+    not_after: Timestamp,
+) -> Holding {
+    Holding {
+        environment,
+        tenant: caller.tenant_digest(),
+        owner: caller.owner_digest(),
+        placement: Placement { worker: worker.clone(), epoch: Epoch::FIRST },
+        not_after,
+    }
+}
+
+/// Which environment a call to a worker means, and as whom.
+pub(super) fn target(caller: &Principal, handle: &Handle<EnvironmentId>, epoch: Epoch) -> Target {
+    Target {
+        environment: handle.id().to_string(),
+        owner: caller.owner_digest().to_string(),
+        generation: handle.generation(),
+        epoch: epoch.0,
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,248 @@
+//! The tools that Baton has of its own.
+
+mod answer;
+mod arguments;
+mod catalogue;
+mod environments;
+mod run;
+mod samples;
+mod tally;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio_util::task::TaskTracker;
+
+pub(super) use answer::ToolAnswer;
+
+use super::failure::{Executed, Failure, Fault, ToolError};
+use super::fleet::Fleet;
+use super::locate::{self, Locator};
+use super::reply::Feed;
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::domain::environment::GoneReason;
+use crate::domain::handle::{Handle, HandleError};
+use crate::domain::ids::{EnvironmentId, Principal};
+use crate::domain::keyring::Keyring;
+use crate::rpc::client::{TraceHeaders, WorkerClient};
+
+/// What environments may do here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvironmentPolicy {
+    /// Without a call for this long, an environment is deleted.
+    pub idle_timeout: Duration,
+    /// The longest life of an environment, and so of a handle.
+    pub max_life: Duration,
+    /// Environments of one tenant at once.
+    pub max_per_tenant: u32,
+    /// How long code may run where nothing is said.
+    pub default_timeout: Duration,
+    /// How long code may run at most.
+    pub max_timeout: Duration,
+}
+
+/// One tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tool {
+    /// `launchShell`.
+    LaunchShell,
+    /// `launchPythonEnvironment`, the older name for the same.
+    LaunchPythonEnvironment,
+    /// `runPythonCodeInRemoteEnvironment`.
+    RunPython,
+    /// `runShellCommandInRemoteEnvironment`.
+    RunShell,
+    /// `closeEnvironment`.
+    CloseEnvironment,
+    /// `listEnvironments`.
+    ListEnvironments,
+    /// `whoami`, of the published samples.
+    Whoami,
+    /// `lookup_fact`, of the published samples.
+    LookupFact,
+    /// `compute_primes`, of the published samples.
+    ComputePrimes,
+    /// `tally`, of the published samples.
+    Tally,
+}
+
+impl Tool {
+    /// Every tool, in the order in which lists have them.
+    pub const ALL: [Self; 10] = [
+        Self::LaunchShell,
+        Self::LaunchPythonEnvironment,
+        Self::RunPython,
+        Self::RunShell,
+        Self::CloseEnvironment,
+        Self::ListEnvironments,
+        Self::Whoami,
+        Self::LookupFact,
+        Self::ComputePrimes,
+        Self::Tally,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LaunchShell => "launchShell",
+            Self::LaunchPythonEnvironment => "launchPythonEnvironment",
+            Self::RunPython => "runPythonCodeInRemoteEnvironment",
+            Self::RunShell => "runShellCommandInRemoteEnvironment",
+            Self::CloseEnvironment => "closeEnvironment",
+            Self::ListEnvironments => "listEnvironments",
+            Self::Whoami => "whoami",
+            Self::LookupFact => "lookup_fact",
+            Self::ComputePrimes => "compute_primes",
+            Self::Tally => "tally",
+        }
+    }
+
+    /// Whether it is one of the published samples.
+    pub const fn is_sample(self) -> bool {
+        matches!(self, Self::Whoami | Self::LookupFact | Self::ComputePrimes | Self::Tally)
+    }
+}
+
+/// Which tools there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToolChoice {
+    /// Those of environments.
+    pub environments: bool,
+    /// Those of the published samples.
+    pub samples: bool,
+}
+
+/// What a tool needs to know of the call.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// Who calls.
+    pub caller: Principal,
+    /// The arguments, as they came.
+    pub arguments: Option<Box<RawValue>>,
+    /// Where progress goes.
+    pub feed: Feed,
+    /// The trace context to pass on.
+    pub trace: TraceHeaders,
+}
+
+/// The tools and what they work with.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// Which there are.
+    pub choice: ToolChoice,
+    /// What environments may do.
+    pub policy: EnvironmentPolicy,
+    /// The keys that seal handles.
+    pub keys: Keyring,
+    /// Shared soft state.
+    pub directory: Arc<dyn Directory>,
+    /// The workers.
+    pub fleet: Arc<Fleet>,
+    /// Where environments are.
+    pub locator: Locator,
+    /// Calls workers.
+    pub client: WorkerClient,
+    /// This replica's id.
+    pub replica: String,
+    /// The time.
+    pub clock: Clock,
+    /// What goes on when a call has been answered.
+    pub tasks: TaskTracker,
+}
+
+impl Tools {
+    /// The tool of this name, if it is among those chosen.
+    pub(super) fn find(&self, name: &str) -> Option<Tool> {
+        self.chosen().find(|tool| tool.name() == name)
+    }
+
+    /// The definitions, in their fixed order.
+    pub(super) fn definitions(&self) -> Vec<Box<RawValue>> {
+        self.chosen().map(|tool| catalogue::define(tool, &self.policy).render()).collect()
+    }
+
+    fn chosen(&self) -> impl Iterator<Item = Tool> {
+        let ToolChoice { environments, samples } = self.choice;
+        let chosen = move |tool: &Tool| if tool.is_sample() { samples } else { environments };
+        Tool::ALL.into_iter().filter(chosen)
+    }
+
+    /// Calls a tool.
+    pub(super) async fn call(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
+        match tool {
+            Tool::LaunchShell | Tool::LaunchPythonEnvironment => self.launch(tool, call).await,
+            Tool::RunPython => self.run_python(call).await,
+            Tool::RunShell => self.run_shell(call).await,
+            Tool::CloseEnvironment => self.close(call).await,
+            Tool::ListEnvironments => self.list(call).await,
+            Tool::Whoami => self.whoami(call),
+            Tool::LookupFact => lookup_fact(call),
+            Tool::ComputePrimes => compute_primes(call).await,
+            Tool::Tally => self.tally(call).await,
+        }
+    }
+
+    /// Opens the handle that a model passed.
+    fn open(&self, token: &str, caller: &Principal) -> Result<Handle<EnvironmentId>, ToolError> {
+        Handle::open(token, caller, &self.keys, self.clock.now()).map_err(|error| match error {
+            HandleError::Malformed => ToolError::not_begun(format!(
+                "{} is not an environmentId. Call launchShell and pass the environmentId it returns verbatim (64 \
+                 characters, begins with bte_).",
+                quoted(token)
+            )),
+            HandleError::NotYours => locate::unknown_environment(),
+            HandleError::Expired => locate::gone_error(GoneReason::Expired),
+        })
+    }
+
+    fn whoami(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+        let arguments::Nothing {} = arguments::read("whoami", call.arguments.as_deref())?;
+        Ok(ToolAnswer::of(json!({
+            "instance_id": self.replica,
+            "tenant": call.caller.tenant(),
+            "subject": call.caller.subject(),
+            "served_at": self.clock.now().to_rfc3339(),
+        })))
+    }
+}
+
+fn lookup_fact(call: &Call) -> Result<ToolAnswer, Failure> {
+    let asked: arguments::LookupFact =
+        arguments::read(Tool::LookupFact.name(), call.arguments.as_deref())?;
+    Ok(ToolAnswer::of(samples::lookup_fact(&asked.topic)))
+}
+
+async fn compute_primes(call: &Call) -> Result<ToolAnswer, Failure> {
+    let asked: arguments::ComputePrimes =
+        arguments::read(Tool::ComputePrimes.name(), call.arguments.as_deref())?;
+    let counted = tokio::task::spawn_blocking(move || samples::compute_primes(asked.limit)).await;
+    counted.map(ToolAnswer::of).map_err(|_| Fault::internal(Executed::Maybe).into())
+}
+
+/// A piece of what a model wrote, short and without control characters.
+fn quoted(text: &str) -> String {
+    let cut = text.floor_char_boundary(40);
+    let more = if cut < text.len() { "…" } else { "" };
+    format!("\"{}{more}\"", text[..cut].escape_debug())
+}
+
+/// Fresh random bytes, for ids.
+fn random_id() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
+#[cfg(test)]
+fn test_policy() -> EnvironmentPolicy {
+    EnvironmentPolicy {
+        idle_timeout: Duration::from_mins(5),
+        max_life: Duration::from_hours(24),
+        max_per_tenant: 100,
+        default_timeout: Duration::from_secs(220),
+        max_timeout: Duration::from_hours(1),
+    }
+}

@@ -1,0 +1,279 @@
+//! Running code in an environment.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
+
+use super::environments::{millis, target};
+use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
+use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
+use crate::domain::placement::Epoch;
+use crate::gateway::failure::{Executed, Failure, ToolError};
+use crate::gateway::locate;
+use crate::gateway::reply::Feed;
+use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
+use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
+
+/// How long a call may wait for others of the same environment, beyond its own time.
+const QUEUE_TIME: Duration = Duration::from_mins(1);
+/// How long a worker may take to acknowledge a cancel.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Tools {
+    /// `runPythonCodeInRemoteEnvironment`.
+    pub(super) async fn run_python(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+        let asked: arguments::RunPython =
+            arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
+        let timeout = self.timeout(asked.timeout_seconds)?;
+        self.run(call, &asked.environment_id, Job::Python { code: asked.python_code }, timeout)
+            .await
+    }
+
+    /// `runShellCommandInRemoteEnvironment`.
+    pub(super) async fn run_shell(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+        let asked: arguments::RunShell =
+            arguments::read(Tool::RunShell.name(), call.arguments.as_deref())?;
+        let timeout = self.timeout(asked.timeout_seconds)?;
+        let job = match (asked.shell_command, asked.exec_command_and_args) {
+            (Some(command), None) => Job::Shell { command },
+            (None, Some(argv)) if !argv.is_empty() => Job::Exec { argv },
+            (None, Some(_)) => {
+                let text = "execCommandAndArgs is empty: its first item is the program to run.";
+                return Err(ToolError::not_begun(text).into());
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let text = "Give exactly one of shellCommand (a line for sh) and execCommandAndArgs (a program and \
+                            its arguments).";
+                return Err(ToolError::not_begun(text).into());
+            }
+        };
+        self.run(call, &asked.environment_id, job, timeout).await
+    }
+
+    fn timeout(&self, seconds: Option<u64>) -> Result<Duration, ToolError> {
+        let Some(seconds) = seconds else { return Ok(self.policy.default_timeout) };
+        let most = self.policy.max_timeout.as_secs();
+        if (1..=most).contains(&seconds) {
+            return Ok(Duration::from_secs(seconds));
+        }
+        Err(ToolError::not_begun(format!("timeoutSeconds is {seconds}: give 1 to {most}.")))
+    }
+
+    /// Opens the handle, finds the worker, runs it there: once.
+    async fn run(
+        &self,
+        call: &Call,
+        token: &str,
+        job: Job,
+        timeout: Duration,
+    ) -> Result<ToolAnswer, Failure> {
+        let handle = self.open(token, &call.caller)?;
+        let execution = ExecutionId::from_bytes(random_id());
+        let mut route = self.locator.route(&call.caller, handle.id());
+        let mut request = ExecuteRequest {
+            target: target(&call.caller, &handle, Epoch::FIRST),
+            execution: execution.to_string(),
+            job,
+            timeout_ms: millis(timeout),
+            stream: call.feed.wants_progress(),
+        };
+        loop {
+            let (peer, epoch) = route.next().await?;
+            request.target.epoch = epoch.0;
+            let stop = CancelOnDrop::arm(self, &peer, handle.id(), execution);
+            match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
+                Ok(Conclusion::Ended(ended)) => {
+                    stop.disarm();
+                    return Ok(answer(&request.job, *ended));
+                }
+                Ok(Conclusion::NotStarted(why)) => {
+                    stop.disarm();
+                    route.not_started(&why)?;
+                }
+                // Nobody waits for it any more, so it is to stop.
+                Err(error @ WorkerError::Deadline(_)) => route.failed(&error)?,
+                Err(error) => {
+                    stop.disarm();
+                    route.failed(&error)?;
+                }
+            }
+        }
+    }
+
+    /// Starts an execution and passes its output on until it ends.
+    async fn follow(
+        &self,
+        call: &Call,
+        peer: &Peer,
+        request: &ExecuteRequest,
+        deadline: Duration,
+    ) -> Result<Conclusion, WorkerError> {
+        let mut execution = self.client.execute(peer, request, deadline, &call.trace).await?;
+        call.feed.begin();
+        let mut output = Output::new(&call.feed);
+        loop {
+            match execution.next().await? {
+                Frame::Stdout(bytes) => output.pass_on("stdout", &bytes).await,
+                Frame::Stderr(bytes) => output.pass_on("stderr", &bytes).await,
+                Frame::Ended(ended) => return Ok(Conclusion::Ended(ended)),
+                Frame::NotStarted(why) => return Ok(Conclusion::NotStarted(why)),
+            }
+        }
+    }
+}
+
+enum Conclusion {
+    Ended(Box<Ended>),
+    NotStarted(NotStarted),
+}
+
+/// Output on its way to the client, cut only between characters.
+struct Output<'a> {
+    feed: &'a Feed,
+    rest: [(&'static str, Vec<u8>); 2],
+    bytes: u64,
+}
+
+impl<'a> Output<'a> {
+    fn new(feed: &'a Feed) -> Self {
+        Self { feed, rest: [("stdout", Vec::new()), ("stderr", Vec::new())], bytes: 0 }
+    }
+
+    async fn pass_on(&mut self, stream: &'static str, bytes: &[u8]) {
+        let Some((_, rest)) = self.rest.iter_mut().find(|(name, _)| *name == stream) else {
+            return;
+        };
+        rest.extend_from_slice(bytes);
+        let whole = whole_characters(rest);
+        let text = String::from_utf8_lossy(&rest[..whole]).into_owned();
+        rest.drain(..whole);
+        if text.is_empty() {
+            return;
+        }
+        self.bytes += text.len() as u64;
+        self.feed.progress(self.bytes, &text, stream).await;
+    }
+}
+
+/// How many bytes at the beginning do not end within a character.
+fn whole_characters(bytes: &[u8]) -> usize {
+    match str::from_utf8(bytes) {
+        Ok(_) => bytes.len(),
+        // The end of the input came within a character.
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        // What is invalid is replaced; only a character begun at the very end waits.
+        Err(_) => {
+            let tail = bytes.len().saturating_sub(3);
+            let begun = (tail..bytes.len()).rev().find(|at| bytes[*at] >= 0xc0);
+            match begun {
+                Some(at)
+                    if str::from_utf8(&bytes[at..]).is_err_and(|e| e.error_len().is_none()) =>
+                {
+                    at
+                }
+                _ => bytes.len(),
+            }
+        }
+    }
+}
+
+fn answer(job: &Job, ended: Ended) -> ToolAnswer {
+    let mut structured = json!({
+        "stdout": ended.stdout,
+        "stderr": ended.stderr,
+        "exitCode": ended.exit_code,
+        "executionTimeInMilliseconds": milliseconds(ended.duration_us),
+        "truncated": ended.truncated,
+        "idleExpiresAt": Timestamp::from_millis(ended.idle_deadline_ms).to_rfc3339(),
+    });
+    if let Some(result) = ended.execution_result {
+        structured["executionResult"] = result.into();
+    }
+    if let Some(limit) = &ended.terminated_by {
+        structured["terminatedBy"] = limit.as_str().into();
+    }
+    if ended.variables_lost {
+        structured["environment"] = locate::restarted_notice("this-call");
+    } else if let Some(restarted) = &ended.restarted {
+        structured["environment"] = locate::restarted_notice(&restarted.reason);
+    }
+    // The user's own code failed: an exception, or a limit that stopped it. A shell command's exit code is its result.
+    let failed = match job {
+        Job::Python { .. } => ended.exit_code != 0,
+        Job::Shell { .. } | Job::Exec { .. } => false,
+    };
+    let failed = failed || ended.terminated_by.is_some();
+    if failed {
+        structured["executed"] = Executed::Yes.as_str().into();
+    }
+    let answer = ToolAnswer::of(structured).with_images(ended.images);
+    if failed { answer.failed() } else { answer }
+}
+
+fn milliseconds(micros: u64) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "executions are far shorter than 2^52 µs")]
+    let millis = micros as f64 / 1000.0;
+    millis.into()
+}
+
+/// Tells the worker to stop an execution that nobody waits for any more (cancellation, "Streamable HTTP").
+struct CancelOnDrop {
+    client: WorkerClient,
+    tasks: TaskTracker,
+    peer: Peer,
+    request: Option<CancelRequest>,
+}
+
+impl CancelOnDrop {
+    fn arm(tools: &Tools, peer: &Peer, environment: EnvironmentId, execution: ExecutionId) -> Self {
+        let (environment, execution) = (environment.to_string(), execution.to_string());
+        Self {
+            client: tools.client.clone(),
+            tasks: tools.tasks.clone(),
+            peer: peer.clone(),
+            request: Some(CancelRequest { environment, execution }),
+        }
+    }
+
+    fn disarm(mut self) {
+        self.request = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else { return };
+        let (client, peer) = (self.client.clone(), self.peer.clone());
+        self.tasks.spawn(async move {
+            let trace = TraceHeaders::default();
+            if let Err(error) = client.cancel(&peer, &request, CANCEL_DEADLINE, &trace).await {
+                tracing::warn!(%error, worker = %peer.worker(), "cancel not delivered");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_between_characters() {
+        let check = |bytes: &[u8], whole| assert_eq!(whole_characters(bytes), whole, "{bytes:?}");
+        check(b"abc", 3);
+        check("aü".as_bytes(), 3);
+        check(&"aü".as_bytes()[..2], 1);
+        check(&"€".as_bytes()[..2], 0);
+        check(b"\xff\xfe", 2);
+        check(b"\xffa\xe2\x82", 2);
+        check(b"", 0);
+    }
+
+    #[test]
+    fn failed_python_is_an_error_and_a_failed_command_is_a_result() {
+        let ended = Ended { exit_code: 1, ..Ended::default() };
+        assert!(answer(&Job::Python { code: String::new() }, ended.clone()).is_error());
+        assert!(!answer(&Job::Shell { command: String::new() }, ended).is_error());
+    }
+}

@@ -1,0 +1,80 @@
+//! Who asks, by its own account, and what it can do (basic, "Per-request protocol fields").
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::raw;
+use super::rejection::{Refusal, RejectionKind};
+
+/// Who the client says it is. For logs only: nobody verified it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ClientInfo {
+    name: String,
+    version: String,
+}
+
+impl ClientInfo {
+    pub(super) fn read(raw: &RawValue) -> Result<Self, Refusal> {
+        let info = raw::is_object(raw).then(|| serde_json::from_str(raw.get()).ok()).flatten();
+        info.ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))
+    }
+
+    /// The client software's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The client software's version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// What the client can do, on this request; a legacy request declares nothing.
+#[derive(Debug, Clone, Default)]
+pub struct ClientCapabilities(Option<Box<RawValue>>);
+
+impl ClientCapabilities {
+    pub(super) fn read(raw: Option<&RawValue>) -> Result<Self, Refusal> {
+        let refuse = |message| Refusal::new(RejectionKind::MissingMeta, message);
+        let raw = raw.ok_or_else(|| {
+            refuse("params._meta lacks io.modelcontextprotocol/clientCapabilities")
+        })?;
+        if !raw::is_object(raw) {
+            return Err(refuse("clientCapabilities must be an object"));
+        }
+        Ok(Self(Some(raw.to_owned())))
+    }
+
+    /// Is there an object for this capability, such as `sampling`?
+    pub fn declares(&self, capability: &str) -> bool {
+        self.member(capability).is_some_and(raw::is_object)
+    }
+
+    /// Is there an object for this extension (versioning, "Extension Negotiation")?
+    pub fn declares_extension(&self, extension: &str) -> bool {
+        let extensions = self.member("extensions");
+        extensions.and_then(|all| raw::member(all, extension)).is_some_and(raw::is_object)
+    }
+
+    fn member(&self, key: &str) -> Option<&RawValue> {
+        self.0.as_deref().and_then(|all| raw::member(all, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_objects_where_they_are_declared() {
+        let declared = r#"{"sampling":{},"roots":true,"extensions":{"a/b":{},"a/c":null}}"#;
+        let raw: &RawValue = serde_json::from_str(declared).unwrap();
+        let capabilities = ClientCapabilities::read(Some(raw)).unwrap();
+        assert!(capabilities.declares("sampling"));
+        assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
+        assert!(capabilities.declares_extension("a/b"));
+        assert!(!capabilities.declares_extension("a/c") && !capabilities.declares_extension("a"));
+        assert!(!ClientCapabilities::default().declares("sampling"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The results this gateway makes itself, one type each. What all share is written by
+//! [`Reply`](super::Reply).
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde_json::value::RawValue;
+
+use super::capabilities::ServerCapabilities;
+use super::era::{Era, LegacyVersion, SUPPORTED_VERSIONS};
+use super::reply::{Identity, ResultBody};
+
+/// How long a result stays fresh, and for whom (caching, "Cacheable Model").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheHint {
+    fresh_for: Duration,
+    scope: CacheScope,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum CacheScope {
+    Public,
+    Private,
+}
+
+impl CacheHint {
+    /// The result is the same for every caller.
+    pub fn public(fresh_for: Duration) -> Self {
+        Self { fresh_for, scope: CacheScope::Public }
+    }
+
+    /// The result is for this caller's credentials only.
+    pub fn private(fresh_for: Duration) -> Self {
+        Self { fresh_for, scope: CacheScope::Private }
+    }
+
+    fn write<M: SerializeMap>(self, era: Era, result: &mut M) -> Result<(), M::Error> {
+        if era.is_modern() {
+            let ttl_ms = u64::try_from(self.fresh_for.as_millis()).unwrap_or(u64::MAX);
+            result.serialize_entry("ttlMs", &ttl_ms)?;
+            result.serialize_entry("cacheScope", &self.scope)?;
+        }
+        Ok(())
+    }
+}
+
+/// The result of `server/discover`. Some clients turn legacy for good without its caching hints.
+#[derive(Debug, Clone)]
+pub struct Discover {
+    capabilities: ServerCapabilities,
+    instructions: Option<String>,
+    cache: CacheHint,
+}
+
+impl Discover {
+    /// The supported versions are no choice: they are [`SUPPORTED_VERSIONS`].
+    pub fn new(capabilities: ServerCapabilities, cache: CacheHint) -> Self {
+        Self { capabilities, instructions: None, cache }
+    }
+
+    /// Guidance for models on how to use this server.
+    #[must_use]
+    pub fn with_instructions(self, instructions: &str) -> Self {
+        Self { instructions: Some(instructions.to_owned()), ..self }
+    }
+}
+
+impl ResultBody for Discover {
+    fn write<M: SerializeMap>(
+        &self,
+        era: Era,
+        _: &Identity,
+        result: &mut M,
+    ) -> Result<(), M::Error> {
+        result.serialize_entry("supportedVersions", &SUPPORTED_VERSIONS)?;
+        result.serialize_entry("capabilities", &self.capabilities.shape(era))?;
+        if let Some(instructions) = &self.instructions {
+            result.serialize_entry("instructions", instructions)?;
+        }
+        self.cache.write(era, result)
+    }
+}
+
+/// The result of `initialize`, which opens nothing: no session follows (2025-11-25, lifecycle).
+#[derive(Debug, Clone)]
+pub struct Initialize {
+    version: LegacyVersion,
+    capabilities: ServerCapabilities,
+    instructions: Option<String>,
+}
+
+impl Initialize {
+    /// `version` is what [`LegacyVersion::negotiate`] made of the version that was asked for.
+    pub fn new(version: LegacyVersion, capabilities: ServerCapabilities) -> Self {
+        Self { version, capabilities, instructions: None }
+    }
+
+    /// Guidance for models on how to use this server.
+    #[must_use]
+    pub fn with_instructions(self, instructions: &str) -> Self {
+        Self { instructions: Some(instructions.to_owned()), ..self }
+    }
+}
+
+impl ResultBody for Initialize {
+    fn write<M: SerializeMap>(
+        &self,
+        era: Era,
+        identity: &Identity,
+        result: &mut M,
+    ) -> Result<(), M::Error> {
+        result.serialize_entry("protocolVersion", self.version.as_str())?;
+        result.serialize_entry("capabilities", &self.capabilities.shape(era))?;
+        result.serialize_entry("serverInfo", &identity.server_info())?;
+        if let Some(instructions) = &self.instructions {
+            result.serialize_entry("instructions", instructions)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a list lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// `tools/list`
+    Tools,
+    /// `prompts/list`
+    Prompts,
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    ResourceTemplates,
+}
+
+impl Listed {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::ResourceTemplates => "resourceTemplates",
+        }
+    }
+}
+
+/// One page of a list, its items as they were defined.
+#[derive(Debug, Clone)]
+pub struct ListResult {
+    listed: Listed,
+    items: Vec<Box<RawValue>>,
+    next_cursor: Option<String>,
+    cache: CacheHint,
+}
+
+impl ListResult {
+    /// The order of `items` is the client's order: keep it the same from call to call.
+    pub fn new(listed: Listed, items: Vec<Box<RawValue>>, cache: CacheHint) -> Self {
+        Self { listed, items, next_cursor: None, cache }
+    }
+
+    /// Says that there is another page. Even an empty cursor does (pagination, "Implementation
+    /// Guidelines").
+    #[must_use]
+    pub fn with_next_cursor(self, cursor: String) -> Self {
+        Self { next_cursor: Some(cursor), ..self }
+    }
+}
+
+impl ResultBody for ListResult {
+    fn write<M: SerializeMap>(
+        &self,
+        era: Era,
+        _: &Identity,
+        result: &mut M,
+    ) -> Result<(), M::Error> {
+        result.serialize_entry(self.listed.key(), &self.items)?;
+        if let Some(cursor) = &self.next_cursor {
+            result.serialize_entry("nextCursor", cursor)?;
+        }
+        self.cache.write(era, result)
+    }
+}
+
+/// A result that says no more than that it is one: `ping`, acknowledgements.
+#[derive(Debug, Clone, Default)]
+pub struct Empty {
+    meta: Vec<(String, Box<RawValue>)>,
+}
+
+impl Empty {
+    /// Adds a member to `_meta`.
+    #[must_use]
+    pub fn with_meta(mut self, key: &str, value: Box<RawValue>) -> Self {
+        self.meta.push((key.to_owned(), value));
+        self
+    }
+}
+
+impl ResultBody for Empty {
+    fn write<M: SerializeMap>(&self, _: Era, _: &Identity, _: &mut M) -> Result<(), M::Error> {
+        Ok(())
+    }
+
+    fn meta(&self) -> &[(String, Box<RawValue>)] {
+        &self.meta
+    }
+}

@@ -1,0 +1,140 @@
+//! What the contract is checked on.
+#![expect(clippy::unwrap_used, reason = "a directory that is away fails the test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton::clock::Clock;
+use baton::directory::{
+    Beat, Directory, DirectoryConfig, Placed, Reservation, Tally, Terms, open_with,
+};
+use baton::domain::ids::{
+    EnvironmentId, Incarnation, OwnerDigest, TallyId, TenantDigest, Timestamp, WorkerId,
+};
+use baton::domain::placement::{Epoch, Holding, Placement, WorkerReport, WorkerState, list_digest};
+
+use crate::redis_server::RedisServer;
+
+pub(super) const LIMIT: u32 = 3;
+/// For checks that wait: long enough for a busy machine not to use it up between two steps.
+pub(super) const SHORT: Duration = Duration::from_millis(800);
+pub(super) const LONG: Duration = Duration::from_hours(1);
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Embedded,
+    Redis,
+}
+
+pub(super) struct Subject {
+    pub(super) directory: Arc<dyn Directory>,
+    clock: Clock,
+    kind: Kind,
+    _server: Option<RedisServer>,
+}
+
+impl Kind {
+    pub(super) async fn open(self) -> Subject {
+        self.open_with(Terms::default()).await
+    }
+
+    pub(super) async fn open_with(self, terms: Terms) -> Subject {
+        let clock = Clock::manual(Clock::system().now());
+        let (config, server) = match self {
+            Self::Embedded => (DirectoryConfig::Embedded, None),
+            Self::Redis => {
+                let server = RedisServer::start();
+                (DirectoryConfig::Redis(server.url()), Some(server))
+            }
+        };
+        let directory = open_with(&config, clock.clone(), terms).await;
+        Subject { directory, clock, kind: self, _server: server }
+    }
+}
+
+impl Subject {
+    /// Lets time go by: by hand where the clock is ours.
+    pub(super) async fn pass(&self, time: Duration) {
+        match self.kind {
+            Kind::Embedded => self.clock.advance(time),
+            Kind::Redis => tokio::time::sleep(time).await,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        match self.kind {
+            Kind::Embedded => self.clock.now(),
+            Kind::Redis => Clock::system().now(),
+        }
+    }
+
+    pub(super) async fn reserve(&self, id: u8) -> Reservation {
+        self.directory.reserve(tenant(0), environment(id), LIMIT).await.unwrap()
+    }
+
+    pub(super) async fn place(&self, id: u8, worker: &str, epoch: u64) -> Placed {
+        self.directory.place(&self.holding(id, worker, epoch)).await.unwrap()
+    }
+
+    pub(super) async fn release(&self, id: u8) {
+        self.directory.release(tenant(0), environment(id)).await.unwrap();
+    }
+
+    pub(super) async fn located(&self, id: u8) -> Option<String> {
+        let placement = self.directory.locate(tenant(0), environment(id)).await.unwrap();
+        placement.map(|it| format!("{}@{}", it.worker, it.epoch.0))
+    }
+
+    pub(super) async fn reconcile(&self, worker: &str, holdings: &[Holding]) {
+        self.directory.reconcile(&report(worker, 1, holdings), holdings).await.unwrap();
+    }
+
+    pub(super) async fn beat(&self, worker: &str, incarnation: u64, holdings: &[Holding]) -> Beat {
+        self.directory.beat(&report(worker, incarnation, holdings)).await.unwrap()
+    }
+
+    pub(super) async fn add(&self, operation: &str, amount: i64) -> Tally {
+        self.directory.add_to_tally(tally(0), operation, amount, LONG).await.unwrap()
+    }
+
+    pub(super) fn holding(&self, id: u8, worker: &str, epoch: u64) -> Holding {
+        holding(id, worker, epoch, self.now().after(LONG))
+    }
+}
+
+pub(super) fn environment(id: u8) -> EnvironmentId {
+    EnvironmentId::from_bytes([id; 16])
+}
+
+pub(super) fn tenant(id: u8) -> TenantDigest {
+    TenantDigest::from_bytes([id; 16])
+}
+
+pub(super) fn tally(id: u8) -> TallyId {
+    TallyId::from_bytes([id; 16])
+}
+
+/// An environment of tenant 0.
+pub(super) fn holding(id: u8, worker: &str, epoch: u64, not_after: Timestamp) -> Holding {
+    Holding {
+        environment: environment(id),
+        tenant: tenant(0),
+        owner: OwnerDigest::from_bytes([id; 16]),
+        placement: Placement { worker: WorkerId::parse(worker).unwrap(), epoch: Epoch(epoch) },
+        not_after,
+    }
+}
+
+/// The report of a worker that has this list.
+pub(super) fn report(worker: &str, incarnation: u64, holdings: &[Holding]) -> WorkerReport {
+    WorkerReport {
+        worker: WorkerId::parse(worker).unwrap(),
+        incarnation: Incarnation(incarnation),
+        url: format!("http://{worker}"),
+        state: WorkerState::Serving,
+        capacity: 10,
+        environments: u32::try_from(holdings.len()).unwrap(),
+        running: 0,
+        list_digest: list_digest(holdings.iter().map(|it| (it.environment, it.placement.epoch))),
+    }
+}

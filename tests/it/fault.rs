@@ -1,0 +1,129 @@
+//! A TCP proxy that stalls, cuts, loses replies, and heals.
+#![expect(clippy::unwrap_used, reason = "loopback sockets of a test")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What goes wrong on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// No byte passes; connections stay, and new ones are accepted.
+    Stall,
+    /// Connections are closed, and new ones at once.
+    Cut,
+    /// Requests pass; of the replies one in so many is dropped and its connection closed.
+    LoseReplies { one_in: u32 },
+}
+
+/// Stands between a client and a server until it is dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    fault: watch::Sender<Fault>,
+    replies: Arc<Replies>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Replies {
+    seen: AtomicU32,
+    lost: AtomicU32,
+}
+
+impl Proxy {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (fault, faults) = watch::channel(Fault::None);
+        let replies = Arc::<Replies>::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, server, faults, Arc::clone(&replies)));
+        Self { address, fault, replies, _tasks: tasks }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.inject(Fault::None);
+    }
+
+    /// How many replies were lost after the server had done what was asked.
+    pub(crate) fn lost_replies(&self) -> u32 {
+        self.replies.lost.load(Ordering::Relaxed)
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    faults: watch::Receiver<Fault>,
+    replies: Arc<Replies>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        while connections.try_join_next().is_some() {}
+        let (faults, replies) = (faults.clone(), Arc::clone(&replies));
+        connections.spawn(async move {
+            // A server that is not there: the client sees its connection closed.
+            if let Ok(server) = TcpStream::connect(server).await {
+                drop(carry(client, server, faults, &replies).await);
+            }
+        });
+    }
+}
+
+/// Carries bytes both ways until either side closes or a fault closes both.
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut faults: watch::Receiver<Fault>,
+    replies: &Replies,
+) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut request, mut reply) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    loop {
+        let fault = *faults.borrow_and_update();
+        if fault == Fault::Cut {
+            return Ok(());
+        }
+        let passes = fault != Fault::Stall;
+        tokio::select! {
+            changed = faults.changed() => if changed.is_err() { return Ok(()) },
+            read = client.read(&mut request), if passes => match read? {
+                0 => return Ok(()),
+                length => server.write_all(&request[..length]).await?,
+            },
+            read = server.read(&mut reply), if passes => {
+                let length = read?;
+                if length == 0 || replies.loses_next(fault) {
+                    return Ok(());
+                }
+                client.write_all(&reply[..length]).await?;
+            }
+        }
+    }
+}
+
+impl Replies {
+    fn loses_next(&self, fault: Fault) -> bool {
+        let Fault::LoseReplies { one_in } = fault else { return false };
+        let loses = self.seen.fetch_add(1, Ordering::Relaxed) % one_in == one_in - 1;
+        self.lost.fetch_add(u32::from(loses), Ordering::Relaxed);
+        loses
+    }
+}

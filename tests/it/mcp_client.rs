@@ -1,0 +1,206 @@
+//! A client that sends just what a test says: no SDK would send what must be refused.
+
+#![expect(clippy::unwrap_used, reason = "a test whose request cannot be made has failed")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// No answer takes longer in a test.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One client, with or without an API key. Each clone has the same connections.
+#[derive(Clone, Debug)]
+pub struct McpClient {
+    http: Client<HttpConnector, Full<Bytes>>,
+    pub url: String,
+    key: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl McpClient {
+    pub fn new(url: &str) -> Self {
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Self { http, url: url.to_owned(), key: None }
+    }
+
+    pub fn with_key(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
+    }
+
+    /// The same client at another replica.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// A POST of these bytes with these headers and no others but the key's.
+    pub async fn post(&self, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        self.send("POST", headers, body).await
+    }
+
+    /// Any HTTP request.
+    pub async fn send(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(&self.url);
+        let all = request.headers_mut().unwrap();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            all.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        if let Some(key) = &self.key {
+            all.insert("x-ms-apikey", key.parse().unwrap());
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let exchange = async {
+            let response = self.http.request(request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            Answer { status: parts.status, headers: parts.headers, body }
+        };
+        tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
+    }
+
+    /// A well-formed request of revision 2026-07-28.
+    pub async fn modern(&self, method: &str, params: Value) -> Answer {
+        let request = Modern::new(method, params);
+        self.post(&request.headers(), request.body()).await
+    }
+
+    /// A request as the legacy revisions send it.
+    pub async fn legacy(&self, method: &str, params: Value) -> Answer {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let headers = [(CONTENT_TYPE.as_str(), "application/json"), (ACCEPT.as_str(), "*/*")];
+        self.post(&headers, body.to_string()).await
+    }
+
+    /// Calls a tool and returns the result, whatever it says.
+    pub async fn tool(&self, name: &str, arguments: Value) -> Value {
+        let answer = self.modern("tools/call", json!({"name": name, "arguments": arguments})).await;
+        assert_eq!(answer.status, StatusCode::OK, "{name}: {answer:?}");
+        answer.result()
+    }
+
+    /// Calls a tool that must succeed and returns its structure.
+    pub async fn succeed(&self, name: &str, arguments: Value) -> Value {
+        let result = self.tool(name, arguments).await;
+        assert_eq!(result["isError"], false, "{name}: {result}");
+        result["structuredContent"].clone()
+    }
+
+    /// Calls a tool that must fail as a tool, and returns what the model reads and what a program does.
+    pub async fn fail(&self, name: &str, arguments: Value) -> (String, Value) {
+        let result = self.tool(name, arguments).await;
+        assert_eq!(result["isError"], true, "{name}: {result}");
+        let text = result["content"][0]["text"].as_str().unwrap().to_owned();
+        (text, result["structuredContent"].clone())
+    }
+
+    /// A new environment's id.
+    pub async fn launch(&self) -> String {
+        let launched = self.succeed("launchShell", json!({})).await;
+        launched["environmentId"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs Python that must succeed.
+    pub async fn python(&self, environment: &str, code: &str) -> Value {
+        let arguments = json!({"environmentId": environment, "pythonCode": code});
+        self.succeed("runPythonCodeInRemoteEnvironment", arguments).await
+    }
+
+    /// Runs a shell line.
+    pub async fn shell(&self, environment: &str, line: &str) -> Value {
+        let arguments = json!({"environmentId": environment, "shellCommand": line});
+        self.succeed("runShellCommandInRemoteEnvironment", arguments).await
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// The result of a response that has one.
+    pub fn result(&self) -> Value {
+        let mut message = self.json();
+        assert!(message.get("error").is_none(), "{message}");
+        message["result"].take()
+    }
+
+    /// The error of a response that has one.
+    pub fn error(&self) -> Value {
+        let mut message = self.json();
+        assert!(message.get("result").is_none(), "{message}");
+        message["error"].take()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|it| it.to_str().ok())
+    }
+}
+
+/// A request of revision 2026-07-28, whose parts a test may bend.
+#[derive(Clone, Debug)]
+pub struct Modern {
+    pub message: Value,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Modern {
+    pub fn new(method: &str, mut params: Value) -> Self {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "it", "version": "0"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let given = params.get("_meta").cloned();
+        params["_meta"] = meta;
+        if let Some(Value::Object(given)) = given {
+            params["_meta"].as_object_mut().unwrap().extend(given);
+        }
+        let name = ["name", "uri", "taskId"].iter().find_map(|key| params[*key].as_str());
+        let mut headers = vec![
+            ("content-type".to_owned(), "application/json".to_owned()),
+            ("accept".to_owned(), "application/json, text/event-stream".to_owned()),
+            ("mcp-protocol-version".to_owned(), "2026-07-28".to_owned()),
+            ("mcp-method".to_owned(), method.to_owned()),
+        ];
+        headers.extend(name.map(|name| ("mcp-name".to_owned(), name.to_owned())));
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        Self { message, headers }
+    }
+
+    /// With one header set to something else, or taken away.
+    pub fn with_header(mut self, name: &str, value: Option<&str>) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self.headers.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    pub fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    pub fn body(&self) -> String {
+        self.message.to_string()
+    }
+}

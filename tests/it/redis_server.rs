@@ -1,0 +1,180 @@
+//! A real redis-server on a free port of this machine.
+#![expect(clippy::unwrap_used, reason = "a test that cannot start its server has failed")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use baton::directory::redis::RedisUrl;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A server that ends with this value, also when the test panics.
+pub(crate) struct RedisServer {
+    port: u16,
+    kind: Kind,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Standalone,
+    /// A cluster of this one node: refuses scripts that touch two slots.
+    OneNodeCluster,
+}
+
+/// How long a server may take to answer.
+const START: Duration = Duration::from_secs(10);
+
+impl RedisServer {
+    pub(crate) fn start() -> Self {
+        Self::start_kind(Kind::Standalone)
+    }
+
+    pub(crate) fn start_one_node_cluster() -> Self {
+        let mut server = Self::start_kind(Kind::OneNodeCluster);
+        server.say("CLUSTER ADDSLOTSRANGE 0 16383");
+        server.wait_until("CLUSTER INFO", "cluster_state:ok");
+        server
+    }
+
+    /// A server that is not there yet, until [`RedisServer::restart`].
+    pub(crate) fn not_started() -> Self {
+        static FOLDERS: AtomicU32 = AtomicU32::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("baton-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self { port: free_port(), kind: Kind::Standalone, folder, process: None }
+    }
+
+    fn start_kind(kind: Kind) -> Self {
+        let mut server = Self::not_started();
+        server.kind = kind;
+        // Somebody else may take the port between our look and the server's start.
+        while !server.try_start() {
+            server.port = free_port();
+        }
+        server
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub(crate) fn url(&self) -> RedisUrl {
+        url_of(self.address())
+    }
+
+    /// Ends the server without a farewell.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again on the same port, with nothing in it.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "redis-server does not start again on port {}", self.port);
+    }
+
+    /// Stops its execution; connections stay.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Sends one command in words, and returns the raw reply.
+    pub(crate) fn say(&self, command: &str) -> String {
+        self.try_say(command).unwrap()
+    }
+
+    fn try_say(&self, command: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(START))?;
+        write!(stream, "{command}\r\nQUIT\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        Ok(reply.trim_end_matches("+OK\r\n").to_owned())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("the server runs");
+        kill(Pid::from_raw(process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn try_start(&mut self) -> bool {
+        let started = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(&self.folder)
+            .args([
+                "--cluster-enabled",
+                if self.kind == Kind::OneNodeCluster { "yes" } else { "no" },
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let process = match started {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                panic!("these tests need a real Redis: apt-get install redis-server")
+            }
+            started => started.unwrap(),
+        };
+        self.process = Some(process);
+        self.wait_until("PING", "PONG")
+    }
+
+    /// Waits for a reply; `false` if the server has ended.
+    fn wait_until(&mut self, command: &str, reply: &str) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < START {
+            if self.try_say(command).is_ok_and(|said| said.contains(reply)) {
+                return true;
+            }
+            let process = self.process.as_mut().expect("it was started");
+            if process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("redis-server on port {} does not answer {command} with {reply}", self.port);
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // By its own handle, so that nothing else can be meant; SIGKILL ends a frozen one too.
+            drop(process.kill());
+            drop(process.wait());
+        }
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The address as a setting.
+pub(crate) fn url_of(address: SocketAddr) -> RedisUrl {
+    RedisUrl::parse(&format!("redis://{address}")).unwrap()
+}
+
+fn free_port() -> u16 {
+    // Cluster nodes also need the port 10,000 higher.
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        if port < 55_000 {
+            return port;
+        }
+    }
+}
