@@ -54,10 +54,14 @@ impl Execution {
             slot = environment.turn() => Some(slot),
         };
         let Some(mut slot) = turn else {
-            send(answer, Frame::NotStarted(environment.why_not()));
+            let why = environment.why_not();
+            drop(self.place);
+            send(answer, Frame::NotStarted(why));
             return;
         };
         let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
+        // Whoever reads the answer finds the place free; the turn ends when the disk knows.
+        drop(self.place);
         conclude(&environment, verdict, answer);
         if let Err(error) = environment.save_if_stale(&self.host).await {
             report_unsaved(&environment, &error);

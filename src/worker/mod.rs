@@ -19,6 +19,8 @@ mod stream;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tombstones;
 
 use std::convert::Infallible;

@@ -13,3 +13,4 @@ mod redis_server;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod worker;

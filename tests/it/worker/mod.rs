@@ -1,0 +1,8 @@
+//! A real worker, called over its wire.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod lifecycle;
+mod process;
+mod restart;
+mod site;
+mod trust;
