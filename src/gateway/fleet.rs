@@ -15,12 +15,14 @@ use crate::clock::Clock;
 use crate::directory::{Beat, Directory, DirectoryError, Replica};
 use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::domain::placement::{Holding, Sighting, WorkerReport, WorkerState};
+use crate::domain::placement::{Holding, NO_NEW_AFTER, Sighting, WorkerReport, WorkerState};
 use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 
 /// How often a replica announces itself and looks at what the others know.
 pub(super) const ROUND: Duration = Duration::from_secs(2);
+/// What a worker may be, as metrics tell it.
+pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
 const FORGET_AFTER: Duration = Duration::from_mins(5);
 
@@ -68,6 +70,18 @@ impl Fleet {
     /// Every worker in the table and when it was last heard.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
         self.members.load().values().map(|member| member.sighting.clone()).collect()
+    }
+
+    /// How many workers are in one of [`STATES`].
+    pub(super) fn count(&self, state: &str) -> usize {
+        let now = self.clock.now();
+        let sightings = self.sightings();
+        let state_of = |it: &&Sighting| match it.report.state {
+            _ if now.since(it.seen) > NO_NEW_AFTER => "silent",
+            WorkerState::Serving => "serving",
+            WorkerState::Draining => "draining",
+        };
+        sightings.iter().filter(|it| state_of(it) == state).count()
     }
 
     /// How to reach a worker.

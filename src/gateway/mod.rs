@@ -162,7 +162,7 @@ impl Gateway {
         if let Some(table) = &table {
             fleet.remember(table.read());
         }
-        let (metrics, tasks) = (Arc::new(metrics(&config, &clients)), TaskTracker::new());
+        let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
         let internal = Arc::new(Internal {
             fleet: Arc::clone(&fleet),
@@ -265,7 +265,7 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
     }
 }
 
-fn metrics(config: &Config, clients: &Listener) -> Metrics {
+fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
     let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
     let counts = clients.counts();
     metrics.show_connections("gateway", move || ConnectionReading {
@@ -273,6 +273,13 @@ fn metrics(config: &Config, clients: &Listener) -> Metrics {
         refused_in_all: counts.refused_in_all(),
         refused_by_address: counts.refused_by_address(),
         too_slow: counts.too_slow(),
+    });
+    let states = fleet::STATES.map(|state| (state, metrics.workers(state)));
+    let fleet = Arc::clone(fleet);
+    metrics.at_rendering(move || {
+        for (state, gauge) in &states {
+            gauge.set(fleet.count(state).try_into().unwrap_or(i64::MAX));
+        }
     });
     metrics.show_spans(config.span_counts.clone());
     metrics.show_access_log(&config.access_log);

@@ -7,22 +7,26 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton::clock::Clock;
 use baton::directory::embedded::Embedded;
-use baton::directory::{Directory, Terms};
+use baton::directory::{Directory, DirectoryConfig, Terms, open_with};
 use baton::domain::api_key::ApiKeyDigest;
-use baton::domain::ids::{Name, Principal};
-use baton::domain::keyring::{Keyring, SecretKey};
+use baton::domain::ids::{Name, Principal, WorkerId};
+use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
     ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
+use baton::worker::sandbox::Limits;
+use baton::worker::{self, WorkerStop};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::mcp_client::McpClient;
+use crate::redis_server::RedisServer;
 
 /// Any port of loopback.
 pub const ANYWHERE: SocketAddr =
@@ -65,9 +69,145 @@ impl RunningGateway {
         McpClient::new(&self.url)
     }
 
+    /// How many workers it has heard lately.
+    pub async fn workers(&self) -> usize {
+        let metrics = self.internal("/metrics").send("GET", &[], "").await;
+        let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("baton_workers{state=\"serving\"} "));
+        line.map_or(0, |count| count.parse().unwrap())
+    }
+
     /// A path of the internal listener.
     pub fn internal(&self, path: &str) -> McpClient {
         McpClient::new(&format!("{}{path}", self.internal_url))
+    }
+}
+
+/// A worker that serves until it is dropped or stopped.
+#[derive(Debug)]
+pub struct RunningWorker {
+    pub id: String,
+    drain: Drain,
+    task: JoinHandle<Result<(), WorkerStop>>,
+}
+
+impl RunningWorker {
+    /// Returns when it accepts calls.
+    #[expect(clippy::disallowed_methods, reason = "the handle below owns the task")]
+    pub async fn start(config: worker::Config) -> Self {
+        let (id, drain) = (config.key.worker().to_string(), Drain::new(AT_ONCE));
+        let (listens, listening) = oneshot::channel();
+        let run = worker::run(config, drain.clone(), |_| drop(listens.send(())));
+        let task = tokio::spawn(run);
+        if listening.await.is_err() {
+            panic!("worker {id} did not start: {:?}", task.await);
+        }
+        Self { id, drain, task }
+    }
+
+    /// The way of SIGTERM.
+    pub async fn stop(self) {
+        self.drain.begin();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// The way of kill -9, as far as a task can go it.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err());
+    }
+}
+
+/// A worker's configuration that reports to these gateways and keeps its environments in `dir`.
+pub fn worker_config(id: &str, dir: &Path, gateways: Vec<String>) -> worker::Config {
+    worker::Config {
+        listen: ANYWHERE,
+        internal_listen: ANYWHERE,
+        advertise: None,
+        gateways,
+        key: WorkerKey::derive(&worker_root(), &WorkerId::parse(id).unwrap()),
+        data_dir: dir.to_owned(),
+        capacity: 50,
+        runtime: "auto".to_owned(),
+        launcher: env!("CARGO_BIN_EXE_baton").into(),
+        python: None,
+        python_packages: None,
+        warm_pool: 1,
+        limits: Limits::default(),
+        clock: Clock::system(),
+        tracer: Telemetry::off().tracer(),
+    }
+}
+
+/// Gateways over one directory, and workers that report to them.
+#[derive(Debug)]
+pub struct Cluster {
+    pub gateways: Vec<RunningGateway>,
+    pub workers: Vec<RunningWorker>,
+    pub redis: Option<RedisServer>,
+    pub scratch: Scratch,
+}
+
+/// The keys of a cluster's callers: two subjects of one tenant, and one of another.
+pub const ALICE: &str = "alice-key";
+pub const BOB: &str = "bob-key";
+pub const CAROL: &str = "carol-key";
+
+impl Cluster {
+    /// Two gateways and two workers over a real Redis.
+    pub async fn two_by_two() -> Self {
+        Self::start(2, 2, |_| {}).await
+    }
+
+    /// So many gateways and workers over a real Redis; `bend` may change each gateway's configuration.
+    pub async fn start(gateways: usize, workers: usize, bend: impl Fn(&mut Config)) -> Self {
+        let redis = RedisServer::start();
+        let scratch = Scratch::new("cluster");
+        let mut running = Vec::new();
+        for _ in 0..gateways {
+            let url = DirectoryConfig::Redis(redis.url());
+            let mut config = config(open_with(&url, Clock::system(), terms()).await);
+            config.credentials =
+                keys(&[(ALICE, "t", "alice"), (BOB, "t", "bob"), (CAROL, "u", "carol")]);
+            bend(&mut config);
+            running.push(RunningGateway::start(config));
+        }
+        let mut cluster =
+            Self { gateways: running, workers: Vec::new(), redis: Some(redis), scratch };
+        for number in 1..=workers {
+            let config = cluster.worker_config(&format!("w{number}"));
+            cluster.workers.push(RunningWorker::start(config).await);
+        }
+        cluster.ready(workers).await;
+        cluster
+    }
+
+    /// The configuration of a worker of this cluster; the same id has the same directory.
+    pub fn worker_config(&self, id: &str) -> worker::Config {
+        let gateways = self.gateways.iter().map(|it| it.internal_url.clone()).collect();
+        worker_config(id, &self.scratch.path().join(id), gateways)
+    }
+
+    /// A client of one replica; beyond the last it begins anew.
+    pub fn client(&self, replica: usize, key: &str) -> McpClient {
+        self.gateways[replica % self.gateways.len()].client().with_key(key)
+    }
+
+    /// Waits until every gateway has heard so many workers.
+    pub async fn ready(&self, workers: usize) {
+        for gateway in &self.gateways {
+            eventually(async || gateway.workers().await == workers).await;
+        }
+    }
+}
+
+/// Waits for something that must come true within seconds.
+pub async fn eventually(mut is_true: impl AsyncFnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !is_true().await {
+        assert!(Instant::now() < until, "it never came true");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -87,11 +227,11 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         allowed_hosts: Vec::new(),
         allowed_origins: Vec::new(),
         environments: EnvironmentPolicy {
-            idle_timeout: Duration::from_secs(300),
-            max_life: Duration::from_secs(3600),
+            idle_timeout: Duration::from_mins(5),
+            max_life: Duration::from_hours(1),
             max_per_tenant: 100,
             default_timeout: Duration::from_secs(30),
-            max_timeout: Duration::from_secs(60),
+            max_timeout: Duration::from_mins(1),
         },
         tools: ToolChoice { environments: true, samples: true },
         rates: Rates::default(),
@@ -123,6 +263,11 @@ pub fn keys(keys: &[(&str, &str, &str)]) -> Credentials {
         (ApiKeyDigest::of(key.as_bytes()), Principal::verified(name(tenant), name(subject)))
     });
     Credentials::ApiKeys(ApiKeys::new(known))
+}
+
+/// A worker's list is believed sooner than in production, so that what ended makes room within a test's patience.
+fn terms() -> Terms {
+    Terms { settling: Duration::from_secs(1), ..Terms::default() }
 }
 
 /// A number that is not zero.

@@ -38,7 +38,10 @@ const LAYERS: [(&str, &[&str]); 11] = [
 /// A crate, and the only places that may name it.
 const CRATES: [(&str, &[&str]); 8] = [
     ("redis", &["directory/redis"]),
-    ("axum", &["gateway", "serve", "worker/server.rs", "worker/internal.rs"]),
+    (
+        "axum",
+        &["gateway", "worker/mod.rs", "worker/server.rs", "worker/stream.rs", "worker/internal.rs"],
+    ),
     ("governor", &["gateway/limits.rs"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),

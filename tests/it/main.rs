@@ -4,6 +4,7 @@
 
 mod cluster;
 mod directory;
+mod environments;
 mod fault;
 mod layering;
 mod mcp_client;

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A server that ends with this value, also when the test panics.
+#[derive(Debug)]
 pub(crate) struct RedisServer {
     port: u16,
     kind: Kind,
@@ -20,7 +21,7 @@ pub(crate) struct RedisServer {
     process: Option<Child>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Standalone,
     /// A cluster of this one node: refuses scripts that touch two slots.

@@ -77,10 +77,10 @@ async fn an_operation_is_counted_once_wherever_it_is_repeated() {
     let repeat = replicas.client(1, "a").succeed("tally", arguments).await;
     assert_eq!((&first["total"], &first["repeated"]), (&json!(15), &json!(false)));
     assert_eq!((&repeat["total"], &repeat["repeated"]), (&json!(15), &json!(true)));
-    let begin = json!({"amount": 1, "operationId": "begin-1"});
-    let begun = replicas.client(0, "a").succeed("tally", begin.clone()).await;
-    let again = replicas.client(1, "a").succeed("tally", begin).await;
-    assert_eq!(begun["total"], again["total"], "a repeated beginning begins no second tally");
+    let new = json!({"amount": 1, "operationId": "begin-1"});
+    let first = replicas.client(0, "a").succeed("tally", new.clone()).await;
+    let repeat = replicas.client(1, "a").succeed("tally", new).await;
+    assert_eq!(first["total"], repeat["total"], "a repeated beginning begins no second tally");
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ const CREATE_DEADLINE: Duration = Duration::from_secs(5);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a worker may take to name environments; a list does without the slow ones.
 const LIST_DEADLINE: Duration = Duration::from_secs(1);
+/// How soon the directory hears of an environment that ended, as a rule.
+const FREED_SOON: Duration = Duration::from_secs(5);
 /// Workers that are asked to take one new environment.
 const MAX_ASKED: usize = 3;
 
@@ -66,12 +68,7 @@ impl Tools {
     }
 
     async fn quota_error(&self, caller: &Principal) -> ToolError {
-        let (environments, _) = self.ask_all(caller, None).await;
-        let now = self.clock.now();
-        let soonest = environments.iter().map(|it| it.idle_deadline_ms).min();
-        let wait = soonest.map_or(self.policy.idle_timeout, |deadline| {
-            Timestamp::from_millis(deadline).since(now).max(Duration::from_secs(1))
-        });
+        let wait = self.next_place(caller).await;
         ToolError::not_begun(format!(
             "You have as many environments as you may ({}). Close one with closeEnvironment, or come back in {} \
              seconds: unused ones are deleted.",
@@ -80,6 +77,20 @@ impl Tools {
         ))
         .with_code(ErrorCode::QuotaExceeded)
         .retry_after(wait)
+    }
+
+    /// How long until a tenant may have a place again, if it does nothing.
+    async fn next_place(&self, caller: &Principal) -> Duration {
+        let (environments, partial) = self.ask_all(caller, None).await;
+        let held = u32::try_from(environments.len()).unwrap_or(u32::MAX);
+        if !partial && held < self.policy.max_per_tenant {
+            return FREED_SOON; // the directory has not heard yet of one that ended
+        }
+        let soonest = environments.iter().map(|it| it.idle_deadline_ms).min();
+        soonest.map_or(self.policy.idle_timeout, |deadline| {
+            let left = Timestamp::from_millis(deadline).since(self.clock.now());
+            left.max(Duration::from_secs(1))
+        })
     }
 
     /// Asks workers, in the order of [`choose`], until one has taken the environment.

@@ -109,6 +109,8 @@ impl Forest {
                 Err(_) => forest.add(path, name, Access::ReadOnly, true),
             }
         }
+        // Where every distribution has it: programs and people ask it which system this is.
+        forest.links.push(("../usr/lib/os-release".into(), "etc/os-release".to_owned()));
         for name in ETC {
             let target = Path::new("etc").join(name);
             forest.add(Path::new("/").join(&target), target, Access::ReadOnly, true);
