@@ -76,16 +76,22 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The era, as far as headers tell: any sign of the modern one decides.
+/// The era, as far as headers tell. A client that says a legacy version means it, whatever other headers it or a
+/// proxy adds (the official suite sends `Mcp-Method` with 2025-11-25); who says nothing and has `Mcp-Method` is
+/// modern.
 pub(super) fn era(headers: &HeaderMap) -> Era {
-    let mut legacy = LegacyVersion::UNSTATED;
+    let mut legacy = None;
     for value in headers.get_all(PROTOCOL_VERSION) {
         match value.to_str().ok().and_then(|text| LegacyVersion::from_wire(trimmed(text))) {
-            Some(version) => legacy = version,
+            Some(version) => legacy = Some(version),
             None => return Era::Modern,
         }
     }
-    if headers.contains_key(METHOD) { Era::Modern } else { Era::Legacy(legacy) }
+    match legacy {
+        Some(version) => Era::Legacy(version),
+        None if headers.contains_key(METHOD) => Era::Modern,
+        None => Era::Legacy(LegacyVersion::UNSTATED),
+    }
 }
 
 /// The text of a value that may be Base64 (streamable-http, "Value Encoding").
@@ -267,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn one_modern_header_makes_a_request_modern() {
+    fn a_modern_header_makes_a_request_modern_unless_a_legacy_version_is_named() {
         era_of(&[], "2025-03-26");
         era_of(&[("mcp-protocol-version", " 2025-06-18 ")], "2025-06-18");
         era_of(&[("mcp-name", "a"), ("mcp-session-id", "b")], "2025-03-26");
         era_of(&[("mcp-protocol-version", "2026-07-28")], "2026-07-28");
         era_of(&[("mcp-protocol-version", "1900-01-01")], "2026-07-28");
-        era_of(&[("mcp-protocol-version", "2025-06-18"), ("mcp-method", "ping")], "2026-07-28");
+        era_of(&[("mcp-protocol-version", "2025-06-18"), ("mcp-method", "ping")], "2025-06-18");
     }
 }

@@ -56,6 +56,11 @@ pub trait ResultBody {
         result: &mut M,
     ) -> Result<(), M::Error>;
 
+    /// Whether it has a `_meta` at all.
+    fn has_meta(&self, _: Era) -> bool {
+        true
+    }
+
     /// What this result adds to its `_meta`.
     fn meta(&self) -> &[(String, Box<RawValue>)] {
         &[]
@@ -101,6 +106,9 @@ impl<B: ResultBody> Serialize for Reply<'_, B> {
             result.serialize_entry("resultType", "complete")?;
         }
         self.result.write(self.era, self.identity, &mut result)?;
+        if !self.result.has_meta(self.era) {
+            return result.end();
+        }
         let meta = MetaOut { era: self.era, identity: self.identity, more: self.result.meta() };
         result.serialize_entry("_meta", &meta)?;
         result.end()
@@ -277,9 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_result_is_not_quite_empty() {
+    fn an_empty_result_is_empty_for_a_legacy_client() {
         check(Era::Modern, &Empty::default(), "");
-        check(LEGACY, &Empty::default(), "");
+        let identity = Identity::new("baton", "1", "r1");
+        let id = RequestId::read(&raw("1")).unwrap();
+        let sent = Reply::new(LEGACY, &identity, &Empty::default()).to(&id);
+        assert_eq!(sent, br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     }
 
     #[test]

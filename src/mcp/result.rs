@@ -203,6 +203,11 @@ impl ResultBody for Empty {
         Ok(())
     }
 
+    /// Legacy revisions mean it: "an empty response", to `ping`.
+    fn has_meta(&self, era: Era) -> bool {
+        era.is_modern() || !self.meta.is_empty()
+    }
+
     fn meta(&self) -> &[(String, Box<RawValue>)] {
         &self.meta
     }

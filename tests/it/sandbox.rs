@@ -4,6 +4,8 @@
 mod bombs;
 #[path = "sandbox_escape.rs"]
 mod escape;
+#[path = "sandbox_pool.rs"]
+mod pool;
 #[path = "sandbox_python.rs"]
 mod python;
 #[path = "sandbox_shell.rs"]

@@ -4,6 +4,7 @@
 //! [`probe`] finds the runtime that works on this machine by running a cell in it.
 
 pub mod embedded;
+pub mod pool;
 mod probe;
 
 use std::fmt::Debug;

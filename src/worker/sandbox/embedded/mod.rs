@@ -198,14 +198,15 @@ impl Runtime for Embedded {
             step: "making a control group".to_owned(),
             source,
         })?;
-        let boot = self.boot(spec, uid.as_ref().map(uids::UidLease::uid), group.entrances());
+        let boot =
+            self.boot(spec, uid.as_ref().map(uids::UidLease::uid), group.group().entrances());
         let parts = Parts {
             boot,
             program: self.program.try_clone().map_err(unusable)?,
             limits: spec.limits.clone(),
             workspace: workspace.into(),
             memory_enforced: self.groups.has(Controller::Memory),
-            group: Some(group),
+            group,
             uid,
         };
         Ok(Session::begin(&self.spawner, &self.launcher, parts).await?)

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, Word};
 use super::call::{Call, Ending};
-use super::cgroup::Group;
+use super::cgroup::GroupLease;
 use super::control::Control;
 use super::outlet::Outlet;
 use super::spawner::Spawner;
@@ -36,7 +36,7 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) workspace: OwnedFd,
     pub(super) memory_enforced: bool,
-    pub(super) group: Option<Group>,
+    pub(super) group: GroupLease,
     pub(super) uid: Option<UidLease>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Session {
     pub(super) condition: Condition,
     pub(super) jobs: u64,
     launcher: Child,
-    group: Option<Group>,
+    group: GroupLease,
     /// Held so that nobody else gets the uid while a process may have it.
     _uid: Option<UidLease>,
     /// Held so that the thread which the launcher counts as its parent stays.
@@ -66,18 +66,10 @@ impl Session {
         program: &std::path::Path,
         parts: Parts,
     ) -> Result<Box<Self>, SandboxError> {
-        let group = parts.group.clone();
-        match timeout(CREATE_DEADLINE, Self::try_begin(spawner, program, parts)).await {
-            Ok(Ok(session)) => Ok(session),
-            other => {
-                // The launcher was dropped, which kills it: its groups are about to be empty.
-                if let Some(group) = group {
-                    group.remove().await;
-                }
-                let late = SandboxError::NotReady { reason: "it took too long".to_owned() };
-                other.unwrap_or(Err(late))
-            }
-        }
+        let late = SandboxError::NotReady { reason: "it took too long".to_owned() };
+        // Given up, the launcher is dropped, which kills it.
+        let begun = timeout(CREATE_DEADLINE, Self::try_begin(spawner, program, parts)).await;
+        begun.unwrap_or(Err(late))
     }
 
     async fn try_begin(
@@ -104,7 +96,7 @@ impl Session {
         let init = await_init(&mut control).await?;
         await_agent(&mut control, &mut agent).await?;
         let gauge = Gauge {
-            group: group.clone(),
+            group: group.group().clone(),
             memory_enforced,
             init,
             workspace,
@@ -167,8 +159,8 @@ impl Sandbox for Session {
         self.condition
     }
 
-    async fn destroy(mut self: Box<Self>) {
-        let Self { control, agent, launcher, watch, .. } = &mut *self;
+    async fn destroy(self: Box<Self>) {
+        let Self { mut control, mut agent, mut launcher, mut watch, group, .. } = *self;
         watch.finish().await;
         control.close().await;
         agent.close().await;
@@ -179,9 +171,7 @@ impl Sandbox for Session {
                 tracing::warn!(pid = launcher.id(), "a sandbox does not end: the kernel holds it");
             }
         }
-        if let Some(group) = self.group.take() {
-            group.remove().await;
-        }
+        group.remove().await;
     }
 }
 

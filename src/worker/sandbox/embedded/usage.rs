@@ -21,7 +21,7 @@ const DEEPEST: u32 = 100;
 /// What to look at; a measurement takes it to a thread that may block.
 #[derive(Debug)]
 pub(super) struct Gauge {
-    pub(super) group: Option<Group>,
+    pub(super) group: Group,
     /// Whether the group limits memory; otherwise we have to watch it.
     pub(super) memory_enforced: bool,
     /// The pid of init on the host.
@@ -68,8 +68,7 @@ pub(super) enum Scope {
 
 impl Gauge {
     pub(super) fn measure(&self, scope: Scope) -> Usage {
-        let known = self.group.as_ref().map(|group| (group.cpu_time(), group.tasks()));
-        let (cpu, tasks) = known.unwrap_or_default();
+        let (cpu, tasks) = (self.group.cpu_time(), self.group.tasks());
         let by_hand = cpu.is_none() || tasks.is_none() || !self.memory_enforced;
         let seen = if by_hand { processes(self.init, &self.limits) } else { Processes::default() };
         let disk = match scope {
@@ -87,8 +86,7 @@ impl Gauge {
 
     /// How many processes there are now.
     pub(super) fn tasks(&self) -> u64 {
-        let counted = self.group.as_ref().and_then(Group::tasks);
-        counted.unwrap_or_else(|| processes(self.init, &self.limits).tasks)
+        self.group.tasks().unwrap_or_else(|| processes(self.init, &self.limits).tasks)
     }
 }
 

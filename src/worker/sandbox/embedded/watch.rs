@@ -36,7 +36,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(gauge: Arc<Gauge>) -> Self {
         let now = Instant::now();
-        let oom_kills = gauge.group.as_ref().map_or(0, super::cgroup::Group::oom_kills);
+        let oom_kills = gauge.group.oom_kills();
         Self {
             gauge,
             running: None,
@@ -75,7 +75,7 @@ impl Watch {
 
     /// The limit that the call's failure is due to, if one of those that only show afterwards.
     pub(super) fn end_call(&mut self, failed: bool) -> Option<Limit> {
-        let oom_kills = self.gauge.group.as_ref().map_or(0, super::cgroup::Group::oom_kills);
+        let oom_kills = self.gauge.group.oom_kills();
         let out_of_memory = oom_kills > self.oom_kills;
         self.oom_kills = oom_kills;
         if self.running.is_none() && self.next_disk <= Instant::now() {

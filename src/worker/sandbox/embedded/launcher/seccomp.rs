@@ -9,7 +9,7 @@ use std::io;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter, sock_filter,
+    SeccompRule, TargetArch, apply_filter,
 };
 
 use super::super::wire::Isolation;
@@ -196,6 +196,8 @@ fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<Seccomp
 /// x32 gives every call a second number on `x86_64`, which a list of the first ones does not see.
 #[cfg(target_arch = "x86_64")]
 fn refuse_x32() -> Result<(), Fault> {
+    use seccompiler::sock_filter;
+
     const X32_BIT: u32 = 0x4000_0000;
     let code = |bits: u32| u16::try_from(bits).expect("BPF opcodes have 16 bits");
     let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);

@@ -3,17 +3,23 @@
 //! Version 2 is one tree with files for everything. Version 1, and hosts with both, have a tree for
 //! each controller; a sandbox then has a group in each.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::worker::sandbox::Limits;
+use places::{delegate, places};
 
 /// What a group of ours is called, before the worker's pid and a number.
 const PREFIX: &str = "baton-";
+/// How many were made: by this process, in which there may be several runtimes.
+static MADE: AtomicU64 = AtomicU64::new(0);
 /// Beyond the processes of a call: the launcher, init, and a margin to end the rest with.
 const SPARE_PROCESSES: u64 = 16;
 /// The period in which a share of processor time is given out.
@@ -52,12 +58,22 @@ enum Version {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     parents: BTreeMap<Controller, (Version, PathBuf)>,
+    abandoned: Arc<Mutex<Vec<Group>>>,
 }
 
-/// The groups of one sandbox.
+/// The groups of one sandbox, to be read.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     directories: BTreeMap<Controller, (Version, PathBuf)>,
+}
+
+/// The groups of one sandbox, to be removed at its end.
+///
+/// Dropped while processes are in them, they go when the next ones are made.
+#[derive(Debug)]
+pub(super) struct GroupLease {
+    group: Group,
+    abandoned: Arc<Mutex<Vec<Group>>>,
 }
 
 impl Groups {
@@ -74,9 +90,10 @@ impl Groups {
             found.parents.insert(controller, (version, parent));
         }
         found.parents.retain(|controller, place| {
-            let alone = Self { parents: BTreeMap::from([(*controller, place.clone())]) };
+            let parents = BTreeMap::from([(*controller, place.clone())]);
+            let alone = Self { parents, abandoned: Arc::default() };
             match alone.create(&Limits::default()) {
-                Ok(group) => group.remove_once(),
+                Ok(lease) => lease.group.remove_once(),
                 Err(_) => false,
             }
         });
@@ -87,9 +104,8 @@ impl Groups {
         self.parents.contains_key(&controller)
     }
 
-    pub(super) fn create(&self, limits: &Limits) -> io::Result<Group> {
-        // Of the process, not of one runtime: several may be in it.
-        static MADE: AtomicU64 = AtomicU64::new(0);
+    pub(super) fn create(&self, limits: &Limits) -> io::Result<GroupLease> {
+        self.abandoned().retain(|group| !group.remove_once());
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let mut group = Group { directories: BTreeMap::new() };
@@ -104,11 +120,44 @@ impl Groups {
             group.directories.insert(*controller, (*version, directory));
         }
         match group.limit(limits) {
-            Ok(()) => Ok(group),
+            Ok(()) => Ok(GroupLease { group, abandoned: Arc::clone(&self.abandoned) }),
             Err(error) => {
                 group.remove_once();
                 Err(error)
             }
+        }
+    }
+
+    fn abandoned(&self) -> MutexGuard<'_, Vec<Group>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GroupLease {
+    pub(super) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Removes the groups once they are empty, which their processes' end makes them.
+    pub(super) async fn remove(self) {
+        const ATTEMPTS: u32 = 100;
+        const PAUSE: Duration = Duration::from_millis(10);
+        for _ in 0..ATTEMPTS {
+            if self.group.remove_once() {
+                return;
+            }
+            // The kernel lets a group go a moment after its last process; there is no event for it.
+            tokio::time::sleep(PAUSE).await;
+        }
+        tracing::warn!(group = ?self.group, "a control group stays behind: it is not empty");
+    }
+}
+
+impl Drop for GroupLease {
+    fn drop(&mut self) {
+        if !self.group.remove_once() {
+            let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+            abandoned.push(self.group.clone());
         }
     }
 }
@@ -140,20 +189,6 @@ impl Group {
     /// Processes and threads in here now.
     pub(super) fn tasks(&self) -> Option<u64> {
         self.number(Controller::Pids, "pids.current")
-    }
-
-    /// Removes the groups once they are empty, which their processes' end makes them.
-    pub(super) async fn remove(self) {
-        const ATTEMPTS: u32 = 100;
-        const PAUSE: Duration = Duration::from_millis(10);
-        for _ in 0..ATTEMPTS {
-            if self.remove_once() {
-                return;
-            }
-            // The kernel lets a group go a moment after its last process; there is no event for it.
-            tokio::time::sleep(PAUSE).await;
-        }
-        tracing::warn!(group = ?self, "a control group stays behind: it is not empty");
     }
 
     fn remove_once(&self) -> bool {
@@ -236,63 +271,6 @@ fn settings(
     }
 }
 
-/// The worker's own directory in each controller's tree.
-fn places(own: &str, mounts: &str) -> BTreeMap<Controller, (Version, PathBuf)> {
-    let mut places = BTreeMap::new();
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        for controller in Controller::ALL {
-            let (version, mount) = if controllers.is_empty() {
-                (Version::Two, find_mount(mounts, "cgroup2", ""))
-            } else if controllers.split(',').any(|name| name == controller.name()) {
-                (Version::One, find_mount(mounts, "cgroup", controller.name()))
-            } else {
-                continue;
-            };
-            let Some((root, point)) = mount else { continue };
-            let Ok(below) = Path::new(path).strip_prefix(&root) else { continue };
-            // Where both are there, version 1 has the controllers: a tree has what the other lacks.
-            let place = (version, point.join(below));
-            if version == Version::One || !places.contains_key(&controller) {
-                places.insert(controller, place);
-            }
-        }
-    }
-    places
-}
-
-/// Root and mount point of a cgroup file system, from `proc_pid_mountinfo(5)`.
-fn find_mount(mounts: &str, kind: &str, option: &str) -> Option<(PathBuf, PathBuf)> {
-    mounts.lines().find_map(|line| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut right = right.split(' ');
-        let (fs, options) = (right.next()?, right.nth(1)?);
-        let fits = fs == kind && (option.is_empty() || options.split(',').any(|o| o == option));
-        let mut left = left.split(' ').skip(3);
-        fits.then_some((PathBuf::from(left.next()?), PathBuf::from(left.next()?)))
-    })
-}
-
-/// Version 2: whether groups below may have the controller, or can be allowed to.
-fn delegate(parent: &Path, controller: Controller) -> bool {
-    // Part of the cpu controller there.
-    if controller == Controller::Cpuacct {
-        return false;
-    }
-    let control = parent.join("cgroup.subtree_control");
-    let enabled = || {
-        let content = fs::read_to_string(&control).unwrap_or_default();
-        content.split_whitespace().any(|name| name == controller.name())
-    };
-    // Refused while processes are in the parent itself, unless it is the root of the tree.
-    enabled() || (fs::write(&control, format!("+{}", controller.name())).is_ok() && enabled())
-}
-
 /// Removes what workers that are no more left behind; the kernel keeps what is in use.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -310,42 +288,6 @@ fn sweep(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HYBRID: &str = "\
-30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
-32 30 0:28 /docker/abc /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
-33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
-";
-
-    fn place(own: &str, mounts: &str, controller: Controller) -> Option<(Version, String)> {
-        let (version, path) = places(own, mounts).remove(&controller)?;
-        Some((version, path.display().to_string()))
-    }
-
-    #[test]
-    fn on_a_hybrid_host_version_one_has_the_controllers_it_has() {
-        let own = "4:memory:/a/b\n2:cpu,cpuacct:/docker/abc\n0::/\n";
-        let at = |controller| place(own, HYBRID, controller);
-        assert_eq!(
-            at(Controller::Memory),
-            Some((Version::One, "/sys/fs/cgroup/memory/a/b".to_owned()))
-        );
-        let cpu = Some((Version::One, "/sys/fs/cgroup/cpu,cpuacct/".to_owned()));
-        assert_eq!((at(Controller::Cpu), at(Controller::Cpuacct)), (cpu.clone(), cpu));
-        assert_eq!(
-            at(Controller::Pids),
-            Some((Version::Two, "/sys/fs/cgroup/unified/".to_owned()))
-        );
-    }
-
-    #[test]
-    fn version_two_is_one_place_for_all() {
-        let mounts = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
-        let own = "0::/system.slice/baton.service\n";
-        let expected = "/sys/fs/cgroup/system.slice/baton.service".to_owned();
-        assert_eq!(place(own, mounts, Controller::Memory), Some((Version::Two, expected)));
-    }
 
     #[test]
     fn a_group_writes_what_its_version_reads() {
