@@ -116,7 +116,7 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
             listening_worker(addresses);
             Terminal.err(&welcome);
         };
-        dev::run(gateway, worker, drain, listening).await?;
+        Box::pin(dev::run(gateway, worker, drain, listening)).await?;
         tokio::join!(of_gateway.shutdown(LAST_SPANS), of_worker.shutdown(LAST_SPANS));
         Ok(())
     })
