@@ -16,8 +16,10 @@ use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::WorkerKey;
 
-/// Longest report; a list of 10,000 environments fits.
+/// Longest report.
 pub const MAX_REPORT: usize = 8 << 20;
+/// How many environments a report's list may have, at up to 400 bytes each.
+pub const MAX_CLAIMS: u32 = 20_000;
 
 /// How long a report may take.
 const DEADLINE: Duration = Duration::from_secs(2);

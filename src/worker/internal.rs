@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
 
 use super::supervisor::Supervisor;
 use crate::serve::{ConnectionCounts, Drain};
@@ -43,7 +44,7 @@ impl Internal {
     }
 
     /// Answers any request to the internal listener.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if self.drain.is_draining() => {
@@ -61,8 +62,8 @@ impl Internal {
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);

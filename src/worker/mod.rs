@@ -31,9 +31,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tokio::time::sleep;
 use tower::service_fn;
 
@@ -50,7 +50,7 @@ use crate::clock::Clock;
 use crate::domain::ids::Incarnation;
 use crate::domain::keyring::WorkerKey;
 use crate::rpc::frames::MAX_PAYLOAD;
-use crate::rpc::report::Reporter;
+use crate::rpc::report::{MAX_CLAIMS, Reporter};
 use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
 use crate::telemetry::{Metrics, Tracer};
 
@@ -115,6 +115,9 @@ pub enum WorkerStop {
     /// Nobody can call a wildcard address.
     #[error("{0} is a wildcard: say with --advertise how gateways reach this worker")]
     NoAddress(SocketAddr),
+    /// The list of so many environments would not fit into a report.
+    #[error("a worker holds at most {MAX_CLAIMS} environments")]
+    TooManyEnvironments,
     /// A result of these sizes would not fit into an answer.
     #[error("the limits on output allow results of more than {MAX_PAYLOAD} bytes")]
     OutputTooLarge,
@@ -152,7 +155,7 @@ pub async fn run(
     let incarnation = disk.next_incarnation(config.clock.now())?;
     let runtime = sandbox::probe(&config.runtime, &settings(&config, &disk)).await?;
     let supervisor = supervisor(&config, disk, runtime)?;
-    supervisor.start();
+    let _stop_when_dropped = supervisor.start();
 
     let addresses = Addresses {
         rpc: config.advertise.clone().unwrap_or_else(|| url(&rpc)),
@@ -215,12 +218,14 @@ async fn serve_calls(
     }
 }
 
-async fn serve_with<F>(
+async fn serve_with<F, B>(
     listener: Listener,
     drain: Drain,
     answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
 ) where
-    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    B: Send + Unpin + 'static,
 {
     // The few gateways behind one address may have a call open for each environment.
     let connections = ConnectionLimits::default().connections;
@@ -232,6 +237,9 @@ async fn serve_with<F>(
 fn check(config: &Config) -> Result<(), WorkerStop> {
     if config.listen.ip().is_unspecified() && config.advertise.is_none() {
         return Err(WorkerStop::NoAddress(config.listen));
+    }
+    if config.capacity > MAX_CLAIMS {
+        return Err(WorkerStop::TooManyEnvironments);
     }
     // In JSON a byte of text takes up to six, an image's four thirds; a frame has room for the rest of it.
     let Limits { output_bytes, display_bytes, .. } = config.limits;
@@ -266,6 +274,17 @@ fn supervisor(
     runtime: Arc<dyn Runtime>,
 ) -> Result<Arc<Supervisor>, WorkerStop> {
     let records = disk.recover()?;
+    let can = runtime.capabilities();
+    tracing::info!(
+        environments = records.len(),
+        runtime = can.runtime,
+        isolation = can.isolation,
+        python = can.python_version,
+        "worker starts"
+    );
+    for note in &can.notes {
+        tracing::warn!(runtime = can.runtime, "{note}");
+    }
     let disk = Arc::new(disk);
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);

@@ -1,12 +1,14 @@
 //! The serving side of the rpc: lets calls in, reads them, passes them to the supervisor, seals the answers.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,9 @@ const MAX_REQUEST: usize = 8 << 20;
 const BODY: Duration = Duration::from_secs(15);
 /// The longest time a call may have, whatever it asks for.
 const LONGEST: Duration = Duration::from_hours(24);
+
+/// An answer's body, whole or streamed.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Serves one worker's rpc.
 #[derive(Debug)]
@@ -103,7 +108,7 @@ impl Server {
         let path = head.uri.path();
         let admitted = match self.door.admit(&self.key, &head.method, path, &head.headers, &body) {
             Ok(admitted) => admitted,
-            Err(shut) => return Ok(reply::shut(&shut).map(Body::from)),
+            Err(shut) => return Ok(reply::shut(&shut).map(all_at_once)),
         };
         let refuse = |status, refusal: &Refusal| Ok(sealed(&admitted, status, refusal));
         if admitted.incarnation() != self.incarnation {
@@ -137,7 +142,7 @@ impl Server {
 
     async fn create(&self, call: &mut Call) -> Result<CreateReply, Malformed> {
         let request: CreateRequest = call.read()?;
-        let idle_timeout = Duration::from_millis(request.idle_timeout_ms).min(LONGEST);
+        let idle_timeout = Duration::from_millis(request.idle_timeout_ms);
         let record =
             Record::new(&request.claim, idle_timeout, self.clock.now()).ok_or(Malformed)?;
         call.concerns(record.environment);
@@ -235,14 +240,11 @@ fn read_execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malform
     Ok((read_target(&request.target)?, execution, job, request.stream))
 }
 
-/// The trace goes on inside: what code there reports is part of it.
+/// The trace goes on inside: what code there reports is part of it. Baggage does not: it may hold what is not
+/// meant for code that a model wrote.
 fn trace_variables(context: &TraceContext) -> Vec<(String, String)> {
     let parent = context.traceparent();
-    let fields = [
-        ("TRACEPARENT", parent.as_deref()),
-        ("TRACESTATE", context.tracestate()),
-        ("BAGGAGE", context.baggage()),
-    ];
+    let fields = [("TRACEPARENT", parent.as_deref()), ("TRACESTATE", context.tracestate())];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
@@ -270,12 +272,16 @@ fn whole<T: Serialize>(answer: Result<T, Malformed>, mut call: Call) -> Response
 }
 
 fn sealed(admitted: &Admitted, status: StatusCode, message: &impl Serialize) -> Response<Body> {
-    reply::sealed(admitted, status, message).map(Body::from)
+    reply::sealed(admitted, status, message).map(all_at_once)
+}
+
+pub(super) fn all_at_once(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// An answer to something that is not a call of ours.
 fn bare(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(all_at_once(Bytes::new()));
     *response.status_mut() = status;
     response
 }

@@ -2,14 +2,15 @@
 
 use std::io;
 
-use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, Response, header};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body;
 use tokio::sync::oneshot;
 
 use super::output::Reader;
-use super::server::Call;
+use super::server::{Body, Call, all_at_once};
 use super::supervisor::Answer;
 use crate::rpc::frames::{Encoder, FrameError};
 use crate::rpc::wire::{Frame, NotStarted};
@@ -42,15 +43,16 @@ pub(super) fn response(
         Err(why) => {
             let frame = Frame::NotStarted(why);
             exchange.end(&frame);
-            Body::from(encoder.last(&frame).expect("a refusal is short"))
+            all_at_once(encoder.last(&frame).expect("a refusal is short"))
         }
         Ok(Answer { output, last }) => {
             let output = wants_output.then_some(output);
             let streaming = Streaming { encoder, output, last, exchange };
-            Body::from_stream(stream::unfold(Some(streaming), async |streaming| {
+            let pieces = stream::unfold(Some(streaming), async |streaming| {
                 let (piece, rest) = streaming?.next().await;
-                Some((piece, rest))
-            }))
+                Some((piece.map(body::Frame::data), rest))
+            });
+            StreamBody::new(pieces).boxed_unsync()
         }
     };
     let mut response = Response::new(body);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::environment::{Environment, Target};
@@ -230,8 +230,8 @@ impl Supervisor {
         self.host.running()
     }
 
-    /// Keeps the pool filled and ends what is overdue, until the worker stops.
-    pub(super) fn start(self: &Arc<Self>) {
+    /// Keeps the pool filled and ends what is overdue, until the worker stops, or the guard is dropped.
+    pub(super) fn start(self: &Arc<Self>) -> DropGuard {
         let (host, over) = (Arc::clone(&self.host), self.over.clone());
         self.tasks.spawn(async move { host.sandboxes().keep_warm(over).await });
         let supervisor = Arc::clone(self);
@@ -242,6 +242,7 @@ impl Supervisor {
                 supervisor.reap().await;
             }
         });
+        self.over.clone().drop_guard()
     }
 
     /// Whether executions are being stopped, so that a new one would only be cancelled.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton::rpc::client::WorkerError;
 use baton::rpc::wire::{CreateReply, Frame, HeartbeatReply, NotStarted};
 use baton::serve::{Drain, DrainTimings};
 use baton::worker::{DiskError, WorkerStop, run};
@@ -166,4 +167,15 @@ async fn the_internal_listener_tells_how_the_worker_is() {
     assert_eq!((get("/livez").await.0, get("/readyz").await.0), (200, 503));
     last(execution).await.unwrap();
     worker.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_to_a_worker_that_left_was_not_sent() {
+    let site = Site::new().await;
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    worker.stop().await;
+    // The pool still holds the connection of the call before.
+    let error = environment.caller.offer(&environment.claim).await.unwrap_err();
+    assert!(matches!(error, WorkerError::NotSent { .. }), "{error:?}");
 }

@@ -259,8 +259,8 @@ impl Gateway {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr());
         let reply = Arc::new(Mutex::new(HeartbeatReply::default()));
-        let (hear, heard) = watch::channel(None);
-        let state = Arc::new((ReportDoor::new(clock), Arc::clone(&reply), hear));
+        let (inbox, heard) = watch::channel(None);
+        let state = Arc::new((ReportDoor::new(clock), Arc::clone(&reply), inbox));
         let app = tower::service_fn(move |request| {
             let state = Arc::clone(&state);
             async move { Ok(answer(&state.0, &state.1, &state.2, request).await) }
@@ -286,14 +286,14 @@ impl Gateway {
 async fn answer(
     door: &ReportDoor,
     reply: &Mutex<HeartbeatReply>,
-    hear: &watch::Sender<Option<Heartbeat>>,
+    inbox: &watch::Sender<Option<Heartbeat>>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     match door.receive(&head.headers, &body, |worker| vec![key("other"), key(worker.as_str())]) {
         Ok(received) => {
-            hear.send_replace(Some(received.heartbeat().clone()));
+            inbox.send_replace(Some(received.heartbeat().clone()));
             received.answer(&reply.lock().unwrap().clone()).map(Full::new)
         }
         Err(refusal) => refusal.map(Full::new),
