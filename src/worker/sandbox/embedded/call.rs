@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Hints, Word};
-use super::outlet::{Outlet, Room};
+use super::outlet::{Outlets, Rooms};
 use super::session::Session;
 use super::wire::{Ended, Order, Report, Stop, Target};
 use crate::worker::sandbox::{Condition, Image, Job, JobKind, Limit, Outcome, OutputSink, Stream};
@@ -53,8 +53,7 @@ pub(super) enum Ending {
 enum Event {
     Word(std::io::Result<Option<Word>>),
     Report(std::io::Result<Report>),
-    Stdout,
-    Stderr,
+    Output(Stream),
     Limit(Limit),
     Deadline,
     Nothing,
@@ -70,9 +69,8 @@ pub(super) struct Call<'a> {
     began: Instant,
     phase: Phase,
     /// The pipes of a job; the interpreter's are the session's.
-    pipes: Option<(Outlet, Outlet)>,
-    rooms: (Room, Room),
-    buffer: Vec<u8>,
+    pipes: Option<Outlets>,
+    rooms: Rooms,
     result: Option<String>,
     display: Vec<Image>,
     display_room: usize,
@@ -91,7 +89,6 @@ impl<'a> Call<'a> {
         let began = Instant::now();
         let limits = &session.limits;
         let until = began + job.timeout.min(limits.wall_time);
-        let room = || Room::new(limits.output_bytes);
         let target = match job.kind {
             JobKind::Python { .. } => Target::Interpreter,
             JobKind::Shell { .. } | JobKind::Exec { .. } => Target::Job,
@@ -104,8 +101,7 @@ impl<'a> Call<'a> {
             began,
             phase: Phase::Running { until },
             pipes: None,
-            rooms: (room(), room()),
-            buffer: Vec::new(),
+            rooms: Rooms::new(limits.output_bytes),
             result: None,
             display: Vec::new(),
             display_room: limits.display_bytes,
@@ -148,16 +144,12 @@ impl<'a> Call<'a> {
             JobKind::Shell { command } => ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
             JobKind::Exec { argv } => argv.clone(),
         };
-        let opened = Outlet::open(Stream::Stdout)
-            .and_then(|stdout| Ok((stdout, Outlet::open(Stream::Stderr)?)));
-        let Ok(((stdout, stdout_fd), (stderr, stderr_fd))) = opened else {
-            return Err(Ending::Refused);
-        };
-        self.pipes = Some((stdout, stderr));
+        let Ok((outlets, ends)) = Outlets::open() else { return Err(Ending::Refused) };
+        self.pipes = Some(outlets);
         self.session.jobs += 1;
         let variables = self.job.variables.clone();
         let order = Order::Run { job: self.session.jobs, argv, variables };
-        let fds = [stdout_fd.as_fd(), stderr_fd.as_fd()];
+        let fds = [ends[0].as_fd(), ends[1].as_fd()];
         match timeout(ORDER_DEADLINE, self.session.control.send(&order, &fds)).await {
             Ok(Ok(())) => {
                 self.started = true;
@@ -186,8 +178,10 @@ impl<'a> Call<'a> {
                     }
                 }
                 Event::Report(Err(_)) => return self.session.lose(),
-                Event::Stdout => self.drain(Stream::Stdout),
-                Event::Stderr => self.drain(Stream::Stderr),
+                Event::Output(stream) => {
+                    let outlets = self.pipes.as_mut().unwrap_or(&mut self.session.outlets);
+                    outlets.drain(stream, &mut self.rooms, self.sink);
+                }
                 Event::Limit(limit) => self.enforce(limit).await,
                 Event::Deadline => {
                     if let Some(ending) = self.escalate().await {
@@ -201,10 +195,7 @@ impl<'a> Call<'a> {
 
     async fn next(&mut self) -> Event {
         let session = &mut *self.session;
-        let (stdout, stderr) = match &mut self.pipes {
-            Some((stdout, stderr)) => (stdout, stderr),
-            None => (&mut session.stdout, &mut session.stderr),
-        };
+        let outlets = self.pipes.as_mut().unwrap_or(&mut session.outlets);
         let (running, killed, until) = match self.phase {
             Phase::Running { until } => (true, false, until),
             Phase::Interrupted { until, .. } => (false, false, until),
@@ -214,8 +205,7 @@ impl<'a> Call<'a> {
         tokio::select! {
             word = session.agent.converse(), if listening => Event::Word(word),
             report = session.control.hear() => Event::Report(report),
-            () = stdout.readable() => Event::Stdout,
-            () = stderr.readable() => Event::Stderr,
+            stream = outlets.readable() => Event::Output(stream),
             () = sleep_until(until) => Event::Deadline,
             () = self.stop.cancelled(), if running => Event::Limit(Limit::Cancelled),
             limit = session.watch.look(), if !killed => limit.map_or(Event::Nothing, Event::Limit),
@@ -322,22 +312,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn drain(&mut self, stream: Stream) {
-        let (stdout, stderr) = match &mut self.pipes {
-            Some((stdout, stderr)) => (stdout, stderr),
-            None => (&mut self.session.stdout, &mut self.session.stderr),
-        };
-        let (outlet, room) = match stream {
-            Stream::Stdout => (stdout, &mut self.rooms.0),
-            Stream::Stderr => (stderr, &mut self.rooms.1),
-        };
-        outlet.drain(room, self.sink, &mut self.buffer);
-    }
-
     fn outcome(mut self, ending: &Ending, before: Condition) -> Outcome {
         // All that was written before the end is in the pipes by now.
-        self.drain(Stream::Stdout);
-        self.drain(Stream::Stderr);
+        let outlets = self.pipes.as_mut().unwrap_or(&mut self.session.outlets);
+        outlets.drain_rest(&mut self.rooms, self.sink);
         let exit_code = match ending {
             Ending::Finished { exit_code, .. } => *exit_code,
             Ending::Process(ended) => ended.exit_code(),
@@ -355,7 +333,7 @@ impl<'a> Call<'a> {
             execution_result,
             display: self.display,
             terminated_by: limit,
-            truncated: self.truncated || self.rooms.0.truncated || self.rooms.1.truncated,
+            truncated: self.truncated || self.rooms.truncated,
             interpreter_lost: lost && before == Condition::Ready,
             duration: self.began.elapsed(),
         }
