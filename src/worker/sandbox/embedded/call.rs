@@ -25,6 +25,9 @@ const CANCEL_GRACE: Duration = Duration::from_millis(500);
 const DISK_GRACE: Duration = Duration::from_millis(200);
 /// How long an interpreter whose channel is closed has to end by itself and say why.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Images of one call, and words about it: an agent says a few, foreign code says what it likes.
+const MOST_IMAGES: usize = 64;
+const MOST_WORDS: u32 = 10_000;
 /// Exit codes of what could not be run, or was ended and could not say how.
 const NOT_RUN: i32 = 126;
 const KILLED: i32 = 128 + libc::SIGKILL;
@@ -77,6 +80,9 @@ pub(super) struct Call<'a> {
     truncated: bool,
     started: bool,
     deaf: bool,
+    words: u32,
+    /// Signals that init has yet to say it has sent.
+    disobeyed: u32,
 }
 
 impl<'a> Call<'a> {
@@ -108,6 +114,8 @@ impl<'a> Call<'a> {
             truncated: false,
             started: false,
             deaf: false,
+            words: 0,
+            disobeyed: 0,
             session,
         }
     }
@@ -125,6 +133,7 @@ impl<'a> Call<'a> {
             // The command gave in; what it made daemons of may not have.
             self.kill(by).await;
         }
+        let ending = self.settle(ending).await;
         self.outcome(&ending, before)
     }
 
@@ -165,7 +174,9 @@ impl<'a> Call<'a> {
     async fn follow(&mut self) -> Ending {
         loop {
             match self.next().await {
+                Event::Word(Ok(Some(_))) if self.words >= MOST_WORDS => self.stop_listening(),
                 Event::Word(Ok(Some(word))) => {
+                    self.words += 1;
                     if let Some(ending) = self.take(word) {
                         return ending;
                     }
@@ -193,6 +204,19 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Waits until init has done all it was ordered: no signal of this call may meet the next one.
+    async fn settle(&mut self, ending: Ending) -> Ending {
+        let deadline = Instant::now() + ORDER_DEADLINE;
+        while self.disobeyed > 0 && self.session.condition != Condition::Dead {
+            match tokio::time::timeout_at(deadline, self.session.control.hear()).await {
+                // The work has ended already; other ends, such as the interpreter's, are noted.
+                Ok(Ok(report)) => drop(self.hear(&report)),
+                _ => return self.session.lose(),
+            }
+        }
+        ending
+    }
+
     async fn next(&mut self) -> Event {
         let session = &mut *self.session;
         let outlets = self.pipes.as_mut().unwrap_or(&mut session.outlets);
@@ -216,12 +240,12 @@ impl<'a> Call<'a> {
     fn take(&mut self, word: Word) -> Option<Ending> {
         match word {
             Word::Result(text) => self.result = Some(text),
-            Word::Shown(image) => match self.display_room.checked_sub(image.bytes.len().max(1)) {
-                Some(room) => {
+            Word::Shown(image) => match self.display_room.checked_sub(image.bytes.len()) {
+                Some(room) if self.display.len() < MOST_IMAGES => {
                     self.display_room = room;
                     self.display.push(image);
                 }
-                None => self.truncated = true,
+                _ => self.truncated = true,
             },
             Word::Done { exit_code, hints } => {
                 self.truncated |= hints.truncated();
@@ -237,6 +261,10 @@ impl<'a> Call<'a> {
             Report::InterpreterEnded { ended } => {
                 self.session.condition = Condition::InterpreterLost;
                 (self.target == Target::Interpreter).then_some(Ending::Process(ended))
+            }
+            Report::Obeyed => {
+                self.disobeyed = self.disobeyed.saturating_sub(1);
+                None
             }
             Report::JobEnded { job, ended } if job == self.session.jobs => {
                 (self.target == Target::Job).then_some(Ending::Process(ended))
@@ -299,7 +327,9 @@ impl<'a> Call<'a> {
     async fn order(&mut self, how: Stop) {
         let order = Order::Signal { target: self.target, how };
         let sent = timeout(ORDER_DEADLINE, self.session.control.send(&order, &[])).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if matches!(sent, Ok(Ok(()))) {
+            self.disobeyed += 1;
+        } else {
             // Init does not listen: all that is left is to end it, at this phase's end.
             self.phase = Phase::Killed { until: Instant::now(), by: self.cause() };
         }
