@@ -159,6 +159,38 @@ async fn the_weakest_runtime_must_be_asked_for_and_says_what_it_is() {
     assert!(world::host_processes(&mark).is_empty());
 }
 
+/// Nobody destroys the sandboxes of a worker that was killed.
+#[tokio::test]
+async fn a_worker_that_dies_takes_its_sandboxes_with_it() {
+    let mark = format!("{}", getrandom::u32().unwrap() | 1 << 31);
+    let root = Root::make();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sandbox::dies_with_a_sandbox", "--ignored"])
+        .env("BATON_TEST_MARK", &mark)
+        .env("TMPDIR", &root.path)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+    world::eventually("all has ended", || world::host_processes(&mark).is_empty()).await;
+}
+
+#[tokio::test]
+#[ignore = "kills its own process: run by the test above, in another"]
+async fn dies_with_a_sandbox() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no setting: a word from the test that runs this"
+    )]
+    let Ok(mark) = std::env::var("BATON_TEST_MARK") else { return };
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    inside.shell(&format!("setsid sleep {mark} > /dev/null 2>&1 &")).await.ok();
+    world::eventually("it runs", || !world::host_processes(&mark).is_empty()).await;
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
 /// The worker need not be root: all of the above and below is run again as a plain user.
 #[test]
 fn all_of_this_holds_without_root() {

@@ -350,3 +350,31 @@ async fn nonsense_on_the_channel_ends_the_interpreter_and_no_more() {
         inside.destroy().await;
     }
 }
+
+/// The end of a call and its output come by two ways: neither order may lose any of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn output_is_whole_in_the_shortest_of_calls() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    for number in 0..300 {
+        let said = inside.python(&format!("print({number})")).await;
+        assert_eq!(said.stdout, format!("{number}\n"));
+    }
+    for number in 0..100 {
+        assert_eq!(inside.exec(&["echo", &number.to_string()]).await.stdout, format!("{number}\n"));
+    }
+}
+
+/// A signal that comes when its call has just ended by itself must not hit the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupt_meets_its_own_call_or_none() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    inside.python("import time").await.ok();
+    let moment = Duration::from_millis(20);
+    for _ in 0..50 {
+        inside.python_within("time.sleep(0.0199)", moment).await;
+        inside.python("for _ in range(20000): pass").await.ok();
+    }
+    assert_eq!(inside.condition(), Condition::Ready);
+}

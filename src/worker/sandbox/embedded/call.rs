@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Hints, Word};
-use super::outlet::{Outlet, Room};
+use super::outlet::{Outlets, Rooms};
 use super::session::Session;
 use super::wire::{Ended, Order, Report, Stop, Target};
 use crate::worker::sandbox::{Condition, Image, Job, JobKind, Limit, Outcome, OutputSink, Stream};
@@ -25,6 +25,9 @@ const CANCEL_GRACE: Duration = Duration::from_millis(500);
 const DISK_GRACE: Duration = Duration::from_millis(200);
 /// How long an interpreter whose channel is closed has to end by itself and say why.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Images of one call, and words about it: an agent says a few, foreign code says what it likes.
+const MOST_IMAGES: usize = 64;
+const MOST_WORDS: u32 = 10_000;
 /// Exit codes of what could not be run, or was ended and could not say how.
 const NOT_RUN: i32 = 126;
 const KILLED: i32 = 128 + libc::SIGKILL;
@@ -53,8 +56,7 @@ pub(super) enum Ending {
 enum Event {
     Word(std::io::Result<Option<Word>>),
     Report(std::io::Result<Report>),
-    Stdout,
-    Stderr,
+    Output(Stream),
     Limit(Limit),
     Deadline,
     Nothing,
@@ -70,15 +72,17 @@ pub(super) struct Call<'a> {
     began: Instant,
     phase: Phase,
     /// The pipes of a job; the interpreter's are the session's.
-    pipes: Option<(Outlet, Outlet)>,
-    rooms: (Room, Room),
-    buffer: Vec<u8>,
+    pipes: Option<Outlets>,
+    rooms: Rooms,
     result: Option<String>,
     display: Vec<Image>,
     display_room: usize,
     truncated: bool,
     started: bool,
     deaf: bool,
+    words: u32,
+    /// Signals that init has yet to say it has sent.
+    disobeyed: u32,
 }
 
 impl<'a> Call<'a> {
@@ -91,7 +95,6 @@ impl<'a> Call<'a> {
         let began = Instant::now();
         let limits = &session.limits;
         let until = began + job.timeout.min(limits.wall_time);
-        let room = || Room::new(limits.output_bytes);
         let target = match job.kind {
             JobKind::Python { .. } => Target::Interpreter,
             JobKind::Shell { .. } | JobKind::Exec { .. } => Target::Job,
@@ -104,14 +107,15 @@ impl<'a> Call<'a> {
             began,
             phase: Phase::Running { until },
             pipes: None,
-            rooms: (room(), room()),
-            buffer: Vec::new(),
+            rooms: Rooms::new(limits.output_bytes),
             result: None,
             display: Vec::new(),
             display_room: limits.display_bytes,
             truncated: false,
             started: false,
             deaf: false,
+            words: 0,
+            disobeyed: 0,
             session,
         }
     }
@@ -129,6 +133,7 @@ impl<'a> Call<'a> {
             // The command gave in; what it made daemons of may not have.
             self.kill(by).await;
         }
+        let ending = self.settle(ending).await;
         self.outcome(&ending, before)
     }
 
@@ -148,16 +153,12 @@ impl<'a> Call<'a> {
             JobKind::Shell { command } => ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
             JobKind::Exec { argv } => argv.clone(),
         };
-        let opened = Outlet::open(Stream::Stdout)
-            .and_then(|stdout| Ok((stdout, Outlet::open(Stream::Stderr)?)));
-        let Ok(((stdout, stdout_fd), (stderr, stderr_fd))) = opened else {
-            return Err(Ending::Refused);
-        };
-        self.pipes = Some((stdout, stderr));
+        let Ok((outlets, ends)) = Outlets::open() else { return Err(Ending::Refused) };
+        self.pipes = Some(outlets);
         self.session.jobs += 1;
         let variables = self.job.variables.clone();
         let order = Order::Run { job: self.session.jobs, argv, variables };
-        let fds = [stdout_fd.as_fd(), stderr_fd.as_fd()];
+        let fds = [ends[0].as_fd(), ends[1].as_fd()];
         match timeout(ORDER_DEADLINE, self.session.control.send(&order, &fds)).await {
             Ok(Ok(())) => {
                 self.started = true;
@@ -173,7 +174,9 @@ impl<'a> Call<'a> {
     async fn follow(&mut self) -> Ending {
         loop {
             match self.next().await {
+                Event::Word(Ok(Some(_))) if self.words >= MOST_WORDS => self.stop_listening(),
                 Event::Word(Ok(Some(word))) => {
+                    self.words += 1;
                     if let Some(ending) = self.take(word) {
                         return ending;
                     }
@@ -186,8 +189,10 @@ impl<'a> Call<'a> {
                     }
                 }
                 Event::Report(Err(_)) => return self.session.lose(),
-                Event::Stdout => self.drain(Stream::Stdout),
-                Event::Stderr => self.drain(Stream::Stderr),
+                Event::Output(stream) => {
+                    let outlets = self.pipes.as_mut().unwrap_or(&mut self.session.outlets);
+                    outlets.drain(stream, &mut self.rooms, self.sink);
+                }
                 Event::Limit(limit) => self.enforce(limit).await,
                 Event::Deadline => {
                     if let Some(ending) = self.escalate().await {
@@ -199,12 +204,22 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Waits until init has done all it was ordered: no signal of this call may meet the next one.
+    async fn settle(&mut self, ending: Ending) -> Ending {
+        let deadline = Instant::now() + ORDER_DEADLINE;
+        while self.disobeyed > 0 && self.session.condition != Condition::Dead {
+            match tokio::time::timeout_at(deadline, self.session.control.hear()).await {
+                // The work has ended already; other ends, such as the interpreter's, are noted.
+                Ok(Ok(report)) => drop(self.hear(&report)),
+                _ => return self.session.lose(),
+            }
+        }
+        ending
+    }
+
     async fn next(&mut self) -> Event {
         let session = &mut *self.session;
-        let (stdout, stderr) = match &mut self.pipes {
-            Some((stdout, stderr)) => (stdout, stderr),
-            None => (&mut session.stdout, &mut session.stderr),
-        };
+        let outlets = self.pipes.as_mut().unwrap_or(&mut session.outlets);
         let (running, killed, until) = match self.phase {
             Phase::Running { until } => (true, false, until),
             Phase::Interrupted { until, .. } => (false, false, until),
@@ -214,8 +229,7 @@ impl<'a> Call<'a> {
         tokio::select! {
             word = session.agent.converse(), if listening => Event::Word(word),
             report = session.control.hear() => Event::Report(report),
-            () = stdout.readable() => Event::Stdout,
-            () = stderr.readable() => Event::Stderr,
+            stream = outlets.readable() => Event::Output(stream),
             () = sleep_until(until) => Event::Deadline,
             () = self.stop.cancelled(), if running => Event::Limit(Limit::Cancelled),
             limit = session.watch.look(), if !killed => limit.map_or(Event::Nothing, Event::Limit),
@@ -226,12 +240,12 @@ impl<'a> Call<'a> {
     fn take(&mut self, word: Word) -> Option<Ending> {
         match word {
             Word::Result(text) => self.result = Some(text),
-            Word::Shown(image) => match self.display_room.checked_sub(image.bytes.len().max(1)) {
-                Some(room) => {
+            Word::Shown(image) => match self.display_room.checked_sub(image.bytes.len()) {
+                Some(room) if self.display.len() < MOST_IMAGES => {
                     self.display_room = room;
                     self.display.push(image);
                 }
-                None => self.truncated = true,
+                _ => self.truncated = true,
             },
             Word::Done { exit_code, hints } => {
                 self.truncated |= hints.truncated();
@@ -247,6 +261,10 @@ impl<'a> Call<'a> {
             Report::InterpreterEnded { ended } => {
                 self.session.condition = Condition::InterpreterLost;
                 (self.target == Target::Interpreter).then_some(Ending::Process(ended))
+            }
+            Report::Obeyed => {
+                self.disobeyed = self.disobeyed.saturating_sub(1);
+                None
             }
             Report::JobEnded { job, ended } if job == self.session.jobs => {
                 (self.target == Target::Job).then_some(Ending::Process(ended))
@@ -309,7 +327,9 @@ impl<'a> Call<'a> {
     async fn order(&mut self, how: Stop) {
         let order = Order::Signal { target: self.target, how };
         let sent = timeout(ORDER_DEADLINE, self.session.control.send(&order, &[])).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        if matches!(sent, Ok(Ok(()))) {
+            self.disobeyed += 1;
+        } else {
             // Init does not listen: all that is left is to end it, at this phase's end.
             self.phase = Phase::Killed { until: Instant::now(), by: self.cause() };
         }
@@ -322,22 +342,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn drain(&mut self, stream: Stream) {
-        let (stdout, stderr) = match &mut self.pipes {
-            Some((stdout, stderr)) => (stdout, stderr),
-            None => (&mut self.session.stdout, &mut self.session.stderr),
-        };
-        let (outlet, room) = match stream {
-            Stream::Stdout => (stdout, &mut self.rooms.0),
-            Stream::Stderr => (stderr, &mut self.rooms.1),
-        };
-        outlet.drain(room, self.sink, &mut self.buffer);
-    }
-
     fn outcome(mut self, ending: &Ending, before: Condition) -> Outcome {
         // All that was written before the end is in the pipes by now.
-        self.drain(Stream::Stdout);
-        self.drain(Stream::Stderr);
+        let outlets = self.pipes.as_mut().unwrap_or(&mut self.session.outlets);
+        outlets.drain_rest(&mut self.rooms, self.sink);
         let exit_code = match ending {
             Ending::Finished { exit_code, .. } => *exit_code,
             Ending::Process(ended) => ended.exit_code(),
@@ -355,7 +363,7 @@ impl<'a> Call<'a> {
             execution_result,
             display: self.display,
             terminated_by: limit,
-            truncated: self.truncated || self.rooms.0.truncated || self.rooms.1.truncated,
+            truncated: self.truncated || self.rooms.truncated,
             interpreter_lost: lost && before == Condition::Ready,
             duration: self.began.elapsed(),
         }

@@ -16,14 +16,14 @@ use super::agent::{Agent, Word};
 use super::call::{Call, Ending};
 use super::cgroup::GroupLease;
 use super::control::Control;
-use super::outlet::Outlet;
+use super::outlet::Outlets;
 use super::spawner::Spawner;
 use super::uids::UidLease;
 use super::usage::Gauge;
 use super::watch::Watch;
 use super::wire::{Boot, BootFds, Report};
 use crate::worker::sandbox::{
-    CREATE_DEADLINE, Condition, Job, Limits, Outcome, OutputSink, Sandbox, SandboxError, Stream,
+    CREATE_DEADLINE, Condition, Job, Limits, Outcome, OutputSink, Sandbox, SandboxError,
 };
 
 /// How long the processes of a sandbox may take to be gone once its socket is closed, and killed.
@@ -45,8 +45,7 @@ pub(super) struct Parts {
 pub(super) struct Session {
     pub(super) control: Control,
     pub(super) agent: Agent,
-    pub(super) stdout: Outlet,
-    pub(super) stderr: Outlet,
+    pub(super) outlets: Outlets,
     pub(super) watch: Watch,
     pub(super) limits: Limits,
     pub(super) condition: Condition,
@@ -81,8 +80,7 @@ impl Session {
         let spawn = |source| SandboxError::Spawn { source };
         let (control, theirs) = UnixStream::pair().and_then(detach).map_err(spawn)?;
         let (agent, agent_fd) = UnixStream::pair().and_then(detach).map_err(spawn)?;
-        let (stdout, stdout_fd) = Outlet::open(Stream::Stdout).map_err(spawn)?;
-        let (stderr, stderr_fd) = Outlet::open(Stream::Stderr).map_err(spawn)?;
+        let (outlets, [stdout_fd, stderr_fd]) = Outlets::open().map_err(spawn)?;
         let launcher = spawner.launch(program, theirs).await.map_err(spawn)?;
         let mut control = Control::new(control);
         let fds: BootFds<OwnedFd> =
@@ -105,8 +103,7 @@ impl Session {
         Ok(Box::new(Self {
             control,
             agent,
-            stdout,
-            stderr,
+            outlets,
             watch: Watch::new(Arc::new(gauge)),
             limits,
             condition: Condition::Ready,

@@ -134,6 +134,8 @@ pub(super) enum Report {
     InterpreterEnded { ended: Ended },
     /// The process of that job is gone; what it left in its process group is about to be.
     JobEnded { job: u64, ended: Ended },
+    /// A signal has been sent, and a kill has left nobody: nothing of the order is still to come.
+    Obeyed,
     /// The process of that job could not be made.
     JobRefused { job: u64, errno: i32 },
 }

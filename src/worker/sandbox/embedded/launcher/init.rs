@@ -116,7 +116,7 @@ impl Init<'_> {
             }
             Some((Order::Signal { target, how }, _)) => {
                 self.signal(target, how);
-                Ok(true)
+                self.link.report(&Report::Obeyed).map(|()| true)
             }
         }
     }

@@ -62,6 +62,9 @@ const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
 /// Files of `/proc` that tell about the host.
 const PROC_MASKED: &[&str] = &["kcore", "keys", "timer_list", "sched_debug", "latency_stats"];
 
+/// Files in a temporary file system: they take memory that its size does not count.
+const INODES: u32 = 50_000;
+
 /// What may be done with a bind mount from inside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
@@ -169,7 +172,7 @@ impl Forest {
         for (target, name) in &self.links {
             symlink(target, name).step(format!("linking /{name}"))?;
         }
-        let tmp = format!("size={},mode=1777", ceilings.tmp_bytes);
+        let tmp = format!("size={},nr_inodes={INODES},mode=1777", ceilings.tmp_bytes);
         mount_tmpfs("tmp", &tmp, MsFlags::empty())?;
         mount_tmpfs("dev", "size=64k,mode=755", MsFlags::MS_NOEXEC)?;
         for sapling in self.saplings {
@@ -236,7 +239,7 @@ fn open_private_proc() -> Result<OwnedFd, Fault> {
 
 fn furnish_dev(ceilings: &Ceilings) -> Result<(), Fault> {
     fs::create_dir("dev/shm").step("making /dev/shm")?;
-    let shm = format!("size={},mode=1777", ceilings.shm_bytes);
+    let shm = format!("size={},nr_inodes={INODES},mode=1777", ceilings.shm_bytes);
     mount_tmpfs("dev/shm", &shm, MsFlags::MS_NOEXEC)?;
     for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{target}"), Path::new("dev").join(name))
