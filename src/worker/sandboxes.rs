@@ -16,6 +16,9 @@ use crate::domain::ids::EnvironmentId;
 
 /// How many sandboxes may be starting at once; more would only make each slower.
 const STARTING: usize = 8;
+/// After a sandbox was taken, the pool rests: its taker runs a first call now, and starting another sandbox beside
+/// it would cost that call more than its own work.
+const BREATH: Duration = Duration::from_millis(20);
 /// After a start that failed, the pool waits this long, and twice as long after each further one.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest such wait.
@@ -95,11 +98,13 @@ impl Sandboxes {
         // Not stopped in the middle: a sandbox that is being made has an end too.
         while !stop.is_cancelled() {
             let pause = self.refill(&stop).await;
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.taken.notified(), if pause.is_zero() => {}
-                () = sleep(pause), if !pause.is_zero() => {}
-            }
+            let rest = async {
+                if pause.is_zero() {
+                    self.taken.notified().await;
+                }
+                sleep(pause.max(BREATH)).await;
+            };
+            stop.run_until_cancelled(rest).await;
         }
         while let Some(spare) = self.take() {
             self.discard(spare).await;
