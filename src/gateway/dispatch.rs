@@ -14,6 +14,7 @@ use super::guard::Guard;
 use super::identity::Credentials;
 use super::limits::Limits;
 use super::observe::{Observation, Observer};
+use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
 use super::tools::{Call, Tool, Tools};
 use crate::domain::ids::Principal;
@@ -30,6 +31,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 pub(super) struct Edge {
     /// Hosts and origins.
     pub guard: Guard,
+    /// Whose address counts.
+    pub(super) proxies: Proxies,
     /// Bytes of a body.
     pub max_body_bytes: usize,
     /// Who asks.
@@ -70,10 +73,11 @@ impl Edge {
         body: Body,
     ) -> Result<(Principal, bytes::Bytes), TurnedAway> {
         self.guard.admit(&parts.headers)?;
-        let address = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
         let caller = match self.credentials.authenticate(&parts.headers) {
             Ok(caller) => caller,
             Err(refused) => {
+                let connection = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+                let address = connection.map(|it| self.proxies.client(it, &parts.headers));
                 self.limits.admit_guess(address).map_err(|_| TurnedAway::Guessing)?;
                 return Err(refused.into());
             }

@@ -16,6 +16,7 @@ mod internal;
 mod limits;
 mod locate;
 mod observe;
+mod proxies;
 mod reply;
 mod table;
 mod tools;
@@ -36,6 +37,7 @@ use tower::ServiceExt as _;
 
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
+pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 
 pub use crate::mcp::Method;
@@ -57,6 +59,7 @@ use internal::Internal;
 use limits::Limits;
 use locate::Locator;
 use observe::Observer;
+use proxies::Proxies;
 use tools::Tools;
 
 /// The MCP endpoint.
@@ -89,6 +92,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins allowed beside the host's own.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// What environments may do.
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
@@ -315,6 +320,7 @@ fn edge(
     };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
+        proxies: Proxies::new(config.trusted_proxies),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),

@@ -240,11 +240,15 @@ fn read_execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malform
     Ok((read_target(&request.target)?, execution, job, request.stream))
 }
 
-/// The trace goes on inside: what code there reports is part of it. Baggage does not: it may hold what is not
-/// meant for code that a model wrote.
+/// The trace goes on inside: what code there reports is part of it. Baggage too, untouched: it is its sender's to
+/// decide what travels with a call.
 fn trace_variables(context: &TraceContext) -> Vec<(String, String)> {
     let parent = context.traceparent();
-    let fields = [("TRACEPARENT", parent.as_deref()), ("TRACESTATE", context.tracestate())];
+    let fields = [
+        ("TRACEPARENT", parent.as_deref()),
+        ("TRACESTATE", context.tracestate()),
+        ("BAGGAGE", context.baggage()),
+    ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

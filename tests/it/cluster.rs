@@ -226,6 +226,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         credentials: Credentials::Anonymous,
         allowed_hosts: Vec::new(),
         allowed_origins: Vec::new(),
+        trusted_proxies: Vec::new(),
         environments: EnvironmentPolicy {
             idle_timeout: Duration::from_mins(5),
             max_life: Duration::from_hours(1),

@@ -27,7 +27,7 @@ use configure::Parts;
 
 /// How long the last spans have to leave.
 const LAST_SPANS: Duration = Duration::from_secs(2);
-/// Load balancers stop sending within this time of `/readyz` failing; `dev` and workers have none in front.
+/// Load balancers, and gateways that choose a worker, stop sending within this time; `dev` has neither.
 const NOT_READY: Duration = Duration::from_secs(5);
 /// The worker within `dev`.
 const DEV_WORKER: &str = "dev";
@@ -65,7 +65,7 @@ pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
 
 /// `baton worker`.
 pub(super) fn worker(settings: WorkerSettings) -> ExitCode {
-    let drain = configure::drain(&settings.process, Duration::ZERO);
+    let drain = configure::drain(&settings.process, NOT_READY);
     serve("worker", &settings.telemetry.clone(), &drain.clone(), async move {
         let WorkerSettings { process, key, sandbox, .. } = settings;
         let telemetry =

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
+use crate::gateway::Network;
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
-use super::network::Network;
 use super::problem::Wrong;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
@@ -96,7 +96,7 @@ impl EdgeSettings {
             authentication,
             allowed_hosts: read.list("allowed-host", value::host),
             allowed_origins: read.list("allowed-origin", value::origin),
-            trusted_proxies: read.list("trusted-proxy", Network::parse),
+            trusted_proxies: read.list("trusted-proxy", value::network),
             replica_id: read.perhaps("replica-id", value::name).unwrap_or_else(|| replica_id(read)),
             audience: read.one("audience", value::name),
             environments: EnvironmentSettings::read(read),
