@@ -110,7 +110,8 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
             gateways: vec![gateway.internal_url().to_owned()],
             ..configure::worker(sandbox, key, &dir.join("worker"), &of_worker)
         };
-        let welcome = banner(&gateway.url(), configure::access(&edge.authentication));
+        let program = std::env::args().next().unwrap_or_else(|| "baton".to_owned());
+        let welcome = banner(&gateway.url(), configure::access(&edge.authentication), &program);
         listening_gateway(&gateway);
         let listening = |addresses: &Addresses| {
             listening_worker(addresses);
