@@ -10,13 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use super::discover::Standing;
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
+use super::feed;
 use super::guard::Guard;
 use super::identity::Credentials;
-use super::limits::Limits;
-use super::observe::{Observation, Observer};
+use super::limits::{Limits, Slot};
+use super::observe::{self, Observation, Observer};
 use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
-use super::tools::{Call, Tool, Tools};
+use super::tools::{Call, Tool, ToolAnswer, Tools};
 use crate::domain::ids::Principal;
 use crate::mcp::{Empty, Envelope, Era, Identity, Incoming, Method, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
@@ -203,7 +204,7 @@ impl Edge {
             id: envelope.id().clone(),
             accepts_sse: envelope.accepts_sse(),
         };
-        let (feed, events) = reply::feed(envelope.meta().progress_token(), asker.accepts_sse);
+        let (feed, events) = feed::feed(envelope.meta().progress_token(), asker.accepts_sse);
         let span = observation.span().start_client(|| format!("worker {}", tool.name()));
         let arguments = envelope.arguments().map(ToOwned::to_owned);
         let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
@@ -226,11 +227,7 @@ impl Edge {
         reply::answer(asker, self.identity.clone(), work, events, observation).await
     }
 
-    async fn admit_call(
-        &self,
-        caller: &Principal,
-        tool: Tool,
-    ) -> Result<super::limits::Slot, Failure> {
+    async fn admit_call(&self, caller: &Principal, tool: Tool) -> Result<Slot, Failure> {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, Method::CallTool)?;
@@ -262,8 +259,8 @@ fn trace_headers(span: &Span) -> TraceHeaders {
     }
 }
 
-fn end_client_span(mut span: Span, result: &Result<super::tools::ToolAnswer, Failure>) {
-    if let Some(error) = super::observe::outcome(result).error_type() {
+fn end_client_span(mut span: Span, result: &Result<ToolAnswer, Failure>) {
+    if let Some(error) = observe::outcome(result).error_type() {
         span.fail(&error);
     }
     span.end();

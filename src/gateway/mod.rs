@@ -9,6 +9,7 @@ mod claims;
 mod discover;
 mod dispatch;
 mod failure;
+mod feed;
 mod fleet;
 mod guard;
 mod identity;

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 pub(super) use answer::ToolAnswer;
 
 use super::failure::{Executed, Failure, Fault, ToolError};
+use super::feed::Feed;
 use super::fleet::Fleet;
 use super::locate::{self, Locator};
-use super::reply::Feed;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;

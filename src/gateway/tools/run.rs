@@ -10,8 +10,8 @@ use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::gateway::failure::{Executed, Failure, ToolError};
+use crate::gateway::feed::Feed;
 use crate::gateway::locate;
-use crate::gateway::reply::Feed;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
 
