@@ -34,6 +34,7 @@ pub trait Sandbox: Send + Debug {
     /// Runs one job to its end, and never returns before the outcome is known.
     ///
     /// Output arrives in `output` while the job runs. `stop` ends the work within a second.
+    /// Dropping the future is no way to stop: it costs the sandbox, which is dead for the next call.
     async fn run(
         &mut self,
         job: Job,
@@ -145,6 +146,9 @@ pub enum JobKind {
         code: String,
     },
     /// `sh -c command` as a new process in `/workspace`.
+    ///
+    /// What it leaves in the background ends with it, but for daemons (`setsid`): they stay until the
+    /// sandbox ends, or a limit or a timeout stops a shell job.
     Shell {
         /// One command line.
         command: String,

@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) limits: Limits,
     pub(super) condition: Condition,
     pub(super) jobs: u64,
+    /// A call is under way; found by the next one, it was given up without an end.
+    pub(super) in_call: bool,
     launcher: Child,
     group: GroupLease,
     /// Held so that nobody else gets the uid while a process may have it.
@@ -108,6 +110,7 @@ impl Session {
             limits,
             condition: Condition::Ready,
             jobs: 0,
+            in_call: false,
             launcher,
             group,
             _uid: uid,
