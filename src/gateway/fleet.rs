@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -20,7 +20,9 @@ use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 
 /// How often a replica announces itself and looks at what the others know.
-pub(super) const ROUND: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(2);
+/// How soon it does so again when something is missing.
+const SOONER: Duration = Duration::from_millis(250);
 /// What a worker may be, as metrics tell it.
 pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
@@ -36,6 +38,7 @@ pub(super) struct Fleet {
     here: Replica,
     members: ArcSwap<HashMap<WorkerId, Member>>,
     changing: Mutex<()>,
+    refreshed: tokio::sync::Mutex<Option<Instant>>,
     replicas: ArcSwap<Vec<Replica>>,
 }
 
@@ -55,8 +58,8 @@ impl Fleet {
         here: Replica,
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
-        let (members, changing) = (ArcSwap::default(), Mutex::default());
-        Self { directory, keys, roots, clock, here, members, changing, replicas }
+        let (members, changing, refreshed) = Default::default();
+        Self { directory, keys, roots, clock, here, members, changing, refreshed, replicas }
     }
 
     /// The keys that a worker may have, the present root's first.
@@ -134,9 +137,12 @@ impl Fleet {
         self.members.store(Arc::new(workers.into_iter().map(member).collect()));
     }
 
-    /// Says that this replica serves, and learns what the others know. Called each [`ROUND`].
-    pub(super) async fn round(&self) {
-        match self.directory.announce(&self.here).await {
+    /// Says that this replica serves, and learns what the others know. Returns how long to wait for the next round:
+    /// a replica that could not announce itself is not known to workers, and tries again soon.
+    pub(super) async fn round(&self) -> Duration {
+        let announced = self.directory.announce(&self.here).await;
+        let pause = if announced.is_ok() { ROUND } else { SOONER };
+        match announced {
             Ok(mut replicas) => {
                 if !replicas.contains(&self.here) {
                     replicas.push(self.here.clone());
@@ -145,10 +151,22 @@ impl Fleet {
             }
             Err(error) => tracing::debug!(%error, "replica not announced"),
         }
+        self.refresh().await;
+        pause
+    }
+
+    /// Learns what the directory knows of workers, now: for a replica that has just started and misses one. At most
+    /// once in [`SOONER`], whoever asks.
+    pub(super) async fn refresh(&self) {
+        let mut last = self.refreshed.lock().await;
+        if last.is_some_and(|last| last.elapsed() < SOONER) {
+            return;
+        }
         match self.directory.fleet().await {
             Ok(fleet) => self.learn(fleet),
             Err(error) => tracing::debug!(%error, "fleet not read"),
         }
+        *last = Some(Instant::now());
     }
 
     /// Says that this replica no longer serves.

@@ -85,6 +85,7 @@ impl Locator {
     async fn search(&self, environment: EnvironmentId) -> Result<Placement, Failure> {
         let request = FindRequest { environment: environment.to_string() };
         let request = &request;
+        self.fleet.refresh().await;
         let peers = self.fleet.peers();
         let answers = join_all(peers.iter().map(|peer| async move {
             let found =
@@ -163,12 +164,14 @@ impl Route<'_> {
         }
         if self.known == Known::InDirectory {
             self.known = Known::ByWorkers;
-            let placement = locator.in_directory(self.caller, self.environment).await;
-            if let Some(placement) = placement
-                && let Some(stop) = self.stop(&placement)
-            {
-                locator.remember(self.environment, placement);
-                return Ok(stop);
+            if let Some(placement) = locator.in_directory(self.caller, self.environment).await {
+                if self.stop(&placement).is_none() {
+                    locator.fleet.refresh().await;
+                }
+                if let Some(stop) = self.stop(&placement) {
+                    locator.remember(self.environment, placement);
+                    return Ok(stop);
+                }
             }
         }
         let placement = locator.search(self.environment).await?;

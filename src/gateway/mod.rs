@@ -254,19 +254,17 @@ fn app(
 
 /// What is done now and then: announce this replica, learn of others, share the rates anew, keep the table.
 async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, drain: Drain) {
-    let mut rounds = tokio::time::interval(fleet::ROUND);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut table = table;
     loop {
-        tokio::select! {
-            _ = rounds.tick() => {}
-            () = drain.closing() => return,
-        }
-        fleet.round().await;
+        let pause = fleet.round().await;
         edge.limits.share_among(fleet.replica_count());
         edge.limits.tidy();
         if let Some(table) = &mut table {
             table.write(&fleet.sightings()).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = drain.closing() => return,
         }
     }
 }

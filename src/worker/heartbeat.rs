@@ -18,6 +18,8 @@ use crate::serve::Drain;
 
 /// Between two reports, before the jitter.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How soon a report that was not heard is sent again, at first.
+const SOONER: Duration = Duration::from_millis(250);
 /// A gateway that was named by another one, and is silent for so long, is reported to no more.
 const FORGET: Duration = Duration::from_mins(1);
 /// To how many gateways a worker reports.
@@ -90,6 +92,7 @@ impl Heart {
         let mut heard = Instant::now();
         let mut silent = false;
         let mut wanted = false;
+        let mut pause = PERIOD;
         loop {
             let draining = self.drain.is_draining();
             let heartbeat = self.heartbeat(draining, wanted);
@@ -101,12 +104,15 @@ impl Heart {
                         tracing::info!(gateway, "hears reports again");
                     }
                     heard = Instant::now();
+                    pause = PERIOD;
                     wanted = reply.list_wanted;
                     if found.send(reply.gateways).await.is_err() {
                         return End::Forgotten(gateway);
                     }
                 }
                 Err(error) => {
+                    // One that is just starting is to hear soon; one that is away is not to be pressed.
+                    pause = if silent { (pause * 2).min(PERIOD) } else { SOONER };
                     if !std::mem::replace(&mut silent, true) {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(gateway, %error, cause, "does not hear reports");
@@ -121,7 +127,7 @@ impl Heart {
                 continue;
             }
             tokio::select! {
-                () = sleep(jittered(PERIOD)) => {}
+                () = sleep(jittered(pause)) => {}
                 () = self.drain.draining(), if !draining => {}
             }
         }

@@ -100,7 +100,11 @@ impl Tools {
         environment: EnvironmentId,
         not_after: Timestamp,
     ) -> Result<Holding, Failure> {
-        let sightings = self.fleet.sightings();
+        let mut sightings = self.fleet.sightings();
+        if choose(environment, &sightings, self.clock.now()).is_empty() {
+            self.fleet.refresh().await;
+            sightings = self.fleet.sightings();
+        }
         let chosen = choose(environment, &sightings, self.clock.now());
         if chosen.is_empty() {
             let message = "no worker takes new environments at the moment: try again shortly";
