@@ -36,13 +36,13 @@ pub(super) struct Fleet {
     roots: Vec<SecretKey>,
     clock: Clock,
     here: Replica,
-    members: ArcSwap<HashMap<WorkerId, Member>>,
+    members: ArcSwap<HashMap<WorkerId, Arc<Member>>>,
     changing: Mutex<()>,
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     replicas: ArcSwap<Vec<Replica>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Member {
     sighting: Sighting,
     peer: Peer,
@@ -206,8 +206,8 @@ impl Fleet {
         let seen = self.clock.now();
         let peer = Peer::new(report.url.clone(), key, report.incarnation);
         let mut members = HashMap::clone(&known);
-        let member = Member { sighting: Sighting { report: report.clone(), seen }, peer };
-        members.insert(report.worker.clone(), member);
+        let sighting = Sighting { report: report.clone(), seen };
+        members.insert(report.worker.clone(), Arc::new(Member { sighting, peer }));
         self.members.store(Arc::new(members));
         true
     }
@@ -217,11 +217,11 @@ impl Fleet {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let now = self.clock.now();
         let mut members = HashMap::clone(&self.members.load());
-        // What a file remembered has not been heard at all, and stays until the directory speaks of it.
+        // What only a file remembered goes with the directory's first word: those that live have reported by then.
         members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
         for sighting in fleet {
             let known = members.get(&sighting.report.worker);
-            let stale = |it: &Member| {
+            let stale = |it: &Arc<Member>| {
                 it.sighting.report.incarnation < sighting.report.incarnation
                     || now.since(it.sighting.seen) > ROUND * 3
             };
@@ -233,10 +233,11 @@ impl Fleet {
     }
 
     /// A worker that has not reported here yet is called with the present root's key.
-    fn member(&self, sighting: Sighting) -> Member {
+    fn member(&self, sighting: Sighting) -> Arc<Member> {
         let report = &sighting.report;
         let key = WorkerKey::derive(&self.roots[0], &report.worker);
-        Member { peer: Peer::new(report.url.clone(), key, report.incarnation), sighting }
+        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        Arc::new(Member { sighting, peer })
     }
 }
 
