@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,17 @@ pub(super) struct Fleet {
     here: Replica,
     members: ArcSwap<HashMap<WorkerId, Arc<Member>>>,
     changing: Mutex<()>,
-    refreshed: tokio::sync::Mutex<Option<Instant>>,
+    watch: tokio::sync::Mutex<Watch>,
+    unshared: AtomicBool,
     replicas: ArcSwap<Vec<Replica>>,
+}
+
+/// How the directory's own table has been read.
+#[derive(Debug, Default)]
+struct Watch {
+    last: Option<Instant>,
+    /// Since when without a failure.
+    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,8 +68,8 @@ impl Fleet {
         here: Replica,
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
-        let (members, changing, refreshed) = Default::default();
-        Self { directory, keys, roots, clock, here, members, changing, refreshed, replicas }
+        let (members, changing, watch, unshared) = Default::default();
+        Self { directory, keys, roots, clock, here, members, changing, watch, unshared, replicas }
     }
 
     /// The keys that a worker may have, the present root's first.
@@ -125,7 +135,10 @@ impl Fleet {
             Ok(Beat::ListWanted) => reply.list_wanted = true,
             Ok(Beat::Fenced) => reply.fenced = true,
             // The table here is right all the same; the list is asked for when the directory is back.
-            Err(error) => tracing::debug!(%error, worker = %report.worker, "heartbeat not shared"),
+            Err(error) => {
+                tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
+                self.unshared.store(true, Ordering::Relaxed);
+            }
         }
         reply
     }
@@ -151,22 +164,50 @@ impl Fleet {
             }
             Err(error) => tracing::debug!(%error, "replica not announced"),
         }
+        if pause == ROUND && self.unshared.swap(false, Ordering::Relaxed) {
+            self.share_anew().await;
+        }
         self.refresh().await;
         pause
+    }
+
+    /// Tells the directory, which is back, of the workers that reported meanwhile: other replicas look there.
+    async fn share_anew(&self) {
+        let now = self.clock.now();
+        for Sighting { report, seen } in self.sightings() {
+            if now.since(seen) <= NO_NEW_AFTER
+                && let Err(error) = self.directory.beat(&report).await
+            {
+                tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
+                self.unshared.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Learns what the directory knows of workers, now: for a replica that has just started and misses one. At most
     /// once in [`SOONER`], whoever asks.
     pub(super) async fn refresh(&self) {
-        let mut last = self.refreshed.lock().await;
-        if last.is_some_and(|last| last.elapsed() < SOONER) {
+        let mut watch = self.watch.lock().await;
+        if watch.last.is_some_and(|last| last.elapsed() < SOONER) {
             return;
         }
         match self.directory.fleet().await {
-            Ok(fleet) => self.learn(fleet),
-            Err(error) => tracing::debug!(%error, "fleet not read"),
+            Ok(fleet) => {
+                self.learn(fleet);
+                watch.since.get_or_insert_with(Instant::now);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "fleet not read");
+                watch.since = None;
+            }
         }
-        *last = Some(Instant::now());
+        watch.last = Some(Instant::now());
+    }
+
+    /// Whether a worker that is not in the table can be taken for lost: only after the directory has been watched
+    /// without a gap for as long as a silent worker is waited for.
+    pub(super) async fn knows_all(&self) -> bool {
+        self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= FORGET_AFTER)
     }
 
     /// Says that this replica no longer serves.

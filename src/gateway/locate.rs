@@ -1,7 +1,8 @@
 //! From a handle to the worker that holds its environment.
 //!
 //! What this replica remembers, else what the directory knows, else what the workers say. A missing entry never
-//! means that the environment is gone: only "not mine" from every worker does.
+//! means that the environment is gone: only "not mine" from every worker does, and only where this replica can be
+//! sure to know every worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,11 +113,13 @@ impl Locator {
         }
         match gone {
             Some(reason) => Err(gone_error(reason).into()),
-            None if silent > 0 || peers.is_empty() => Err(Fault::worker_unreachable(
+            None if silent == 0 && self.fleet.knows_all().await => {
+                Err(gone_error(GoneReason::Lost).into())
+            }
+            None => Err(Fault::worker_unreachable(
                 "a worker that may hold this environment cannot be reached: try again shortly",
             )
             .into()),
-            None => Err(gone_error(GoneReason::Lost).into()),
         }
     }
 
