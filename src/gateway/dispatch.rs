@@ -17,7 +17,7 @@ use super::limits::{Limits, Slot};
 use super::observe::{self, Observation, Observer};
 use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
-use super::tools::{Call, Tool, ToolAnswer, Tools};
+use super::tools::{Call, Tool, ToolAnswer, Tools, shown};
 use crate::domain::ids::Principal;
 use crate::mcp::{Empty, Envelope, Era, Identity, Incoming, Method, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
@@ -191,7 +191,7 @@ impl Edge {
     ) -> Response<Body> {
         let Some(tool) = tool else {
             let name = envelope.name().unwrap_or_default();
-            let message = format!("Unknown tool: {}", name.escape_debug());
+            let message = format!("Unknown tool: {}", shown(name, 128));
             let failure = envelope.reject(RejectionKind::InvalidParams, message).into();
             return refuse(&failure, &envelope, observation);
         };

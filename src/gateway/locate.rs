@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use quick_cache::sync::Cache;
 
 use super::claims;
-use super::failure::{Failure, Fault, ToolError};
+use super::failure::{Executed, Failure, Fault, ToolError};
 use super::fleet::Fleet;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -221,6 +221,7 @@ impl Route<'_> {
             Recovery::GiveUp if matches!(error, WorkerError::Deadline(_)) => {
                 Err(Fault::deadline().into())
             }
+            Recovery::GiveUp if !error.may_have_run() => Err(Fault::internal(Executed::No).into()),
             Recovery::GiveUp => Err(Fault::outcome_unknown().into()),
         }
     }

@@ -131,8 +131,8 @@ pub struct Gateway {
 impl Gateway {
     /// Takes the addresses.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let clients = Listener::bind(config.listen)?;
-        let internals = Listener::bind(config.internal_listen)?;
+        let clients = bind(config.listen, "--listen")?;
+        let internals = bind(config.internal_listen, "--internal-listen")?;
         let own = || format!("http://{}", internals.local_addr());
         let internal_url = config.advertise.clone().unwrap_or_else(own);
         Ok(Self { clients, internals, internal_url, config })
@@ -200,6 +200,14 @@ impl Gateway {
         }
         drained.cut
     }
+}
+
+fn bind(address: SocketAddr, flag: &str) -> io::Result<Listener> {
+    Listener::bind(address).map_err(|error| {
+        let text =
+            format!("cannot listen on {address}: {error}; choose another address with {flag}");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// The routes that clients see.

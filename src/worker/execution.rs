@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::environment::{Environment, Place, Slot};
+use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
 use super::output::Output;
 use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
@@ -48,16 +48,18 @@ impl Execution {
         let environment = Arc::clone(self.place.environment());
         let turn = tokio::select! {
             biased;
-            () = self.place.stop.cancelled() => None,
+            () = self.place.stop.cancelled() => Err(environment.why_not()),
             () = answer.closed() => return,
-            () = sleep_until(self.until) => None,
-            slot = environment.turn() => Some(slot),
+            slot = environment.turn() => Ok(slot),
+            () = sleep_until(self.until) => Err(busy()),
         };
-        let Some(mut slot) = turn else {
-            let why = environment.why_not();
-            drop(self.place);
-            send(answer, Frame::NotStarted(why));
-            return;
+        let mut slot = match turn {
+            Ok(slot) => slot,
+            Err(why) => {
+                drop(self.place);
+                send(answer, Frame::NotStarted(why));
+                return;
+            }
         };
         let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
         // Whoever reads the answer finds the place free; the turn ends when the disk knows.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::supervisor::Supervisor;
+use crate::rpc::error::WorkerError;
 use crate::rpc::report::Reporter;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 use crate::serve::Drain;
@@ -116,7 +117,11 @@ impl Heart {
                     // While it drains its gateways may be leaving too.
                     if !std::mem::replace(&mut silent, true) && !draining {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(gateway, %error, cause, "does not hear reports");
+                        let foreign = matches!(error, WorkerError::Untrusted { .. });
+                        let mend = foreign.then_some(
+                            "is this worker's key made from that gateway's root? make it with `baton key worker`",
+                        );
+                        tracing::warn!(gateway, %error, cause, mend, "does not hear reports");
                     }
                     if life.is_some_and(|life| heard.elapsed() > life) {
                         return End::Forgotten(gateway);

@@ -39,6 +39,8 @@ use crate::telemetry::{
 const MAX_REQUEST: usize = 8 << 20;
 /// How long a request's body may take.
 const BODY: Duration = Duration::from_secs(15);
+/// Of a call's time, what is kept for stopping it and telling how it ended: else who asked has given up by then.
+const ANSWERING: Duration = Duration::from_secs(5);
 /// The longest time a call may have, whatever it asks for.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -157,7 +159,8 @@ impl Server {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
-        let until = tokio::time::Instant::now() + call.admitted.deadline().min(LONGEST);
+        let deadline = call.admitted.deadline().min(LONGEST);
+        let until = tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10);
         let answer = self.supervisor.execute(&target, execution, job, until);
         stream::response(call, answer, wants_output)
     }

@@ -151,6 +151,7 @@ fn serve(
     if let Err(error) = logs::install(&logging.log, configure::log_format(logging.log_format)) {
         return stopped(role, &error);
     }
+    raise_open_files();
     let outcome = super::roles::runtime().block_on(async {
         tokio::select! {
             outcome = work => outcome,
@@ -167,6 +168,17 @@ fn serve(
 }
 
 /// Says why a role is over, with every cause.
+/// Takes as many open files as the system grants: connections, and a dozen for each sandbox. The customary 1024 are
+/// for programs that use select(2).
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}
+
 fn stopped(role: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let text: Vec<String> = causes.map(ToString::to_string).collect();

@@ -42,12 +42,19 @@ impl GatewaySettings {
         let (signing_keys, worker_roots) = keys(read);
         read.needed("signing-key-file", "make one: baton key signing > signing.key");
         read.needed("worker-root-key-file", "make one: baton key worker-root > worker-root.key");
+        let rpc_plaintext = read.switch("rpc-plaintext");
+        read.rule(
+            &["internal-listen", "rpc-plaintext"],
+            process.internal_listen.ip().is_loopback() || rpc_plaintext,
+            "off loopback the workers' reports, and the calls to them, would be in the clear",
+            "listen on loopback, or add --rpc-plaintext on a network you trust",
+        );
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
             redis: read.one("redis", redis),
             signing_keys,
             worker_roots,
-            rpc_plaintext: read.switch("rpc-plaintext"),
+            rpc_plaintext,
             edge: EdgeSettings::read(read, authentication(read)),
             telemetry: TelemetrySettings::read(read),
             process,

@@ -238,7 +238,8 @@ fn rates_are_a_list_or_a_table() {
 
 #[test]
 fn a_wildcard_must_say_how_others_reach_it() {
-    let text = one_problem(gateway_of("--api-key k --internal-listen 0.0.0.0:9", &machine()));
+    let text = message(gateway_of("--api-key k --internal-listen 0.0.0.0:9", &machine()), 2);
+    assert!(text.contains("--rpc-plaintext"), "{text}");
     assert!(text.contains("write --advertise http://THIS-HOST:9"), "{text}");
     let text = message(worker_of("--listen 0.0.0.0:9", &machine()), 2);
     assert!(text.contains("--advertise: is needed") && text.contains("--rpc-plaintext"), "{text}");

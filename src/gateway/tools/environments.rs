@@ -201,7 +201,8 @@ impl Tools {
         let trace = TraceHeaders::default();
         let asked =
             peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &trace));
-        let (mut listed, mut partial) = (Vec::new(), false);
+        // Who knows no worker knows nothing of what they hold.
+        let (mut listed, mut partial) = (Vec::new(), peers.is_empty());
         for answer in join_all(asked).await {
             match answer {
                 Ok(reply) => listed.extend(reply.environments),
