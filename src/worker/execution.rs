@@ -108,11 +108,15 @@ impl Execution {
                 let lost =
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
+                let ended = self.output.ended(&outcome);
+                let python = matches!(self.job.kind, JobKind::Python { .. });
+                let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
                 return Verdict::Ended(Box::new(Ended {
+                    hint,
                     variables_lost: lost,
                     restarted: notice.map(restarted),
                     idle_deadline_ms: environment.touch(self.host.now()).as_millis(),
-                    ..self.output.ended(&outcome)
+                    ..ended
                 }));
             }
             if self.place.stop.is_cancelled() {

@@ -114,7 +114,8 @@ impl Heart {
                 Err(error) => {
                     // One that is just starting is to hear soon; one that is away is not to be pressed.
                     pause = if silent { (pause * 2).min(PERIOD) } else { SOONER };
-                    if !std::mem::replace(&mut silent, true) {
+                    // While it drains its gateways may be leaving too.
+                    if !std::mem::replace(&mut silent, true) && !draining {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         let foreign = matches!(error, WorkerError::Untrusted { .. });
                         let mend = foreign.then_some(

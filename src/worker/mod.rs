@@ -11,6 +11,7 @@ mod heartbeat;
 mod host;
 mod internal;
 mod output;
+mod packages;
 mod record;
 pub mod sandbox;
 mod sandboxes;
@@ -42,6 +43,7 @@ pub use self::disk::DiskError;
 use self::heartbeat::{Fenced, Heart};
 use self::host::Host;
 use self::internal::Internal;
+use self::packages::Packages;
 use self::sandbox::{Limits, ProbeError, Runtime, Settings};
 use self::sandboxes::Sandboxes;
 use self::server::Server;
@@ -289,6 +291,7 @@ fn supervisor(
     let disk = Arc::new(disk);
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);
-    let host = Arc::new(Host::new(disk, sandboxes, config.clock.clone()));
+    let packages = Packages::in_dir(config.python_packages.as_deref());
+    let host = Arc::new(Host::new(disk, sandboxes, packages, config.clock.clone()));
     Ok(Arc::new(Supervisor::recover(host, config.capacity, records)))
 }

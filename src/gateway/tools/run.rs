@@ -190,6 +190,9 @@ fn answer(job: &Job, ended: Ended) -> ToolAnswer {
     if let Some(result) = ended.execution_result {
         structured["executionResult"] = result.into();
     }
+    if let Some(hint) = ended.hint {
+        structured["hint"] = hint.into();
+    }
     if let Some(limit) = &ended.terminated_by {
         structured["terminatedBy"] = limit.as_str().into();
     }
