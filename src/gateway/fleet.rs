@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,14 @@ struct Watch {
 struct Member {
     sighting: Sighting,
     peer: Peer,
+    /// Environments it was offered from here since that report.
+    offered: AtomicU32,
+}
+
+impl Member {
+    fn new(sighting: Sighting, peer: Peer) -> Arc<Self> {
+        Arc::new(Self { sighting, peer, offered: AtomicU32::new(0) })
+    }
 }
 
 impl Fleet {
@@ -83,6 +91,25 @@ impl Fleet {
     /// Every worker in the table and when it was last heard.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
         self.members.load().values().map(|member| member.sighting.clone()).collect()
+    }
+
+    /// The same, with what was offered to each since its report counted as there: reports are two seconds apart, and
+    /// a rush in between would else go to one worker.
+    pub(super) fn expectations(&self) -> Vec<Sighting> {
+        let expected = |member: &Arc<Member>| {
+            let mut sighting = member.sighting.clone();
+            let offered = member.offered.load(Ordering::Relaxed);
+            sighting.report.environments = sighting.report.environments.saturating_add(offered);
+            sighting
+        };
+        self.members.load().values().map(expected).collect()
+    }
+
+    /// Counts an environment that is about to be offered to a worker.
+    pub(super) fn offers(&self, worker: &WorkerId) {
+        if let Some(member) = self.members.load().get(worker) {
+            member.offered.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How many workers are in one of [`STATES`].
@@ -248,7 +275,7 @@ impl Fleet {
         let peer = Peer::new(report.url.clone(), key, report.incarnation);
         let mut members = HashMap::clone(&known);
         let sighting = Sighting { report: report.clone(), seen };
-        members.insert(report.worker.clone(), Arc::new(Member { sighting, peer }));
+        members.insert(report.worker.clone(), Member::new(sighting, peer));
         self.members.store(Arc::new(members));
         true
     }
@@ -278,7 +305,7 @@ impl Fleet {
         let report = &sighting.report;
         let key = WorkerKey::derive(&self.roots[0], &report.worker);
         let peer = Peer::new(report.url.clone(), key, report.incarnation);
-        Arc::new(Member { sighting, peer })
+        Member::new(sighting, peer)
     }
 }
 

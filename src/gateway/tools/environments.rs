@@ -100,10 +100,10 @@ impl Tools {
         environment: EnvironmentId,
         not_after: Timestamp,
     ) -> Result<Holding, Failure> {
-        let mut sightings = self.fleet.sightings();
+        let mut sightings = self.fleet.expectations();
         if choose(environment, &sightings, self.clock.now()).is_empty() {
             self.fleet.refresh().await;
-            sightings = self.fleet.sightings();
+            sightings = self.fleet.expectations();
         }
         let chosen = choose(environment, &sightings, self.clock.now());
         if chosen.is_empty() {
@@ -127,6 +127,7 @@ impl Tools {
             claim: claims::seal(holding, &self.keys),
             idle_timeout_ms: millis(self.policy.idle_timeout),
         };
+        self.fleet.offers(peer.worker());
         match self.client.create(&peer, &request, CREATE_DEADLINE, &call.trace).await {
             Ok(CreateReply::Created) => Ok(true),
             Ok(CreateReply::Refused { why }) => {
