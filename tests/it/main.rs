@@ -6,6 +6,7 @@ mod cluster;
 mod directory;
 mod environments;
 mod fault;
+mod handles;
 mod layering;
 mod mcp_client;
 mod protocol;
