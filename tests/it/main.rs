@@ -5,10 +5,12 @@
 mod cluster;
 mod directory;
 mod environments;
+mod failover;
 mod fault;
 mod handles;
 mod layering;
 mod mcp_client;
+mod program;
 mod protocol;
 mod rates;
 mod redis_server;
