@@ -4,6 +4,7 @@
 
 mod cluster;
 mod directory;
+mod drain;
 mod environments;
 mod failover;
 mod fault;
