@@ -18,4 +18,5 @@ mod redis_server;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod tracing;
 mod worker;
