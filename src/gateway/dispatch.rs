@@ -205,7 +205,7 @@ impl Edge {
             accepts_sse: envelope.accepts_sse(),
         };
         let (feed, events) = feed::feed(envelope.meta().progress_token(), asker.accepts_sse);
-        let span = observation.span().start_client(|| format!("worker {}", tool.name()));
+        let span = worker_span(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
         let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
         let tools = Arc::clone(&self.tools);
@@ -247,6 +247,14 @@ fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> R
     };
     observation.end(Outcome::Error(code.number()), response.status());
     response
+}
+
+/// The span of the calls to workers that a tool makes; the samples make none.
+fn worker_span(served: &Span, tool: Tool) -> Span {
+    if tool.is_sample() {
+        return Span::none();
+    }
+    served.start_client(|| format!("worker {}", tool.name()))
 }
 
 /// What the next hop is told of a span.

@@ -64,8 +64,9 @@ impl Locator {
         &'a self,
         caller: &'a Principal,
         environment: EnvironmentId,
+        trace: &'a TraceHeaders,
     ) -> Route<'a> {
-        Route { locator: self, caller, environment, known: Known::Remembered, stops: 0 }
+        Route { locator: self, caller, environment, trace, known: Known::Remembered, stops: 0 }
     }
 
     async fn in_directory(
@@ -83,15 +84,17 @@ impl Locator {
     }
 
     /// Asks every worker.
-    async fn search(&self, environment: EnvironmentId) -> Result<Placement, Failure> {
+    async fn search(
+        &self,
+        environment: EnvironmentId,
+        trace: &TraceHeaders,
+    ) -> Result<Placement, Failure> {
         let request = FindRequest { environment: environment.to_string() };
         let request = &request;
         self.fleet.refresh().await;
         let peers = self.fleet.peers();
         let answers = join_all(peers.iter().map(|peer| async move {
-            let found =
-                self.client.find(peer, request, FIND_DEADLINE, &TraceHeaders::default()).await;
-            (peer, found)
+            (peer, self.client.find(peer, request, FIND_DEADLINE, trace).await)
         }));
         let (mut gone, mut silent) = (None, 0);
         for (peer, answer) in answers.await {
@@ -138,6 +141,7 @@ pub(super) struct Route<'a> {
     locator: &'a Locator,
     caller: &'a Principal,
     environment: EnvironmentId,
+    trace: &'a TraceHeaders,
     known: Known,
     stops: u32,
 }
@@ -177,7 +181,7 @@ impl Route<'_> {
                 }
             }
         }
-        let placement = locator.search(self.environment).await?;
+        let placement = locator.search(self.environment, self.trace).await?;
         self.stop(&placement).ok_or_else(unreachable)
     }
 
