@@ -257,7 +257,7 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def parse():
+def parse(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baton", type=Path, default=ROOT / "target/release/baton")
     parser.add_argument("--dev", action="store_true", help="one process instead of a cluster")
@@ -271,7 +271,7 @@ def parse():
     parser.add_argument("--worker-flag", action="append", default=[], help="passed on; repeatable")
     parser.add_argument("--keep-logs", type=Path, help="copies every process's output there")
     parser.add_argument("command", nargs="*", metavar="-- COMMAND")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def main() -> int:
