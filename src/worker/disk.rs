@@ -54,6 +54,8 @@ pub enum DiskError {
 #[derive(Debug)]
 pub(super) struct Disk {
     root: PathBuf,
+    /// Of the directories on the way to a workspace.
+    mode: u32,
     next: AtomicU64,
     _lock: File,
 }
@@ -73,9 +75,26 @@ impl Disk {
             fs::TryLockError::WouldBlock => DiskError::InUse { path: root.clone() },
             fs::TryLockError::Error(source) => failed(source),
         })?;
-        let disk = Self { root, next: AtomicU64::new(0), _lock: lock };
+        let disk = Self { root, mode: 0o700, next: AtomicU64::new(0), _lock: lock };
         disk.prepare().map_err(failed)?;
         Ok(disk)
+    }
+
+    /// Lets others pass on their way to a workspace, which they can neither list nor enter unless it is theirs: for
+    /// code that has a uid of its own and no mounts, and so reaches its workspace by its path.
+    pub(super) fn let_pass(mut self) -> Result<Self, DiskError> {
+        self.mode = 0o711;
+        let environments = self.root.join("environments");
+        let mut ways = vec![self.root.clone(), environments.clone(), self.root.join("scratch")];
+        let opened = fs::read_dir(&environments).and_then(|entries| {
+            for entry in entries {
+                ways.push(entry?.path());
+            }
+            ways.iter()
+                .try_for_each(|way| fs::set_permissions(way, fs::Permissions::from_mode(self.mode)))
+        });
+        opened.map_err(|source| DiskError::Io { path: self.root.clone(), source })?;
+        Ok(self)
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -152,6 +171,7 @@ impl Disk {
         let is_new = !directory.exists();
         if is_new {
             private_dir(&directory)?;
+            fs::set_permissions(&directory, fs::Permissions::from_mode(self.mode))?;
         }
         replace(&directory.join(RECORD), &record.to_json())?;
         if is_new {

@@ -154,6 +154,7 @@ pub async fn run(
     let rpc = bind(config.listen)?;
     let internal = bind(config.internal_listen)?;
     let disk = Disk::open(&config.data_dir)?;
+    let disk = if sandbox::comes_by_path(&config.runtime) { disk.let_pass()? } else { disk };
     let incarnation = disk.next_incarnation(config.clock.now())?;
     let runtime = sandbox::probe(&config.runtime, &settings(&config, &disk)).await?;
     let supervisor = supervisor(&config, disk, runtime)?;

@@ -5,7 +5,7 @@ mod configure;
 use std::fmt::Display;
 use std::fs::DirBuilder;
 use std::future::Future;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::Gateway;
 use crate::serve::{Drain, drain_on_signal};
 use crate::telemetry::logs;
+use crate::worker::sandbox::comes_by_path;
 use crate::worker::{self, Addresses};
 use configure::Parts;
 
@@ -90,6 +91,11 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
         let DevSettings { process, edge, telemetry, sandbox, .. } = &settings;
         let dir = &process.data_dir;
         make_private(dir)?;
+        if comes_by_path(sandbox.runtime.as_str()) {
+            // What is secret in it has a mode of its own.
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
+                .map_err(|error| format!("--data-dir {}: {error}", dir.display()))?;
+        }
         let signing = given_or_made(&settings.signing_keys, &dir.join("signing.key"))?;
         let roots = given_or_made(&settings.worker_roots, &dir.join("worker-root.key"))?;
         let key = WorkerKey::derive(&roots[0], &WorkerId::parse(DEV_WORKER)?);

@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use probe::probe;
 
+/// Whether code of this runtime finds its workspace by its path on the host, as a user who is not the worker.
+pub fn comes_by_path(runtime: &str) -> bool {
+    runtime == embedded::Embedded::PROCESS && nix::unistd::geteuid().is_root()
+}
+
 /// Makes sandboxes of one kind and says what that kind can do.
 #[async_trait]
 pub trait Runtime: Send + Sync + Debug {

@@ -7,8 +7,9 @@ use baton::rpc::wire::{
     CancelRequest, CloseRequest, CreateReply, Done, FindReply, FindRequest, Frame, ListRequest,
     NotStarted,
 };
+use baton::worker::Config;
 
-use super::site::{Caller, Environment, IDLE, SOON, Site, last, principal, python, shell};
+use super::site::{Caller, Environment, IDLE, SOON, Site, Worker, last, principal, python, shell};
 
 /// A second less than [`IDLE`].
 const ALMOST: Duration = Duration::from_secs(299);
@@ -315,4 +316,21 @@ async fn a_shell_call_runs_without_the_interpreter_and_says_so() {
     assert!(shell.stdout == "here\n" && shell.variables_lost, "{shell:?}");
     assert!(!environment.shell("true").await.variables_lost, "once");
     assert_eq!(environment.python("1 + 1").await.execution_result.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn without_namespaces_code_reaches_its_own_workspace_and_no_other() {
+    let site = Site::new();
+    let worker =
+        Worker::start(Config { runtime: "process-unsafe".to_owned(), ..site.config() }).await;
+    let (one, other) = (worker.caller.create().await, worker.caller.create().await);
+    // By its absolute path, which leads through the worker's own directory.
+    let written = one.python("import os\nopen(os.path.abspath('mine'), 'w').write('x')").await;
+    assert_eq!(written.exit_code, 0, "{written:?}");
+    let at = site.dir.path().join("environments").join(one.id.to_string());
+    for path in [at.join("workspace/mine"), at.join("record.json"), site.dir.path().join("lock")] {
+        let read = other.python(&format!("open({:?}).read()", path.display().to_string())).await;
+        assert!(read.stderr.contains("PermissionError"), "{}: {read:?}", path.display());
+    }
+    worker.stop().await;
 }
