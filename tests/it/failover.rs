@@ -269,6 +269,30 @@ async fn without_redis_environments_go_on_and_what_needs_it_says_so() {
 }
 
 #[tokio::test]
+async fn a_redis_that_hangs_delays_calls_by_less_than_two_seconds() {
+    let cluster = Cluster::two_by_two().await;
+    let id = cluster.client(0, ALICE).launch().await;
+    cluster.redis.freeze();
+    // The second replica never saw it: it asks the directory first, and does not wait for it.
+    for replica in [1, 0] {
+        let client = cluster.client(replica, ALICE);
+        let began = Instant::now();
+        client.shell(&id, "true").await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        let began = Instant::now();
+        check(&launch(&client).await, &AWAY);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    cluster.redis.thaw();
+    let began = Instant::now();
+    for replica in 0..2 {
+        let client = cluster.client(replica, ALICE);
+        eventually(async || launch(&client).await.status == StatusCode::OK).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn an_emptied_directory_is_rebuilt_from_heartbeats_and_ends_nothing() {
     let cluster = Cluster::start(2, 2, |it| it.environments.max_per_tenant = 3).await;
     let clients = [cluster.client(0, ALICE), cluster.client(1, ALICE)];
