@@ -37,7 +37,7 @@ export const options = {
       [`mcp_instance_hits{replica:${replica}}`, ['count>0']],
     ])),
   },
-  summaryTrendStats: ['med', 'p(90)', 'p(99)', 'max'],
+  summaryTrendStats: ['med', 'p(95)', 'p(99)', 'max'],
 };
 
 function arrival(exec, rate, preAllocatedVUs) {

@@ -4,11 +4,11 @@ export function summary(data, replicas) {
   const metric = (name) => data.metrics[name]?.values ?? {};
   const hits = replicas.map((replica) => [replica, metric(`mcp_instance_hits{replica:${replica}}`).count ?? 0]);
   const total = hits.reduce((sum, [, count]) => sum + count, 0);
-  const lines = ['scenario      calls/s   median ms     p99 ms     max ms'];
+  const lines = ['scenario      calls/s   median ms     p95 ms     p99 ms     max ms'];
   for (const scenario of ['whoami', 'python']) {
     const time = metric(`http_req_duration{scenario:${scenario}}`);
     const rate = metric(`iterations{scenario:${scenario}}`).rate;
-    lines.push([scenario.padEnd(10), fixed(rate, 1), fixed(time.med), fixed(time['p(99)']), fixed(time.max)].join(' '));
+    lines.push([scenario.padEnd(10), fixed(rate, 1), fixed(time.med), fixed(time['p(95)']), fixed(time['p(99)']), fixed(time.max)].join(' '));
   }
   for (const [replica, count] of hits) {
     lines.push(`${replica.padEnd(12)} ${String(count).padStart(8)} calls, ${((100 * count) / total).toFixed(2)} %`);
