@@ -12,8 +12,8 @@ pub enum Access {
     ApiKey,
 }
 
-/// The text; `url` is the endpoint, which ends in `/mcp`.
-pub fn banner(url: &str, access: Access) -> String {
+/// The text; `url` is the endpoint, which ends in `/mcp`, and `program` how this program was called.
+pub fn banner(url: &str, access: Access, program: &str) -> String {
     let key = match access {
         Access::Open => "",
         Access::ApiKey => r#" -H "x-ms-apikey: $BATON_API_KEY""#,
@@ -29,14 +29,14 @@ pub fn banner(url: &str, access: Access) -> String {
         ),
     };
     let guard = match access {
-        Access::Open => {
+        Access::Open => format!(
             "Nobody needs a key. To ask for one, start it so; callers send it as x-ms-apikey:\n\n  \
-             export BATON_API_KEY=$(openssl rand -hex 32); baton dev"
-        }
-        Access::ApiKey => {
+             export BATON_API_KEY=$(openssl rand -hex 32); {program}"
+        ),
+        Access::ApiKey => format!(
             "Callers need an API key. For keys with names of their own, by hash in a file, see:\n\n  \
-             baton key api --tenant acme --subject me; baton help config"
-        }
+             {program} key api --tenant acme --subject me; {program} help config"
+        ),
     };
     format!(
         r#"
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn what_is_to_be_pasted_is_whole() {
         for access in [Access::Open, Access::ApiKey] {
-            let text = banner(URL, access);
+            let text = banner(URL, access, "baton");
             for body in text.split("-d '").skip(1) {
                 // The shell puts an id between two quoted parts.
                 let body = body.replace("'$id'", "bte_x");
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_named_and_not_shown() {
-        assert!(banner(URL, Access::ApiKey).contains("\"x-ms-apikey: $BATON_API_KEY\""));
-        assert!(banner(URL, Access::Open).contains("export BATON_API_KEY="));
+        assert!(banner(URL, Access::ApiKey, "baton").contains("\"x-ms-apikey: $BATON_API_KEY\""));
+        assert!(banner(URL, Access::Open, "baton").contains("export BATON_API_KEY="));
     }
 }

@@ -137,24 +137,36 @@ pub fn made_once(path: &Path, random: [u8; 32]) -> io::Result<SecretKey> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
+    // Looked for first: a disk that is full keeps nobody from a key that is there.
+    match std::fs::read_to_string(path) {
+        Ok(text) => return parsed(&text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     let key = SecretKey::from_bytes(random);
     // Written whole beside the file and linked there: half a key is never found, and the first of two makers wins.
     let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(format!("{}\n", key.reveal()).as_bytes())?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&unfinished, path);
-    std::fs::remove_file(&unfinished)?;
+    let linked = write_private(&unfinished, &format!("{}\n", key.reveal()))
+        .and_then(|()| std::fs::hard_link(&unfinished, path));
+    let removed = std::fs::remove_file(&unfinished);
     match linked {
-        Ok(()) => Ok(key),
+        Ok(()) => removed.map(|()| key),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let text = std::fs::read_to_string(path)?;
-            SecretKey::parse(&text)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            parsed(&std::fs::read_to_string(path)?)
         }
         Err(error) => Err(error),
     }
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn parsed(text: &str) -> io::Result<SecretKey> {
+    SecretKey::parse(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]
@@ -222,6 +234,9 @@ mod tests {
         let first = made_once(&path, [1; 32]).unwrap();
         assert_eq!(made_once(&path, [2; 32]).unwrap().reveal(), first.reveal());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // Where nothing can be written, what is there is read, and nothing half made is left.
+        std::fs::create_dir(path.with_extension(format!("{}.new", std::process::id()))).unwrap();
+        assert_eq!(made_once(&path, [4; 32]).unwrap().reveal(), first.reveal());
         std::fs::write(&path, "broken").unwrap();
         assert!(made_once(&path, [3; 32]).is_err());
         std::fs::remove_dir_all(folder).unwrap();

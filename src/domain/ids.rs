@@ -1,6 +1,7 @@
 //! The identities: who asks, what they name, who serves it, and when.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -159,7 +160,7 @@ impl fmt::Display for Name {
 
 /// Names a worker: 1 to 63 of `a-z`, `0-9`, `-`, so that it can be part of a key and of a host name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(Box<str>);
+pub struct WorkerId(Arc<str>);
 
 /// The text is no worker id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,12 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use super::discover::Standing;
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
+use super::feed;
 use super::guard::Guard;
 use super::identity::Credentials;
-use super::limits::Limits;
-use super::observe::{Observation, Observer};
+use super::limits::{Limits, Slot};
+use super::observe::{self, Observation, Observer};
+use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
-use super::tools::{Call, Tool, Tools};
+use super::tools::{Call, Tool, ToolAnswer, Tools, shown};
 use crate::domain::ids::Principal;
 use crate::mcp::{Empty, Envelope, Era, Identity, Incoming, Method, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
@@ -30,6 +32,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 pub(super) struct Edge {
     /// Hosts and origins.
     pub guard: Guard,
+    /// Whose address counts.
+    pub(super) proxies: Proxies,
     /// Bytes of a body.
     pub max_body_bytes: usize,
     /// Who asks.
@@ -70,10 +74,11 @@ impl Edge {
         body: Body,
     ) -> Result<(Principal, bytes::Bytes), TurnedAway> {
         self.guard.admit(&parts.headers)?;
-        let address = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
         let caller = match self.credentials.authenticate(&parts.headers) {
             Ok(caller) => caller,
             Err(refused) => {
+                let connection = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
+                let address = connection.map(|it| self.proxies.client(it, &parts.headers));
                 self.limits.admit_guess(address).map_err(|_| TurnedAway::Guessing)?;
                 return Err(refused.into());
             }
@@ -186,7 +191,7 @@ impl Edge {
     ) -> Response<Body> {
         let Some(tool) = tool else {
             let name = envelope.name().unwrap_or_default();
-            let message = format!("Unknown tool: {}", name.escape_debug());
+            let message = format!("Unknown tool: {}", shown(name, 128));
             let failure = envelope.reject(RejectionKind::InvalidParams, message).into();
             return refuse(&failure, &envelope, observation);
         };
@@ -199,8 +204,8 @@ impl Edge {
             id: envelope.id().clone(),
             accepts_sse: envelope.accepts_sse(),
         };
-        let (feed, events) = reply::feed(envelope.meta().progress_token(), asker.accepts_sse);
-        let span = observation.span().start_client(|| format!("worker {}", tool.name()));
+        let (feed, events) = feed::feed(envelope.meta().progress_token(), asker.accepts_sse);
+        let span = worker_span(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
         let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
         let tools = Arc::clone(&self.tools);
@@ -222,11 +227,7 @@ impl Edge {
         reply::answer(asker, self.identity.clone(), work, events, observation).await
     }
 
-    async fn admit_call(
-        &self,
-        caller: &Principal,
-        tool: Tool,
-    ) -> Result<super::limits::Slot, Failure> {
+    async fn admit_call(&self, caller: &Principal, tool: Tool) -> Result<Slot, Failure> {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, Method::CallTool)?;
@@ -248,6 +249,14 @@ fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> R
     response
 }
 
+/// The span of the calls to workers that a tool makes; the samples make none.
+fn worker_span(served: &Span, tool: Tool) -> Span {
+    if tool.is_sample() {
+        return Span::none();
+    }
+    served.start_client(|| format!("worker {}", tool.name()))
+}
+
 /// What the next hop is told of a span.
 fn trace_headers(span: &Span) -> TraceHeaders {
     let Some(context) = span.context() else { return TraceHeaders::default() };
@@ -258,8 +267,8 @@ fn trace_headers(span: &Span) -> TraceHeaders {
     }
 }
 
-fn end_client_span(mut span: Span, result: &Result<super::tools::ToolAnswer, Failure>) {
-    if let Some(error) = super::observe::outcome(result).error_type() {
+fn end_client_span(mut span: Span, result: &Result<ToolAnswer, Failure>) {
+    if let Some(error) = observe::outcome(result).error_type() {
         span.fail(&error);
     }
     span.end();

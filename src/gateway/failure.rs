@@ -9,7 +9,6 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::identity::Unauthenticated;
-use super::limits::Refusal;
 use crate::mcp::{Era, ErrorCode, Rejection, RejectionKind, RequestId, render_error};
 
 /// Whether the caller's code ran.
@@ -60,12 +59,6 @@ impl From<ToolError> for Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Fault(refusal.into())
     }
 }
 
@@ -149,6 +142,13 @@ impl Fault {
         Self::new(ErrorCode::Overloaded, "overloaded: try again shortly", Executed::No)
     }
 
+    /// This was asked too often.
+    pub(super) fn rate_limited(message: String, retry_after: Duration) -> Self {
+        let retry_after = Some(retry_after.max(Duration::from_millis(1)));
+        let code = ErrorCode::RateLimited;
+        Self { code, message: message.into(), executed: Executed::No, retry_after }
+    }
+
     /// No worker could be reached for this; nothing was started.
     pub(super) fn worker_unreachable(message: &'static str) -> Self {
         Self::new(ErrorCode::WorkerUnreachable, message, Executed::No)
@@ -219,20 +219,6 @@ impl Fault {
             // Proxies send a 5xx again, and this may have run.
             ErrorCode::OutcomeUnknown => StatusCode::OK,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Busy => Self::overloaded(),
-            Refusal::Rate { retry_after, .. } => Self {
-                code: ErrorCode::RateLimited,
-                message: refusal.to_string().into(),
-                executed: Executed::No,
-                retry_after: Some(retry_after.max(Duration::from_millis(1))),
-            },
         }
     }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -20,7 +21,9 @@ use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 
 /// How often a replica announces itself and looks at what the others know.
-pub(super) const ROUND: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(2);
+/// How soon it does so again when something is missing.
+const SOONER: Duration = Duration::from_millis(250);
 /// What a worker may be, as metrics tell it.
 pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
@@ -34,15 +37,33 @@ pub(super) struct Fleet {
     roots: Vec<SecretKey>,
     clock: Clock,
     here: Replica,
-    members: ArcSwap<HashMap<WorkerId, Member>>,
+    members: ArcSwap<HashMap<WorkerId, Arc<Member>>>,
     changing: Mutex<()>,
+    watch: tokio::sync::Mutex<Watch>,
+    unshared: AtomicBool,
     replicas: ArcSwap<Vec<Replica>>,
 }
 
-#[derive(Clone, Debug)]
+/// How the directory's own table has been read.
+#[derive(Debug, Default)]
+struct Watch {
+    last: Option<Instant>,
+    /// Since when without a failure.
+    since: Option<Instant>,
+}
+
+#[derive(Debug)]
 struct Member {
     sighting: Sighting,
     peer: Peer,
+    /// Environments it was offered from here since that report.
+    offered: AtomicU32,
+}
+
+impl Member {
+    fn new(sighting: Sighting, peer: Peer) -> Arc<Self> {
+        Arc::new(Self { sighting, peer, offered: AtomicU32::new(0) })
+    }
 }
 
 impl Fleet {
@@ -55,8 +76,8 @@ impl Fleet {
         here: Replica,
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
-        let (members, changing) = (ArcSwap::default(), Mutex::default());
-        Self { directory, keys, roots, clock, here, members, changing, replicas }
+        let (members, changing, watch, unshared) = Default::default();
+        Self { directory, keys, roots, clock, here, members, changing, watch, unshared, replicas }
     }
 
     /// The keys that a worker may have, the present root's first.
@@ -70,6 +91,25 @@ impl Fleet {
     /// Every worker in the table and when it was last heard.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
         self.members.load().values().map(|member| member.sighting.clone()).collect()
+    }
+
+    /// The same, with what was offered to each since its report counted as there: reports are two seconds apart, and
+    /// a rush in between would else go to one worker.
+    pub(super) fn expectations(&self) -> Vec<Sighting> {
+        let expected = |member: &Arc<Member>| {
+            let mut sighting = member.sighting.clone();
+            let offered = member.offered.load(Ordering::Relaxed);
+            sighting.report.environments = sighting.report.environments.saturating_add(offered);
+            sighting
+        };
+        self.members.load().values().map(expected).collect()
+    }
+
+    /// Counts an environment that is about to be offered to a worker.
+    pub(super) fn offers(&self, worker: &WorkerId) {
+        if let Some(member) = self.members.load().get(worker) {
+            member.offered.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How many workers are in one of [`STATES`].
@@ -122,7 +162,10 @@ impl Fleet {
             Ok(Beat::ListWanted) => reply.list_wanted = true,
             Ok(Beat::Fenced) => reply.fenced = true,
             // The table here is right all the same; the list is asked for when the directory is back.
-            Err(error) => tracing::debug!(%error, worker = %report.worker, "heartbeat not shared"),
+            Err(error) => {
+                tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
+                self.unshared.store(true, Ordering::Relaxed);
+            }
         }
         reply
     }
@@ -134,9 +177,12 @@ impl Fleet {
         self.members.store(Arc::new(workers.into_iter().map(member).collect()));
     }
 
-    /// Says that this replica serves, and learns what the others know. Called each [`ROUND`].
-    pub(super) async fn round(&self) {
-        match self.directory.announce(&self.here).await {
+    /// Says that this replica serves, and learns what the others know. Returns how long to wait for the next round:
+    /// a replica that could not announce itself is not known to workers, and tries again soon.
+    pub(super) async fn round(&self) -> Duration {
+        let announced = self.directory.announce(&self.here).await;
+        let pause = if announced.is_ok() { ROUND } else { SOONER };
+        match announced {
             Ok(mut replicas) => {
                 if !replicas.contains(&self.here) {
                     replicas.push(self.here.clone());
@@ -145,10 +191,50 @@ impl Fleet {
             }
             Err(error) => tracing::debug!(%error, "replica not announced"),
         }
-        match self.directory.fleet().await {
-            Ok(fleet) => self.learn(fleet),
-            Err(error) => tracing::debug!(%error, "fleet not read"),
+        if pause == ROUND && self.unshared.swap(false, Ordering::Relaxed) {
+            self.share_anew().await;
         }
+        self.refresh().await;
+        pause
+    }
+
+    /// Tells the directory, which is back, of the workers that reported meanwhile: other replicas look there.
+    async fn share_anew(&self) {
+        let now = self.clock.now();
+        for Sighting { report, seen } in self.sightings() {
+            if now.since(seen) <= NO_NEW_AFTER
+                && let Err(error) = self.directory.beat(&report).await
+            {
+                tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
+                self.unshared.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Learns what the directory knows of workers, now: for a replica that has just started and misses one. At most
+    /// once in [`SOONER`], whoever asks.
+    pub(super) async fn refresh(&self) {
+        let mut watch = self.watch.lock().await;
+        if watch.last.is_some_and(|last| last.elapsed() < SOONER) {
+            return;
+        }
+        match self.directory.fleet().await {
+            Ok(fleet) => {
+                self.learn(fleet);
+                watch.since.get_or_insert_with(Instant::now);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "fleet not read");
+                watch.since = None;
+            }
+        }
+        watch.last = Some(Instant::now());
+    }
+
+    /// Whether a worker that is not in the table can be taken for lost: only after the directory has been watched
+    /// without a gap for as long as a silent worker is waited for.
+    pub(super) async fn knows_all(&self) -> bool {
+        self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= FORGET_AFTER)
     }
 
     /// Says that this replica no longer serves.
@@ -188,8 +274,8 @@ impl Fleet {
         let seen = self.clock.now();
         let peer = Peer::new(report.url.clone(), key, report.incarnation);
         let mut members = HashMap::clone(&known);
-        let member = Member { sighting: Sighting { report: report.clone(), seen }, peer };
-        members.insert(report.worker.clone(), member);
+        let sighting = Sighting { report: report.clone(), seen };
+        members.insert(report.worker.clone(), Member::new(sighting, peer));
         self.members.store(Arc::new(members));
         true
     }
@@ -199,11 +285,11 @@ impl Fleet {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let now = self.clock.now();
         let mut members = HashMap::clone(&self.members.load());
-        // What a file remembered has not been heard at all, and stays until the directory speaks of it.
+        // What only a file remembered goes with the directory's first word: those that live have reported by then.
         members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
         for sighting in fleet {
             let known = members.get(&sighting.report.worker);
-            let stale = |it: &Member| {
+            let stale = |it: &Arc<Member>| {
                 it.sighting.report.incarnation < sighting.report.incarnation
                     || now.since(it.sighting.seen) > ROUND * 3
             };
@@ -215,10 +301,11 @@ impl Fleet {
     }
 
     /// A worker that has not reported here yet is called with the present root's key.
-    fn member(&self, sighting: Sighting) -> Member {
+    fn member(&self, sighting: Sighting) -> Arc<Member> {
         let report = &sighting.report;
         let key = WorkerKey::derive(&self.roots[0], &report.worker);
-        Member { peer: Peer::new(report.url.clone(), key, report.incarnation), sighting }
+        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        Member::new(sighting, peer)
     }
 }
 

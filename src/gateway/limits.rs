@@ -13,6 +13,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::failure::{Failure, Fault};
 use crate::domain::ids::TenantDigest;
 use crate::gateway::tools::Tool;
 use crate::mcp::Method;
@@ -68,6 +69,17 @@ pub(super) enum Refusal {
     /// Too many at once.
     #[error("too many calls are in flight")]
     Busy,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Fault(match refusal {
+            Refusal::Busy => Fault::overloaded(),
+            Refusal::Rate { retry_after, .. } => {
+                Fault::rate_limited(refusal.to_string(), retry_after)
+            }
+        })
+    }
 }
 
 /// A place in flight; given back when dropped.

@@ -1,7 +1,8 @@
 //! From a handle to the worker that holds its environment.
 //!
 //! What this replica remembers, else what the directory knows, else what the workers say. A missing entry never
-//! means that the environment is gone: only "not mine" from every worker does.
+//! means that the environment is gone: only "not mine" from every worker does, and only where this replica can be
+//! sure to know every worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures_util::future::join_all;
 use quick_cache::sync::Cache;
 
 use super::claims;
-use super::failure::{Failure, Fault, ToolError};
+use super::failure::{Executed, Failure, Fault, ToolError};
 use super::fleet::Fleet;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -63,8 +64,9 @@ impl Locator {
         &'a self,
         caller: &'a Principal,
         environment: EnvironmentId,
+        trace: &'a TraceHeaders,
     ) -> Route<'a> {
-        Route { locator: self, caller, environment, known: Known::Remembered, stops: 0 }
+        Route { locator: self, caller, environment, trace, known: Known::Remembered, stops: 0 }
     }
 
     async fn in_directory(
@@ -82,14 +84,17 @@ impl Locator {
     }
 
     /// Asks every worker.
-    async fn search(&self, environment: EnvironmentId) -> Result<Placement, Failure> {
+    async fn search(
+        &self,
+        environment: EnvironmentId,
+        trace: &TraceHeaders,
+    ) -> Result<Placement, Failure> {
         let request = FindRequest { environment: environment.to_string() };
         let request = &request;
+        self.fleet.refresh().await;
         let peers = self.fleet.peers();
         let answers = join_all(peers.iter().map(|peer| async move {
-            let found =
-                self.client.find(peer, request, FIND_DEADLINE, &TraceHeaders::default()).await;
-            (peer, found)
+            (peer, self.client.find(peer, request, FIND_DEADLINE, trace).await)
         }));
         let (mut gone, mut silent) = (None, 0);
         for (peer, answer) in answers.await {
@@ -111,11 +116,13 @@ impl Locator {
         }
         match gone {
             Some(reason) => Err(gone_error(reason).into()),
-            None if silent > 0 || peers.is_empty() => Err(Fault::worker_unreachable(
+            None if silent == 0 && self.fleet.knows_all().await => {
+                Err(gone_error(GoneReason::Lost).into())
+            }
+            None => Err(Fault::worker_unreachable(
                 "a worker that may hold this environment cannot be reached: try again shortly",
             )
             .into()),
-            None => Err(gone_error(GoneReason::Lost).into()),
         }
     }
 
@@ -134,6 +141,7 @@ pub(super) struct Route<'a> {
     locator: &'a Locator,
     caller: &'a Principal,
     environment: EnvironmentId,
+    trace: &'a TraceHeaders,
     known: Known,
     stops: u32,
 }
@@ -163,15 +171,17 @@ impl Route<'_> {
         }
         if self.known == Known::InDirectory {
             self.known = Known::ByWorkers;
-            let placement = locator.in_directory(self.caller, self.environment).await;
-            if let Some(placement) = placement
-                && let Some(stop) = self.stop(&placement)
-            {
-                locator.remember(self.environment, placement);
-                return Ok(stop);
+            if let Some(placement) = locator.in_directory(self.caller, self.environment).await {
+                if self.stop(&placement).is_none() {
+                    locator.fleet.refresh().await;
+                }
+                if let Some(stop) = self.stop(&placement) {
+                    locator.remember(self.environment, placement);
+                    return Ok(stop);
+                }
             }
         }
-        let placement = locator.search(self.environment).await?;
+        let placement = locator.search(self.environment, self.trace).await?;
         self.stop(&placement).ok_or_else(unreachable)
     }
 
@@ -215,6 +225,7 @@ impl Route<'_> {
             Recovery::GiveUp if matches!(error, WorkerError::Deadline(_)) => {
                 Err(Fault::deadline().into())
             }
+            Recovery::GiveUp if !error.may_have_run() => Err(Fault::internal(Executed::No).into()),
             Recovery::GiveUp => Err(Fault::outcome_unknown().into()),
         }
     }

@@ -9,6 +9,7 @@ mod claims;
 mod discover;
 mod dispatch;
 mod failure;
+mod feed;
 mod fleet;
 mod guard;
 mod identity;
@@ -16,6 +17,7 @@ mod internal;
 mod limits;
 mod locate;
 mod observe;
+mod proxies;
 mod reply;
 mod table;
 mod tools;
@@ -36,6 +38,7 @@ use tower::ServiceExt as _;
 
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
+pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 
 pub use crate::mcp::Method;
@@ -57,6 +60,7 @@ use internal::Internal;
 use limits::Limits;
 use locate::Locator;
 use observe::Observer;
+use proxies::Proxies;
 use tools::Tools;
 
 /// The MCP endpoint.
@@ -89,6 +93,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins allowed beside the host's own.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// What environments may do.
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
@@ -125,8 +131,8 @@ pub struct Gateway {
 impl Gateway {
     /// Takes the addresses.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let clients = Listener::bind(config.listen)?;
-        let internals = Listener::bind(config.internal_listen)?;
+        let clients = bind(config.listen, "--listen")?;
+        let internals = bind(config.internal_listen, "--internal-listen")?;
         let own = || format!("http://{}", internals.local_addr());
         let internal_url = config.advertise.clone().unwrap_or_else(own);
         Ok(Self { clients, internals, internal_url, config })
@@ -196,6 +202,14 @@ impl Gateway {
     }
 }
 
+fn bind(address: SocketAddr, flag: &str) -> io::Result<Listener> {
+    Listener::bind(address).map_err(|error| {
+        let text =
+            format!("cannot listen on {address}: {error}; choose another address with {flag}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
 /// The routes that clients see.
 fn router(edge: Arc<Edge>) -> Router {
     let replica = HeaderValue::from_str(edge.identity.replica())
@@ -248,19 +262,17 @@ fn app(
 
 /// What is done now and then: announce this replica, learn of others, share the rates anew, keep the table.
 async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, drain: Drain) {
-    let mut rounds = tokio::time::interval(fleet::ROUND);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut table = table;
     loop {
-        tokio::select! {
-            _ = rounds.tick() => {}
-            () = drain.closing() => return,
-        }
-        fleet.round().await;
+        let pause = fleet.round().await;
         edge.limits.share_among(fleet.replica_count());
         edge.limits.tidy();
         if let Some(table) = &mut table {
             table.write(&fleet.sightings()).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = drain.closing() => return,
         }
     }
 }
@@ -315,6 +327,7 @@ fn edge(
     };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
+        proxies: Proxies::new(config.trusted_proxies),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),

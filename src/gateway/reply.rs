@@ -4,7 +4,6 @@
 //! [`PATIENCE`], and only when every check that can end in an HTTP error is behind.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,20 +12,18 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::failure::{Executed, Failure, Fault, fail, json_response, reject};
+use super::feed::Events;
 use super::observe::{Observation, outcome};
 use super::tools::ToolAnswer;
-use crate::mcp::{Era, Identity, ProgressToken, Reply, RequestId, sse};
+use crate::mcp::{Era, Identity, Reply, RequestId, sse};
 
 /// How long a client that takes a stream waits for JSON.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a silent stream says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Notifications that wait for a slow client; then the call's output waits too.
-const EVENTS: usize = 64;
 
 /// Who waits for the answer, and in which form they take it.
 #[derive(Clone, Debug)]
@@ -37,63 +34,6 @@ pub(super) struct Asker {
     pub id: RequestId,
     /// Whether they named `text/event-stream`.
     pub accepts_sse: bool,
-}
-
-/// What a call tells while it works.
-#[derive(Clone, Debug)]
-pub(super) struct Feed {
-    begun: Arc<watch::Sender<bool>>,
-    progress: Option<Arc<Progress>>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    reporter: Mutex<sse::ProgressReporter>,
-    events: mpsc::Sender<Vec<u8>>,
-}
-
-/// The other end of a [`Feed`].
-#[derive(Debug)]
-pub(super) struct Events {
-    begun: watch::Receiver<bool>,
-    events: Option<mpsc::Receiver<Vec<u8>>>,
-}
-
-/// A feed for one call; without a token, or for a client that takes no stream, progress goes nowhere.
-pub(super) fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
-    let (begun, begins) = watch::channel(false);
-    let (progress, events) = match token.filter(|_| accepts_sse) {
-        None => (None, None),
-        Some(token) => {
-            let (sender, receiver) = mpsc::channel(EVENTS);
-            let reporter = Mutex::new(sse::ProgressReporter::new(token.clone()));
-            (Some(Arc::new(Progress { reporter, events: sender })), Some(receiver))
-        }
-    };
-    (Feed { begun: Arc::new(begun), progress }, Events { begun: begins, events })
-}
-
-impl Feed {
-    /// Says that the work has begun: from now on a failure may travel in a stream.
-    pub(super) fn begin(&self) {
-        self.begun.send_replace(true);
-    }
-
-    /// Whether anybody reads progress.
-    pub(super) fn wants_progress(&self) -> bool {
-        self.progress.is_some()
-    }
-
-    /// Tells of output: how many bytes of it there were so far, the newest, and on which stream.
-    pub(super) async fn progress(&self, bytes: u64, text: &str, stream: &'static str) {
-        let Some(progress) = &self.progress else { return };
-        #[expect(clippy::cast_precision_loss, reason = "output is far shorter than 2^52 bytes")]
-        let event = progress.reporter.lock().await.report_output(bytes as f64, text, stream);
-        if let Some(event) = event {
-            // Nobody reads it any more: then the call is about to be dropped.
-            progress.events.send(event).await.ok();
-        }
-    }
 }
 
 /// The work of one call.
@@ -117,19 +57,14 @@ pub(super) async fn answer(
     let first = tokio::select! {
         biased;
         result = &mut streamed.work => return streamed.whole(result),
-        event = next_event(&mut streamed.events.events) => Some(event),
+        event = streamed.events.next() => Some(event),
         () = &mut patience => None,
     };
-    if first.is_none() && !*streamed.events.begun.borrow() {
-        let begun = async {
-            if streamed.events.begun.wait_for(|begun| *begun).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
+    if first.is_none() {
         tokio::select! {
             biased;
             result = &mut streamed.work => return streamed.whole(result),
-            () = begun => {}
+            () = streamed.events.begun() => {}
         }
     }
     stream_response(streamed.begin(), first)
@@ -222,11 +157,11 @@ async fn step(phase: Phase) -> Option<(Vec<u8>, Phase)> {
     let Streamed { work, events, keep_alive, .. } = &mut *streamed;
     let bytes = tokio::select! {
         biased;
-        event = next_event(&mut events.events) => sse::event(&event),
+        event = events.next() => sse::event(&event),
         result = work => {
             let mut rest = vec![streamed.last(result)];
             // progress, "Behavior Requirements": notifications stop after completion, so the late ones go first.
-            while let Some(Ok(event)) = streamed.events.events.as_mut().map(mpsc::Receiver::try_recv) {
+            while let Some(event) = streamed.events.left() {
                 rest.insert(1, sse::event(&event));
             }
             let bytes = rest.pop()?;
@@ -235,16 +170,6 @@ async fn step(phase: Phase) -> Option<(Vec<u8>, Phase)> {
         () = tick(keep_alive) => sse::KEEP_ALIVE.to_vec(),
     };
     Some((bytes, Phase::Working(streamed, None)))
-}
-
-async fn next_event(events: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Vec<u8> {
-    if let Some(receiver) = events {
-        if let Some(event) = receiver.recv().await {
-            return event;
-        }
-        *events = None;
-    }
-    std::future::pending().await
 }
 
 async fn tick(keep_alive: &mut Option<Interval>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::auth::Link;
 pub use super::error::{Recovery, WorkerError};
@@ -17,6 +18,9 @@ use super::wire::{
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::WorkerKey;
+
+/// How long a worker may take to take an execution in, or refuse it: it answers before anything runs.
+const TAKEN_IN: Duration = Duration::from_secs(10);
 
 /// Calls workers. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -88,8 +92,8 @@ impl WorkerClient {
         self.0.ask(call(peer, wire::CREATE, deadline, trace), request).await
     }
 
-    /// Runs code; returns when the answer begins. The deadline is for the whole of it: the worker stops the
-    /// execution when it is over.
+    /// Runs code; returns when the answer begins, which is at once, or the worker has stalled. The deadline is for
+    /// the whole of it: the worker stops the execution when it is over.
     pub async fn execute(
         &self,
         peer: &Peer,
@@ -97,8 +101,10 @@ impl WorkerClient {
         deadline: Duration,
         trace: &TraceHeaders,
     ) -> Result<Execution, WorkerError> {
+        let begins = self.0.send(call(peer, wire::EXECUTE, deadline, trace), request);
+        let late = |_| WorkerError::Deadline(TAKEN_IN);
         let Answer { sealed, response, until } =
-            self.0.send(call(peer, wire::EXECUTE, deadline, trace), request).await?;
+            timeout(TAKEN_IN, begins).await.map_err(late)??;
         let decoder = Decoder::new(sealed.stream());
         Ok(Execution { body: response.into_body(), decoder, until })
     }

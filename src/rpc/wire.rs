@@ -146,6 +146,9 @@ pub struct Ended {
     pub restarted: Option<Restarted>,
     /// When the environment ends if nobody calls it, in milliseconds since the Unix epoch.
     pub idle_deadline_ms: u64,
+    /// What may save the model a turn, such as which packages there are.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// An image that code produced.

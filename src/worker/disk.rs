@@ -14,6 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,12 @@ pub enum DiskError {
         /// The directory.
         path: PathBuf,
     },
+    /// Something else lies there; taking it over would shut its owners out.
+    #[error("{path} has files of others: name a directory of its own with --data-dir")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("{path} cannot be used")]
     Io {
@@ -47,6 +54,8 @@ pub enum DiskError {
 #[derive(Debug)]
 pub(super) struct Disk {
     root: PathBuf,
+    /// Of the directories on the way to a workspace.
+    mode: u32,
     next: AtomicU64,
     _lock: File,
 }
@@ -57,15 +66,35 @@ impl Disk {
         let failed = |source| DiskError::Io { path: root.to_owned(), source };
         let root = std::path::absolute(root).map_err(failed)?;
         private_dir(&root).map_err(failed)?;
+        if !is_ours(&root).map_err(failed)? {
+            return Err(DiskError::Foreign { path: root });
+        }
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let lock = private_file(&root.join("lock")).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => DiskError::InUse { path: root.clone() },
             fs::TryLockError::Error(source) => failed(source),
         })?;
-        let disk = Self { root, next: AtomicU64::new(0), _lock: lock };
+        let disk = Self { root, mode: 0o700, next: AtomicU64::new(0), _lock: lock };
         disk.prepare().map_err(failed)?;
         Ok(disk)
+    }
+
+    /// Lets others pass on their way to a workspace, which they can neither list nor enter unless it is theirs: for
+    /// code that has a uid of its own and no mounts, and so reaches its workspace by its path.
+    pub(super) fn let_pass(mut self) -> Result<Self, DiskError> {
+        self.mode = 0o711;
+        let environments = self.root.join("environments");
+        let mut ways = vec![self.root.clone(), environments.clone(), self.root.join("scratch")];
+        let opened = fs::read_dir(&environments).and_then(|entries| {
+            for entry in entries {
+                ways.push(entry?.path());
+            }
+            ways.iter()
+                .try_for_each(|way| fs::set_permissions(way, fs::Permissions::from_mode(self.mode)))
+        });
+        opened.map_err(|source| DiskError::Io { path: self.root.clone(), source })?;
+        Ok(self)
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -142,6 +171,7 @@ impl Disk {
         let is_new = !directory.exists();
         if is_new {
             private_dir(&directory)?;
+            fs::set_permissions(&directory, fs::Permissions::from_mode(self.mode))?;
         }
         replace(&directory.join(RECORD), &record.to_json())?;
         if is_new {
@@ -215,7 +245,7 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        open_up(path)?;
         let place = self.root.join("trash").join(self.number());
         fs::rename(path, &place)?;
         Ok(Some(place))
@@ -230,8 +260,36 @@ impl Disk {
     }
 }
 
+/// Whether nothing lies there that neither a worker nor a gateway with the same setting writes.
+fn is_ours(root: &Path) -> io::Result<bool> {
+    const OURS: [&str; 8] =
+        ["lock", "environments", "pool", "scratch", "trash", "workers", "worker", "lost+found"];
+    // A worker was here before: whatever else came since, it came to a worker's directory.
+    if root.join("incarnation").exists() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name();
+        let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str());
+        let is_key = Path::new(&name).extension().is_some_and(|extension| extension == "key");
+        if !is_key && stem.is_none_or(|stem| !OURS.contains(&stem)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a directory one's own to enter. Code that still runs inside may put a link in its place at any moment, so
+/// the mode is set on what was opened, and no link is opened.
+fn open_up(path: &Path) -> io::Result<()> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    fs::set_permissions(opened, fs::Permissions::from_mode(0o700))
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
@@ -273,6 +331,30 @@ mod tests {
             ticket: String::new(),
         };
         Record::new(&claim, Duration::from_mins(5), NOW).unwrap()
+    }
+
+    #[test]
+    fn a_directory_of_others_is_not_taken_over() {
+        let dir = TempDir::new();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(dir.path().join("workers.json"), b"{}").unwrap();
+        fs::write(dir.path().join("signing.key"), b"k").unwrap();
+        drop(Disk::open(dir.path()).unwrap());
+        fs::write(dir.path().join("notes.txt"), b"n").unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(Disk::open(dir.path()), Err(DiskError::Foreign { .. })));
+        let mode = fs::metadata(dir.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "it is left as it was");
+    }
+
+    #[test]
+    fn a_link_in_a_directorys_place_keeps_its_targets_mode() {
+        let (dir, other) = (TempDir::new(), TempDir::new());
+        fs::set_permissions(other.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(other.path(), dir.path().join("link")).unwrap();
+        assert!(open_up(&dir.path().join("link")).is_err());
+        let mode = fs::metadata(other.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]

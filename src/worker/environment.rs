@@ -128,8 +128,7 @@ impl Environment {
         self.check(target)?;
         let mut life = self.life();
         if life.calls.len() > QUEUE {
-            let retry_after_ms = u64::try_from(QUEUE_RETRY.as_millis()).unwrap_or(u64::MAX);
-            return Err(NotStarted::QueueFull { retry_after_ms });
+            return Err(busy());
         }
         let stop = self.over.child_token();
         life.calls_ever += 1;
@@ -261,6 +260,12 @@ impl Environment {
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Others are before this call, and it cannot wait for all of them.
+pub(super) fn busy() -> NotStarted {
+    let retry_after_ms = u64::try_from(QUEUE_RETRY.as_millis()).unwrap_or(u64::MAX);
+    NotStarted::QueueFull { retry_after_ms }
 }
 
 impl Place {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::environment::{Environment, Place, Slot};
+use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
 use super::output::Output;
 use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
@@ -48,16 +48,18 @@ impl Execution {
         let environment = Arc::clone(self.place.environment());
         let turn = tokio::select! {
             biased;
-            () = self.place.stop.cancelled() => None,
+            () = self.place.stop.cancelled() => Err(environment.why_not()),
             () = answer.closed() => return,
-            () = sleep_until(self.until) => None,
-            slot = environment.turn() => Some(slot),
+            slot = environment.turn() => Ok(slot),
+            () = sleep_until(self.until) => Err(busy()),
         };
-        let Some(mut slot) = turn else {
-            let why = environment.why_not();
-            drop(self.place);
-            send(answer, Frame::NotStarted(why));
-            return;
+        let mut slot = match turn {
+            Ok(slot) => slot,
+            Err(why) => {
+                drop(self.place);
+                send(answer, Frame::NotStarted(why));
+                return;
+            }
         };
         let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
         // Whoever reads the answer finds the place free; the turn ends when the disk knows.
@@ -106,11 +108,15 @@ impl Execution {
                 let lost =
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
+                let ended = self.output.ended(&outcome);
+                let python = matches!(self.job.kind, JobKind::Python { .. });
+                let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
                 return Verdict::Ended(Box::new(Ended {
+                    hint,
                     variables_lost: lost,
                     restarted: notice.map(restarted),
                     idle_deadline_ms: environment.touch(self.host.now()).as_millis(),
-                    ..self.output.ended(&outcome)
+                    ..ended
                 }));
             }
             if self.place.stop.is_cancelled() {

@@ -12,12 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::supervisor::Supervisor;
+use crate::rpc::error::WorkerError;
 use crate::rpc::report::Reporter;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 use crate::serve::Drain;
 
 /// Between two reports, before the jitter.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How soon a report that was not heard is sent again, at first.
+const SOONER: Duration = Duration::from_millis(250);
 /// A gateway that was named by another one, and is silent for so long, is reported to no more.
 const FORGET: Duration = Duration::from_mins(1);
 /// To how many gateways a worker reports.
@@ -90,6 +93,7 @@ impl Heart {
         let mut heard = Instant::now();
         let mut silent = false;
         let mut wanted = false;
+        let mut pause = PERIOD;
         loop {
             let draining = self.drain.is_draining();
             let heartbeat = self.heartbeat(draining, wanted);
@@ -101,15 +105,23 @@ impl Heart {
                         tracing::info!(gateway, "hears reports again");
                     }
                     heard = Instant::now();
+                    pause = PERIOD;
                     wanted = reply.list_wanted;
                     if found.send(reply.gateways).await.is_err() {
                         return End::Forgotten(gateway);
                     }
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut silent, true) {
+                    // One that is just starting is to hear soon; one that is away is not to be pressed.
+                    pause = if silent { (pause * 2).min(PERIOD) } else { SOONER };
+                    // While it drains its gateways may be leaving too.
+                    if !std::mem::replace(&mut silent, true) && !draining {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(gateway, %error, cause, "does not hear reports");
+                        let foreign = matches!(error, WorkerError::Untrusted { .. });
+                        let mend = foreign.then_some(
+                            "is this worker's key made from that gateway's root? make it with `baton key worker`",
+                        );
+                        tracing::warn!(gateway, %error, cause, mend, "does not hear reports");
                     }
                     if life.is_some_and(|life| heard.elapsed() > life) {
                         return End::Forgotten(gateway);
@@ -121,7 +133,7 @@ impl Heart {
                 continue;
             }
             tokio::select! {
-                () = sleep(jittered(PERIOD)) => {}
+                () = sleep(jittered(pause)) => {}
                 () = self.drain.draining(), if !draining => {}
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::disk::Disk;
+use super::packages::Packages;
 use super::record::Record;
 use super::sandboxes::Sandboxes;
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::domain::ids::{EnvironmentId, Timestamp};
 pub(super) struct Host {
     disk: Arc<Disk>,
     sandboxes: Sandboxes,
+    packages: Packages,
     clock: Clock,
     running: AtomicU32,
 }
@@ -29,8 +31,13 @@ pub(super) struct Unsaved(#[from] io::Error);
 pub(super) struct Running<'a>(&'a AtomicU32);
 
 impl Host {
-    pub(super) fn new(disk: Arc<Disk>, sandboxes: Sandboxes, clock: Clock) -> Self {
-        Self { disk, sandboxes, clock, running: AtomicU32::new(0) }
+    pub(super) fn new(
+        disk: Arc<Disk>,
+        sandboxes: Sandboxes,
+        packages: Packages,
+        clock: Clock,
+    ) -> Self {
+        Self { disk, sandboxes, packages, clock, running: AtomicU32::new(0) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -39,6 +46,10 @@ impl Host {
 
     pub(super) fn sandboxes(&self) -> &Sandboxes {
         &self.sandboxes
+    }
+
+    pub(super) fn packages(&self) -> &Packages {
+        &self.packages
     }
 
     /// How many executions run.

@@ -11,6 +11,7 @@ mod heartbeat;
 mod host;
 mod internal;
 mod output;
+mod packages;
 mod record;
 pub mod sandbox;
 mod sandboxes;
@@ -42,6 +43,7 @@ pub use self::disk::DiskError;
 use self::heartbeat::{Fenced, Heart};
 use self::host::Host;
 use self::internal::Internal;
+use self::packages::Packages;
 use self::sandbox::{Limits, ProbeError, Runtime, Settings};
 use self::sandboxes::Sandboxes;
 use self::server::Server;
@@ -152,6 +154,7 @@ pub async fn run(
     let rpc = bind(config.listen)?;
     let internal = bind(config.internal_listen)?;
     let disk = Disk::open(&config.data_dir)?;
+    let disk = if sandbox::comes_by_path(&config.runtime) { disk.let_pass()? } else { disk };
     let incarnation = disk.next_incarnation(config.clock.now())?;
     let runtime = sandbox::probe(&config.runtime, &settings(&config, &disk)).await?;
     let supervisor = supervisor(&config, disk, runtime)?;
@@ -288,6 +291,7 @@ fn supervisor(
     let disk = Arc::new(disk);
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);
-    let host = Arc::new(Host::new(disk, sandboxes, config.clock.clone()));
+    let packages = Packages::in_dir(config.python_packages.as_deref());
+    let host = Arc::new(Host::new(disk, sandboxes, packages, config.clock.clone()));
     Ok(Arc::new(Supervisor::recover(host, config.capacity, records)))
 }

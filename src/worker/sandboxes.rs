@@ -96,8 +96,9 @@ impl Sandboxes {
     /// Refills the pool until `stop`, then empties it.
     pub(super) async fn keep_warm(&self, stop: CancellationToken) {
         // Not stopped in the middle: a sandbox that is being made has an end too.
+        let mut pause = Duration::ZERO;
         while !stop.is_cancelled() {
-            let pause = self.refill(&stop).await;
+            pause = self.refill(&stop, pause).await;
             let rest = async {
                 if pause.is_zero() {
                     self.taken.notified().await;
@@ -111,21 +112,20 @@ impl Sandboxes {
         }
     }
 
-    /// Fills the pool; if that fails, returns how long to wait before the next try.
-    async fn refill(&self, stop: &CancellationToken) -> Duration {
-        let mut pause = Duration::ZERO;
+    /// Fills the pool; if that fails, returns how long to wait before the next try: longer than the last time.
+    async fn refill(&self, stop: &CancellationToken, last_pause: Duration) -> Duration {
         while self.spares().len() < self.warm && !stop.is_cancelled() {
             match self.make_spare().await {
                 Ok(spare) => self.spares().push_back(spare),
                 Err(error) => {
-                    pause = (pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+                    let pause = (last_pause * 2).clamp(PAUSE, LONGEST_PAUSE);
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(%error, cause, "no sandbox for the warm pool");
                     return pause;
                 }
             }
         }
-        pause
+        Duration::ZERO
     }
 
     async fn make_spare(&self) -> Result<Spare, NoSandbox> {

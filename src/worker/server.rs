@@ -39,6 +39,8 @@ use crate::telemetry::{
 const MAX_REQUEST: usize = 8 << 20;
 /// How long a request's body may take.
 const BODY: Duration = Duration::from_secs(15);
+/// Of a call's time, what is kept for stopping it and telling how it ended: else who asked has given up by then.
+const ANSWERING: Duration = Duration::from_secs(5);
 /// The longest time a call may have, whatever it asks for.
 const LONGEST: Duration = Duration::from_hours(24);
 
@@ -157,7 +159,8 @@ impl Server {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
-        let until = tokio::time::Instant::now() + call.admitted.deadline().min(LONGEST);
+        let deadline = call.admitted.deadline().min(LONGEST);
+        let until = tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10);
         let answer = self.supervisor.execute(&target, execution, job, until);
         stream::response(call, answer, wants_output)
     }
@@ -240,11 +243,15 @@ fn read_execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malform
     Ok((read_target(&request.target)?, execution, job, request.stream))
 }
 
-/// The trace goes on inside: what code there reports is part of it. Baggage does not: it may hold what is not
-/// meant for code that a model wrote.
+/// The trace goes on inside: what code there reports is part of it. Baggage too, untouched: it is its sender's to
+/// decide what travels with a call.
 fn trace_variables(context: &TraceContext) -> Vec<(String, String)> {
     let parent = context.traceparent();
-    let fields = [("TRACEPARENT", parent.as_deref()), ("TRACESTATE", context.tracestate())];
+    let fields = [
+        ("TRACEPARENT", parent.as_deref()),
+        ("TRACESTATE", context.tracestate()),
+        ("BAGGAGE", context.baggage()),
+    ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

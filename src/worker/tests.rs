@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::disk::Disk;
 use super::environment::Target;
 use super::host::Host;
+use super::packages::Packages;
 use super::record::Record;
 use super::sandbox::{
     Capabilities, Condition, Job, JobKind, Limits, Outcome, OutputSink, Runtime, Sandbox,
@@ -106,7 +107,8 @@ impl Stage {
         let disk = Arc::new(Disk::open(dir.path()).unwrap());
         let sandboxes = Sandboxes::new(runtime, Arc::clone(&disk), Limits::default(), 0);
         let clock = Clock::manual(Timestamp::from_millis(1_000));
-        let host = Arc::new(Host::new(disk, sandboxes, clock));
+        let packages = Packages::in_dir(None);
+        let host = Arc::new(Host::new(disk, sandboxes, packages, clock));
         let supervisor = Arc::new(Supervisor::recover(host, 10, Vec::new()));
         Self { dir, broken, supervisor }
     }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use baton::clock::Clock;
 use baton::directory::embedded::Embedded;
 use baton::directory::{Directory, DirectoryConfig, Terms, open_with};
 use baton::domain::api_key::ApiKeyDigest;
-use baton::domain::ids::{Name, Principal, WorkerId};
+use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
     ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Rates, ToolChoice,
@@ -25,6 +27,7 @@ use baton::worker::{self, WorkerStop};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::fault::Proxy;
 use crate::mcp_client::McpClient;
 use crate::redis_server::RedisServer;
 
@@ -45,19 +48,29 @@ pub struct RunningGateway {
 }
 
 impl RunningGateway {
-    #[expect(clippy::disallowed_methods, reason = "the handle below owns the task")]
     pub fn start(config: Config) -> Self {
+        Self::start_with(config, AT_ONCE)
+    }
+
+    /// One whose drain takes as long as it is said to.
+    #[expect(clippy::disallowed_methods, reason = "the handle below owns the task")]
+    pub fn start_with(config: Config, timings: DrainTimings) -> Self {
         let gateway = Gateway::bind(config).unwrap();
         let (url, internal_url) = (gateway.url(), gateway.internal_url().to_owned());
-        let drain = Drain::new(AT_ONCE);
+        let drain = Drain::new(timings);
         let task = tokio::spawn(gateway.serve(drain.clone()));
         Self { url, internal_url, drain, task }
     }
 
     /// The way of SIGTERM. Returns how many connections were cut.
     pub async fn stop(self) -> usize {
-        self.drain.begin();
+        self.begin_drain();
         self.task.await.unwrap()
+    }
+
+    /// What SIGTERM does at once.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
     }
 
     /// The way of kill -9, as far as a task can go it.
@@ -71,11 +84,7 @@ impl RunningGateway {
 
     /// How many workers it has heard lately.
     pub async fn workers(&self) -> usize {
-        let metrics = self.internal("/metrics").send("GET", &[], "").await;
-        let text = String::from_utf8(metrics.body.to_vec()).unwrap();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("baton_workers{state=\"serving\"} "));
-        line.map_or(0, |count| count.parse().unwrap())
+        workers_heard(&self.internal_url).await
     }
 
     /// A path of the internal listener.
@@ -87,7 +96,6 @@ impl RunningGateway {
 /// A worker that serves until it is dropped or stopped.
 #[derive(Debug)]
 pub struct RunningWorker {
-    pub id: String,
     drain: Drain,
     task: JoinHandle<Result<(), WorkerStop>>,
 }
@@ -98,25 +106,34 @@ impl RunningWorker {
     pub async fn start(config: worker::Config) -> Self {
         let (id, drain) = (config.key.worker().to_string(), Drain::new(AT_ONCE));
         let (listens, listening) = oneshot::channel();
-        let run = worker::run(config, drain.clone(), |_| drop(listens.send(())));
+        let run = worker::run(config, drain.clone(), |_| {
+            listens.send(()).ok();
+        });
         let task = tokio::spawn(run);
-        if listening.await.is_err() {
+        let Ok(()) = listening.await else {
             panic!("worker {id} did not start: {:?}", task.await);
-        }
-        Self { id, drain, task }
+        };
+        Self { drain, task }
     }
 
     /// The way of SIGTERM.
     pub async fn stop(self) {
-        self.drain.begin();
+        self.begin_drain();
         self.task.await.unwrap().unwrap();
     }
 
-    /// The way of kill -9, as far as a task can go it.
-    pub async fn kill(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err());
+    /// What SIGTERM does at once.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
     }
+}
+
+/// How many workers the gateway with this internal address has heard lately.
+pub async fn workers_heard(internal_url: &str) -> usize {
+    let metrics = McpClient::new(&format!("{internal_url}/metrics")).send("GET", &[], "").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("baton_workers{state=\"serving\"} "));
+    line.map_or(0, |count| count.parse().unwrap())
 }
 
 /// A worker's configuration that reports to these gateways and keeps its environments in `dir`.
@@ -145,8 +162,24 @@ pub fn worker_config(id: &str, dir: &Path, gateways: Vec<String>) -> worker::Con
 pub struct Cluster {
     pub gateways: Vec<RunningGateway>,
     pub workers: Vec<RunningWorker>,
-    pub redis: Option<RedisServer>,
+    pub redis: RedisServer,
     pub scratch: Scratch,
+}
+
+/// The principal of [`ALICE`].
+pub fn alice() -> Principal {
+    Principal::verified(Name::parse("t").unwrap(), Name::parse("alice").unwrap())
+}
+
+/// Which environment a handle names: bytes 4 to 20 of it, for whoever looks at a worker's disk.
+pub fn environment_id(handle: &str) -> EnvironmentId {
+    let bytes = URL_SAFE_NO_PAD.decode(&handle[4..]).unwrap();
+    EnvironmentId::from_bytes(bytes[4..20].try_into().unwrap())
+}
+
+/// Where a worker with this data directory keeps the files of the environment that a handle names.
+pub fn workspace(data_dir: &Path, handle: &str) -> PathBuf {
+    data_dir.join("environments").join(environment_id(handle).to_string()).join("workspace")
 }
 
 /// The keys of a cluster's callers: two subjects of one tenant, and one of another.
@@ -162,19 +195,13 @@ impl Cluster {
 
     /// So many gateways and workers over a real Redis; `bend` may change each gateway's configuration.
     pub async fn start(gateways: usize, workers: usize, bend: impl Fn(&mut Config)) -> Self {
-        let redis = RedisServer::start();
-        let scratch = Scratch::new("cluster");
-        let mut running = Vec::new();
+        let (redis, scratch) = (RedisServer::start(), Scratch::new("cluster"));
+        let mut cluster = Self { gateways: Vec::new(), workers: Vec::new(), redis, scratch };
         for _ in 0..gateways {
-            let url = DirectoryConfig::Redis(redis.url());
-            let mut config = config(open_with(&url, Clock::system(), terms()).await);
-            config.credentials =
-                keys(&[(ALICE, "t", "alice"), (BOB, "t", "bob"), (CAROL, "u", "carol")]);
+            let mut config = cluster.gateway_config().await;
             bend(&mut config);
-            running.push(RunningGateway::start(config));
+            cluster.gateways.push(RunningGateway::start(config));
         }
-        let mut cluster =
-            Self { gateways: running, workers: Vec::new(), redis: Some(redis), scratch };
         for number in 1..=workers {
             let config = cluster.worker_config(&format!("w{number}"));
             cluster.workers.push(RunningWorker::start(config).await);
@@ -183,10 +210,37 @@ impl Cluster {
         cluster
     }
 
+    /// The configuration of one more replica.
+    pub async fn gateway_config(&self) -> Config {
+        let credentials = keys(&[(ALICE, "t", "alice"), (BOB, "t", "bob"), (CAROL, "u", "carol")]);
+        Config { credentials, ..config(self.directory().await) }
+    }
+
     /// The configuration of a worker of this cluster; the same id has the same directory.
     pub fn worker_config(&self, id: &str) -> worker::Config {
         let gateways = self.gateways.iter().map(|it| it.internal_url.clone()).collect();
         worker_config(id, &self.scratch.path().join(id), gateways)
+    }
+
+    /// A worker that the gateways reach by a proxy only.
+    pub async fn add_worker_behind_proxy(&mut self, id: &str) -> Proxy {
+        let listen = free_address();
+        let proxy = Proxy::to(listen).await;
+        let advertise = Some(format!("http://{}", proxy.address()));
+        let config = worker::Config { listen, advertise, ..self.worker_config(id) };
+        self.workers.push(RunningWorker::start(config).await);
+        proxy
+    }
+
+    /// The directory, as one more replica sees it.
+    pub async fn directory(&self) -> Arc<dyn Directory> {
+        let redis = DirectoryConfig::Redis(self.redis.url());
+        open_with(&redis, Clock::system(), terms()).await
+    }
+
+    /// Where a worker of this cluster keeps the files of an environment.
+    pub fn workspace(&self, worker: &str, handle: &str) -> PathBuf {
+        workspace(&self.scratch.path().join(worker), handle)
     }
 
     /// A client of one replica; beyond the last it begins anew.
@@ -221,11 +275,12 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         advertise: None,
         replica: format!("replica-{}", REPLICA.fetch_add(1, Ordering::Relaxed)),
         directory,
-        keys: Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap(),
+        keys: keyring(&[SIGNING]),
         worker_roots: vec![worker_root()],
         credentials: Credentials::Anonymous,
         allowed_hosts: Vec::new(),
         allowed_origins: Vec::new(),
+        trusted_proxies: Vec::new(),
         environments: EnvironmentPolicy {
             idle_timeout: Duration::from_mins(5),
             max_life: Duration::from_hours(1),
@@ -244,6 +299,20 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         access_log: AccessLog::off(),
         clock,
     }
+}
+
+/// The byte that the key of every test gateway repeats.
+pub const SIGNING: u8 = 1;
+
+/// The keyring with these keys, each a byte repeated; the first signs.
+pub fn keyring(keys: &[u8]) -> Keyring {
+    let keys: Vec<SecretKey> = keys.iter().map(|byte| SecretKey::from_bytes([*byte; 32])).collect();
+    Keyring::new("baton", &keys).unwrap()
+}
+
+/// An address that nobody listens on; somebody else may take it, but seldom does.
+pub fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap()
 }
 
 /// The root of every test worker's key.

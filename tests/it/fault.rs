@@ -24,6 +24,7 @@ pub(crate) enum Fault {
 }
 
 /// Stands between a client and a server until it is dropped.
+#[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
@@ -31,7 +32,7 @@ pub(crate) struct Proxy {
     _tasks: JoinSet<()>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Replies {
     seen: AtomicU32,
     lost: AtomicU32,

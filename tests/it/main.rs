@@ -4,14 +4,19 @@
 
 mod cluster;
 mod directory;
+mod drain;
 mod environments;
+mod failover;
 mod fault;
+mod handles;
 mod layering;
 mod mcp_client;
+mod program;
 mod protocol;
 mod rates;
 mod redis_server;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod tracing;
 mod worker;

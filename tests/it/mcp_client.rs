@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 /// No answer takes longer in a test.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One client, with or without an API key. Each clone has the same connections.
 #[derive(Clone, Debug)]
@@ -133,10 +133,16 @@ impl McpClient {
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// The body as JSON; of a stream, its last message.
     pub fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
+        let message = match self.header("content-type") {
+            Some("text/event-stream") => {
+                text.lines().filter_map(|it| it.strip_prefix("data: ")).next_back().unwrap()
+            }
+            _ => &text,
+        };
+        serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     /// The result of a response that has one.

@@ -3,8 +3,6 @@
 //! "transport" is basic/transports/streamable-http, "versioning" basic/versioning, "basic" basic/index,
 //! "caching" server/utilities/caching, "tools" server/tools, "discover" server/discover.
 
-#![expect(clippy::unwrap_used, reason = "a test whose answer is not JSON has failed")]
-
 use http::StatusCode;
 use serde_json::{Value, json};
 

@@ -1,7 +1,5 @@
 //! Rates and calls in flight, over the wire.
 
-#![expect(clippy::unwrap_used, reason = "a test whose answer lacks a member has failed")]
-
 use std::time::Duration;
 
 use baton::gateway::{Method, Rate, Tool};

@@ -17,6 +17,20 @@ use ::rmcp::{ClientHandler, Peer};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use crate::cluster::{ALICE, Cluster};
+
+#[tokio::test]
+async fn its_default_start_lives_through_an_environment() {
+    let cluster = Cluster::two_by_two().await;
+    lives_through_an_environment(&cluster.gateways[0].url, Some(ALICE), Start::Initialize).await;
+}
+
+#[tokio::test]
+async fn its_stateless_start_lives_through_an_environment() {
+    let cluster = Cluster::two_by_two().await;
+    lives_through_an_environment(&cluster.gateways[1].url, Some(ALICE), Start::Discover).await;
+}
+
 /// How the client opens: its default, or the stateless way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {

@@ -159,6 +159,48 @@ async fn the_weakest_runtime_must_be_asked_for_and_says_what_it_is() {
     assert!(world::host_processes(&mark).is_empty());
 }
 
+/// A call that is given up without an end leaves nobody to tell what still comes of it.
+#[tokio::test]
+async fn a_dropped_call_costs_the_sandbox() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    let call = inside.python("while True: pass");
+    tokio::time::timeout(std::time::Duration::from_millis(50), call).await.unwrap_err();
+    let said = inside.python("1").await;
+    assert!(!said.outcome.started && said.outcome.interpreter_lost, "{said:?}");
+    assert_eq!(inside.condition(), Condition::Dead);
+    inside.destroy().await;
+}
+
+/// No user namespaces, no sandbox: nothing weaker takes its place, and the operator hears why.
+#[test]
+fn without_user_namespaces_nothing_weaker_takes_their_place() {
+    for (ways, expected) in [
+        (&["--map-user=1000", "--keep-caps"][..], "sysctl -w user.max_user_namespaces"),
+        (&["--map-root-user"], "map more uids"),
+    ] {
+        let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let test = std::env::current_exe().unwrap();
+        let output = Command::new("unshare")
+            .arg("--user")
+            .args(ways)
+            .args(["sh", "-c", script, "sh"])
+            .arg(test)
+            .args(["--exact", "sandbox::says_why_there_is_no_sandbox", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a place without user namespaces: run by the test above, in one"]
+async fn says_why_there_is_no_sandbox() {
+    let error = baton::worker::sandbox::probe("auto", &settings()).await.unwrap_err();
+    eprintln!("{error}");
+}
+
 /// Nobody destroys the sandboxes of a worker that was killed.
 #[tokio::test]
 async fn a_worker_that_dies_takes_its_sandboxes_with_it() {

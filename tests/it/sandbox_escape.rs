@@ -6,7 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use baton::worker::sandbox::Condition;
@@ -155,18 +155,23 @@ async fn no_privilege_is_left_and_none_can_be_gained() {
 #[tokio::test]
 async fn the_hosts_processes_are_neither_seen_nor_signalled() {
     let mut attack = Attack::begin().await;
-    let mut victim = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    let mut victim = tokio::process::Command::new("sleep")
+        .arg("1000")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
     let seen = attack.finds("sorted(int(p) for p in os.listdir('/proc') if p.isdigit())").await;
     assert_eq!(seen, "[2]", "only the interpreter: init is hidden");
-    for pid in [victim.id(), std::process::id()] {
+    for pid in [victim.id().unwrap(), std::process::id()] {
         let found = attack.finds(&format!("errno_of(lambda: os.kill({pid}, 9))")).await;
         assert_eq!(found, "'ESRCH'");
     }
     attack.finds("errno_of(lambda: os.kill(-1, 9))").await;
     attack.attacker.shell("kill -9 -1; kill -9 1").await;
     assert!(victim.try_wait().unwrap().is_none(), "the host's process lives");
-    victim.kill().unwrap();
-    victim.wait().unwrap();
+    victim.kill().await.unwrap();
     attack.end().await;
 }
 

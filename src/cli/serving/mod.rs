@@ -5,7 +5,7 @@ mod configure;
 use std::fmt::Display;
 use std::fs::DirBuilder;
 use std::future::Future;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,12 +22,13 @@ use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::Gateway;
 use crate::serve::{Drain, drain_on_signal};
 use crate::telemetry::logs;
+use crate::worker::sandbox::comes_by_path;
 use crate::worker::{self, Addresses};
 use configure::Parts;
 
 /// How long the last spans have to leave.
 const LAST_SPANS: Duration = Duration::from_secs(2);
-/// Load balancers stop sending within this time of `/readyz` failing; `dev` and workers have none in front.
+/// Load balancers, and gateways that choose a worker, stop sending within this time; `dev` has neither.
 const NOT_READY: Duration = Duration::from_secs(5);
 /// The worker within `dev`.
 const DEV_WORKER: &str = "dev";
@@ -65,7 +66,7 @@ pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
 
 /// `baton worker`.
 pub(super) fn worker(settings: WorkerSettings) -> ExitCode {
-    let drain = configure::drain(&settings.process, Duration::ZERO);
+    let drain = configure::drain(&settings.process, NOT_READY);
     serve("worker", &settings.telemetry.clone(), &drain.clone(), async move {
         let WorkerSettings { process, key, sandbox, .. } = settings;
         let telemetry =
@@ -90,6 +91,11 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
         let DevSettings { process, edge, telemetry, sandbox, .. } = &settings;
         let dir = &process.data_dir;
         make_private(dir)?;
+        if comes_by_path(sandbox.runtime.as_str()) {
+            // What is secret in it has a mode of its own.
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711))
+                .map_err(|error| format!("--data-dir {}: {error}", dir.display()))?;
+        }
         let signing = given_or_made(&settings.signing_keys, &dir.join("signing.key"))?;
         let roots = given_or_made(&settings.worker_roots, &dir.join("worker-root.key"))?;
         let key = WorkerKey::derive(&roots[0], &WorkerId::parse(DEV_WORKER)?);
@@ -110,7 +116,8 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
             gateways: vec![gateway.internal_url().to_owned()],
             ..configure::worker(sandbox, key, &dir.join("worker"), &of_worker)
         };
-        let welcome = banner(&gateway.url(), configure::access(&edge.authentication));
+        let program = std::env::args().next().unwrap_or_else(|| "baton".to_owned());
+        let welcome = banner(&gateway.url(), configure::access(&edge.authentication), &program);
         listening_gateway(&gateway);
         let listening = |addresses: &Addresses| {
             listening_worker(addresses);
@@ -150,6 +157,7 @@ fn serve(
     if let Err(error) = logs::install(&logging.log, configure::log_format(logging.log_format)) {
         return stopped(role, &error);
     }
+    raise_open_files();
     let outcome = super::roles::runtime().block_on(async {
         tokio::select! {
             outcome = work => outcome,
@@ -166,6 +174,17 @@ fn serve(
 }
 
 /// Says why a role is over, with every cause.
+/// Takes as many open files as the system grants: connections, and a dozen for each sandbox. The customary 1024 are
+/// for programs that use select(2).
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}
+
 fn stopped(role: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let text: Vec<String> = causes.map(ToString::to_string).collect();

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
+use crate::gateway::Network;
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
-use super::network::Network;
 use super::problem::Wrong;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
@@ -42,12 +42,19 @@ impl GatewaySettings {
         let (signing_keys, worker_roots) = keys(read);
         read.needed("signing-key-file", "make one: baton key signing > signing.key");
         read.needed("worker-root-key-file", "make one: baton key worker-root > worker-root.key");
+        let rpc_plaintext = read.switch("rpc-plaintext");
+        read.rule(
+            &["internal-listen", "rpc-plaintext"],
+            process.internal_listen.ip().is_loopback() || rpc_plaintext,
+            "off loopback the workers' reports, and the calls to them, would be in the clear",
+            "listen on loopback, or add --rpc-plaintext on a network you trust",
+        );
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
             redis: read.one("redis", redis),
             signing_keys,
             worker_roots,
-            rpc_plaintext: read.switch("rpc-plaintext"),
+            rpc_plaintext,
             edge: EdgeSettings::read(read, authentication(read)),
             telemetry: TelemetrySettings::read(read),
             process,
@@ -96,7 +103,7 @@ impl EdgeSettings {
             authentication,
             allowed_hosts: read.list("allowed-host", value::host),
             allowed_origins: read.list("allowed-origin", value::origin),
-            trusted_proxies: read.list("trusted-proxy", Network::parse),
+            trusted_proxies: read.list("trusted-proxy", value::network),
             replica_id: read.perhaps("replica-id", value::name).unwrap_or_else(|| replica_id(read)),
             audience: read.one("audience", value::name),
             environments: EnvironmentSettings::read(read),

@@ -57,7 +57,7 @@ fn every_role_starts_from_its_defaults() {
     let gateway = gateway_of("--api-key k", &machine()).unwrap().settings;
     assert_eq!(gateway.redis.to_string(), "redis://127.0.0.1:6379/0");
     assert_eq!(gateway.edge.replica_id.as_str(), "host-0000ba70");
-    assert_eq!(gateway.edge.rates.tenant.unwrap().burst().get(), 200);
+    assert_eq!(gateway.edge.rates.tenant.unwrap().burst().get(), 2000);
     assert!(!gateway.edge.sample_tools);
     let worker = worker_of("", &machine()).unwrap().settings;
     assert_eq!(worker.process.listen.to_string(), "127.0.0.1:8090");
@@ -238,7 +238,8 @@ fn rates_are_a_list_or_a_table() {
 
 #[test]
 fn a_wildcard_must_say_how_others_reach_it() {
-    let text = one_problem(gateway_of("--api-key k --internal-listen 0.0.0.0:9", &machine()));
+    let text = message(gateway_of("--api-key k --internal-listen 0.0.0.0:9", &machine()), 2);
+    assert!(text.contains("--rpc-plaintext"), "{text}");
     assert!(text.contains("write --advertise http://THIS-HOST:9"), "{text}");
     let text = message(worker_of("--listen 0.0.0.0:9", &machine()), 2);
     assert!(text.contains("--advertise: is needed") && text.contains("--rpc-plaintext"), "{text}");

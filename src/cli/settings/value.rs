@@ -8,6 +8,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::ids::Name;
+use crate::gateway::Network;
 
 use super::problem::Wrong;
 
@@ -118,6 +119,12 @@ pub(super) fn log_filter(text: &str) -> Result<String, Wrong> {
     let mend = "write a level (error, warn, info, debug, trace) or baton=debug,warn";
     EnvFilter::try_new(text).map_err(|_| Wrong::new("is no log filter", mend))?;
     Ok(text.to_owned())
+}
+
+/// An address or network.
+pub(super) fn network(text: &str) -> Result<Network, Wrong> {
+    let wrong = |_| Wrong::new("is not a network", "write 10.0.0.0/8, or a single address");
+    Network::parse(text).map_err(wrong)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub(super) fn read<T: DeserializeOwned>(
         // The position is within the arguments alone and would only puzzle.
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
+        // It names what it did not know, which may be as long as a body.
+        let what = &what[..what.floor_char_boundary(400)];
         ToolError::not_begun(format!(
             "The arguments do not fit {tool}: {what}. Correct them and call {tool} again."
         ))

@@ -237,6 +237,8 @@ fn outcome(python: bool) -> Value {
     });
     if python {
         members["executionResult"] = text("repr() of the last expression's value");
+        members["hint"] =
+            text("What may help with an error, such as the packages that are installed");
     }
     members
 }

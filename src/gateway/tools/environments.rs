@@ -13,7 +13,7 @@ use crate::domain::placement::{Epoch, Holding, Placement, choose};
 use crate::gateway::claims;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::mcp::ErrorCode;
-use crate::rpc::client::{Recovery, TraceHeaders};
+use crate::rpc::client::Recovery;
 use crate::rpc::wire::{
     CloseRequest, CreateReply, CreateRequest, Done, ListRequest, Listed, NotStarted, Target,
 };
@@ -35,7 +35,7 @@ impl Tools {
         let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_deref())?;
         let environment = EnvironmentId::from_bytes(random_id());
         let not_after = self.clock.now().after(self.policy.max_life);
-        self.reserve(&call.caller, environment).await?;
+        self.reserve(call, environment).await?;
         let holding = match self.give_away(call, environment, not_after).await {
             Ok(holding) => holding,
             Err(failure) => {
@@ -55,11 +55,11 @@ impl Tools {
         })))
     }
 
-    async fn reserve(&self, caller: &Principal, environment: EnvironmentId) -> Result<(), Failure> {
+    async fn reserve(&self, call: &Call, environment: EnvironmentId) -> Result<(), Failure> {
         let limit = self.policy.max_per_tenant;
-        match self.directory.reserve(caller.tenant_digest(), environment, limit).await {
+        match self.directory.reserve(call.caller.tenant_digest(), environment, limit).await {
             Ok(Reservation::Granted) => Ok(()),
-            Ok(Reservation::Full) => Err(self.quota_error(caller).await.into()),
+            Ok(Reservation::Full) => Err(self.quota_error(call).await.into()),
             Err(error) => {
                 tracing::warn!(%error, "quota not checked");
                 Err(Fault::directory_away().into())
@@ -67,8 +67,8 @@ impl Tools {
         }
     }
 
-    async fn quota_error(&self, caller: &Principal) -> ToolError {
-        let wait = self.next_place(caller).await;
+    async fn quota_error(&self, call: &Call) -> ToolError {
+        let wait = self.next_place(call).await;
         ToolError::not_begun(format!(
             "You have as many environments as you may ({}). Close one with closeEnvironment, or come back in {} \
              seconds: unused ones are deleted.",
@@ -80,8 +80,8 @@ impl Tools {
     }
 
     /// How long until a tenant may have a place again, if it does nothing.
-    async fn next_place(&self, caller: &Principal) -> Duration {
-        let (environments, partial) = self.ask_all(caller, None).await;
+    async fn next_place(&self, call: &Call) -> Duration {
+        let (environments, partial) = self.ask_all(call, None).await;
         let held = u32::try_from(environments.len()).unwrap_or(u32::MAX);
         if !partial && held < self.policy.max_per_tenant {
             return FREED_SOON; // the directory has not heard yet of one that ended
@@ -100,7 +100,11 @@ impl Tools {
         environment: EnvironmentId,
         not_after: Timestamp,
     ) -> Result<Holding, Failure> {
-        let sightings = self.fleet.sightings();
+        let mut sightings = self.fleet.expectations();
+        if choose(environment, &sightings, self.clock.now()).is_empty() {
+            self.fleet.refresh().await;
+            sightings = self.fleet.expectations();
+        }
         let chosen = choose(environment, &sightings, self.clock.now());
         if chosen.is_empty() {
             let message = "no worker takes new environments at the moment: try again shortly";
@@ -123,6 +127,7 @@ impl Tools {
             claim: claims::seal(holding, &self.keys),
             idle_timeout_ms: millis(self.policy.idle_timeout),
         };
+        self.fleet.offers(peer.worker());
         match self.client.create(&peer, &request, CREATE_DEADLINE, &call.trace).await {
             Ok(CreateReply::Created) => Ok(true),
             Ok(CreateReply::Refused { why }) => {
@@ -155,7 +160,7 @@ impl Tools {
             arguments::read(Tool::CloseEnvironment.name(), call.arguments.as_deref())?;
         let handle = self.open(&asked.environment_id, &call.caller)?;
         let environment = handle.id();
-        let mut route = self.locator.route(&call.caller, environment);
+        let mut route = self.locator.route(&call.caller, environment, &call.trace);
         loop {
             let (peer, epoch) = match route.next().await {
                 Ok(stop) => stop,
@@ -184,20 +189,20 @@ impl Tools {
             return Ok(ToolAnswer::of(json!({"environments": [], "partial": false, "note": note})));
         }
         let owner = Some(call.caller.owner_digest().to_string());
-        let (listed, partial) = self.ask_all(&call.caller, owner).await;
+        let (listed, partial) = self.ask_all(call, owner).await;
         let environments: Vec<Value> =
             listed.iter().filter_map(|it| self.describe(&call.caller, it)).collect();
         Ok(ToolAnswer::of(json!({"environments": environments, "partial": partial})))
     }
 
     /// What every worker lists of a tenant or owner, oldest first, and whether one did not answer.
-    async fn ask_all(&self, caller: &Principal, owner: Option<String>) -> (Vec<Listed>, bool) {
-        let request = ListRequest { tenant: caller.tenant_digest().to_string(), owner };
+    async fn ask_all(&self, call: &Call, owner: Option<String>) -> (Vec<Listed>, bool) {
+        let request = ListRequest { tenant: call.caller.tenant_digest().to_string(), owner };
         let peers = self.fleet.peers();
-        let trace = TraceHeaders::default();
         let asked =
-            peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &trace));
-        let (mut listed, mut partial) = (Vec::new(), false);
+            peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &call.trace));
+        // Who knows no worker knows nothing of what they hold.
+        let (mut listed, mut partial) = (Vec::new(), peers.is_empty());
         for answer in join_all(asked).await {
             match answer {
                 Ok(reply) => listed.extend(reply.environments),

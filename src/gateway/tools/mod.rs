@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub(super) use answer::ToolAnswer;
 
 use super::failure::{Executed, Failure, Fault, ToolError};
+use super::feed::Feed;
 use super::fleet::Fleet;
 use super::locate::{self, Locator};
-use super::reply::Feed;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -215,18 +216,33 @@ fn lookup_fact(call: &Call) -> Result<ToolAnswer, Failure> {
     Ok(ToolAnswer::of(samples::lookup_fact(&asked.topic)))
 }
 
+/// Counts of primes at once, in this process.
+static COUNTING: Semaphore = Semaphore::const_new(8);
+
 async fn compute_primes(call: &Call) -> Result<ToolAnswer, Failure> {
     let asked: arguments::ComputePrimes =
         arguments::read(Tool::ComputePrimes.name(), call.arguments.as_deref())?;
-    let counted = tokio::task::spawn_blocking(move || samples::compute_primes(asked.limit)).await;
+    // A caller that leaves does not stop a thread: without a turn that stays with it, one could fill the process
+    // with work that nobody waits for.
+    let turn = COUNTING.acquire().await.map_err(|_| Fault::internal(Executed::No))?;
+    let counted = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        samples::compute_primes(asked.limit)
+    });
+    let counted = counted.await;
     counted.map(ToolAnswer::of).map_err(|_| Fault::internal(Executed::Maybe).into())
 }
 
 /// A piece of what a model wrote, short and without control characters.
 fn quoted(text: &str) -> String {
-    let cut = text.floor_char_boundary(40);
+    format!("\"{}\"", shown(text, 40))
+}
+
+/// The beginning of foreign text, at most `longest` bytes of it, without control characters.
+pub(super) fn shown(text: &str, longest: usize) -> String {
+    let cut = text.floor_char_boundary(longest);
     let more = if cut < text.len() { "…" } else { "" };
-    format!("\"{}{more}\"", text[..cut].escape_debug())
+    format!("{}{more}", text[..cut].escape_debug())
 }
 
 /// Fresh random bytes, for ids.

@@ -10,8 +10,8 @@ use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::gateway::failure::{Executed, Failure, ToolError};
+use crate::gateway::feed::Feed;
 use crate::gateway::locate;
-use crate::gateway::reply::Feed;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
 
@@ -70,7 +70,7 @@ impl Tools {
     ) -> Result<ToolAnswer, Failure> {
         let handle = self.open(token, &call.caller)?;
         let execution = ExecutionId::from_bytes(random_id());
-        let mut route = self.locator.route(&call.caller, handle.id());
+        let mut route = self.locator.route(&call.caller, handle.id(), &call.trace);
         let mut request = ExecuteRequest {
             target: target(&call.caller, &handle, Epoch::FIRST),
             execution: execution.to_string(),
@@ -81,7 +81,7 @@ impl Tools {
         loop {
             let (peer, epoch) = route.next().await?;
             request.target.epoch = epoch.0;
-            let stop = CancelOnDrop::arm(self, &peer, handle.id(), execution);
+            let stop = CancelOnDrop::arm(self, call, &peer, handle.id(), execution);
             match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
@@ -190,6 +190,9 @@ fn answer(job: &Job, ended: Ended) -> ToolAnswer {
     if let Some(result) = ended.execution_result {
         structured["executionResult"] = result.into();
     }
+    if let Some(hint) = ended.hint {
+        structured["hint"] = hint.into();
+    }
     if let Some(limit) = &ended.terminated_by {
         structured["terminatedBy"] = limit.as_str().into();
     }
@@ -222,16 +225,24 @@ struct CancelOnDrop {
     client: WorkerClient,
     tasks: TaskTracker,
     peer: Peer,
+    trace: TraceHeaders,
     request: Option<CancelRequest>,
 }
 
 impl CancelOnDrop {
-    fn arm(tools: &Tools, peer: &Peer, environment: EnvironmentId, execution: ExecutionId) -> Self {
+    fn arm(
+        tools: &Tools,
+        call: &Call,
+        peer: &Peer,
+        environment: EnvironmentId,
+        execution: ExecutionId,
+    ) -> Self {
         let (environment, execution) = (environment.to_string(), execution.to_string());
         Self {
             client: tools.client.clone(),
             tasks: tools.tasks.clone(),
             peer: peer.clone(),
+            trace: call.trace.clone(),
             request: Some(CancelRequest { environment, execution }),
         }
     }
@@ -245,8 +256,8 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
         let (client, peer) = (self.client.clone(), self.peer.clone());
+        let trace = std::mem::take(&mut self.trace);
         self.tasks.spawn(async move {
-            let trace = TraceHeaders::default();
             if let Err(error) = client.cancel(&peer, &request, CANCEL_DEADLINE, &trace).await {
                 tracing::warn!(%error, worker = %peer.worker(), "cancel not delivered");
             }

@@ -16,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use probe::probe;
 
+/// Whether code of this runtime finds its workspace by its path on the host, as a user who is not the worker.
+pub fn comes_by_path(runtime: &str) -> bool {
+    runtime == embedded::Embedded::PROCESS && nix::unistd::geteuid().is_root()
+}
+
 /// Makes sandboxes of one kind and says what that kind can do.
 #[async_trait]
 pub trait Runtime: Send + Sync + Debug {
@@ -34,6 +39,7 @@ pub trait Sandbox: Send + Debug {
     /// Runs one job to its end, and never returns before the outcome is known.
     ///
     /// Output arrives in `output` while the job runs. `stop` ends the work within a second.
+    /// Dropping the future is no way to stop: it costs the sandbox, which is dead for the next call.
     async fn run(
         &mut self,
         job: Job,
@@ -145,6 +151,9 @@ pub enum JobKind {
         code: String,
     },
     /// `sh -c command` as a new process in `/workspace`.
+    ///
+    /// What it leaves in the background ends with it, but for daemons (`setsid`): they stay until the
+    /// sandbox ends, or a limit or a timeout stops a shell job.
     Shell {
         /// One command line.
         command: String,

@@ -35,7 +35,7 @@ async fn prove(name: &'static str, runtime: &Embedded, workspace: &Path) -> Resu
     let spec = Spec { workspace: workspace.to_owned(), limits: Limits::default() };
     let mut sandbox = runtime.create(&spec).await.map_err(|source| ProbeError::Unavailable {
         runtime: name,
-        mend: embedded::mend(&source),
+        mend: mend(name, &source),
         source,
     })?;
     let mut said = Captured::default();
@@ -56,6 +56,17 @@ async fn prove(name: &'static str, runtime: &Embedded, workspace: &Path) -> Resu
     match failure {
         None => Ok(()),
         Some(reason) => Err(ProbeError::Misbehaves { runtime: name, reason }),
+    }
+}
+
+fn mend(runtime: &str, error: &super::SandboxError) -> String {
+    match error {
+        super::SandboxError::NotReady { .. } if super::comes_by_path(runtime) => {
+            "its code has a uid of its own and must reach the workspace: choose a directory for the worker below \
+             ones that others may enter (chmod o+x), or run it as a plain user"
+                .to_owned()
+        }
+        error => embedded::mend(error),
     }
 }
 

@@ -7,8 +7,12 @@ use baton::rpc::wire::{
     CancelRequest, CloseRequest, CreateReply, Done, FindReply, FindRequest, Frame, ListRequest,
     NotStarted,
 };
+use baton::worker::Config;
 
-use super::site::{Caller, Environment, IDLE, SOON, Site, last, principal, python, shell};
+use super::site::{Caller, Environment, IDLE, SOON, Site, Worker, last, principal, python, shell};
+
+/// A second less than [`IDLE`].
+const ALMOST: Duration = Duration::from_secs(299);
 
 async fn close(environment: &Environment) -> Done {
     let Caller { client, peer, .. } = &environment.caller;
@@ -36,7 +40,7 @@ fn gone(reason: &str) -> NotStarted {
 
 #[tokio::test]
 async fn an_environment_keeps_its_state_until_it_is_closed() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let first = environment.python("x = 20\nprint('hello')").await;
@@ -61,7 +65,7 @@ async fn an_environment_keeps_its_state_until_it_is_closed() {
 
 #[tokio::test]
 async fn output_comes_while_code_runs_and_again_at_the_end() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("1").await;
@@ -86,7 +90,7 @@ async fn output_comes_while_code_runs_and_again_at_the_end() {
 
 #[tokio::test]
 async fn only_its_owner_at_its_epoch_may_use_it() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let mut request = environment.request(python("1"));
@@ -109,7 +113,7 @@ async fn only_its_owner_at_its_epoch_may_use_it() {
 
 #[tokio::test]
 async fn creating_is_safe_to_repeat_and_ends_at_the_capacity() {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut config = site.config();
     (config.capacity, config.warm_pool) = (1, 0);
     let worker = super::site::Worker::start(config).await;
@@ -128,7 +132,7 @@ async fn creating_is_safe_to_repeat_and_ends_at_the_capacity() {
 
 #[tokio::test]
 async fn a_list_has_an_owners_environments_oldest_first() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let first = worker.caller.create().await;
     site.clock.advance(Duration::from_secs(1));
@@ -149,7 +153,7 @@ async fn a_list_has_an_owners_environments_oldest_first() {
 
 #[tokio::test]
 async fn eight_calls_may_wait_and_a_cancelled_one_makes_room() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("1").await;
@@ -191,7 +195,7 @@ async fn eight_calls_may_wait_and_a_cancelled_one_makes_room() {
 
 #[tokio::test]
 async fn a_cancelled_execution_stops_within_a_second() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("x = 5").await;
@@ -214,7 +218,7 @@ async fn a_cancelled_execution_stops_within_a_second() {
 
 #[tokio::test]
 async fn a_call_without_a_connection_stops_after_five_seconds() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("1").await;
@@ -230,24 +234,24 @@ async fn a_call_without_a_connection_stops_after_five_seconds() {
 
 #[tokio::test]
 async fn idle_time_ends_an_environment_and_a_call_begins_it_anew() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
-    site.clock.advance(IDLE - Duration::from_secs(1));
+    site.clock.advance(ALMOST);
     environment.python("1").await;
-    site.clock.advance(IDLE - Duration::from_secs(1));
+    site.clock.advance(ALMOST);
     let long = environment.start(&environment.request(shell("sleep 1.5"))).await;
     site.clock.advance(2 * IDLE);
     last(long).await.unwrap();
-    site.clock.advance(IDLE - Duration::from_millis(1));
+    site.clock.advance(ALMOST);
     assert!(matches!(find(&environment).await, FindReply::Held { .. }), "it ran until just now");
-    site.clock.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_secs(1));
     assert_eq!(environment.try_python("1").await.unwrap_err(), gone("expired"));
 }
 
 #[tokio::test]
 async fn nobody_needs_to_call_for_an_idle_environment_to_end() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     worker.caller.create().await;
     site.gateway.hears(|beat| beat.environments == 1).await;
@@ -257,7 +261,7 @@ async fn nobody_needs_to_call_for_an_idle_environment_to_end() {
 
 #[tokio::test]
 async fn the_maximum_life_ends_even_a_call() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("1").await;
@@ -270,7 +274,7 @@ async fn the_maximum_life_ends_even_a_call() {
 
 #[tokio::test]
 async fn a_call_that_loses_the_interpreter_says_so_and_the_next_one_runs() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("x = 1; open('kept', 'w').write('k')").await;
@@ -294,7 +298,7 @@ async fn bereft(caller: &Caller) -> Environment {
 
 #[tokio::test]
 async fn an_interpreter_that_dies_between_calls_is_told_once() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = bereft(&worker.caller).await;
     let told = environment.try_python("1").await.unwrap_err();
@@ -305,11 +309,28 @@ async fn an_interpreter_that_dies_between_calls_is_told_once() {
 
 #[tokio::test]
 async fn a_shell_call_runs_without_the_interpreter_and_says_so() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = bereft(&worker.caller).await;
     let shell = environment.shell("echo here").await;
     assert!(shell.stdout == "here\n" && shell.variables_lost, "{shell:?}");
     assert!(!environment.shell("true").await.variables_lost, "once");
     assert_eq!(environment.python("1 + 1").await.execution_result.as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn without_namespaces_code_reaches_its_own_workspace_and_no_other() {
+    let site = Site::new();
+    let worker =
+        Worker::start(Config { runtime: "process-unsafe".to_owned(), ..site.config() }).await;
+    let (one, other) = (worker.caller.create().await, worker.caller.create().await);
+    // By its absolute path, which leads through the worker's own directory.
+    let written = one.python("import os\nopen(os.path.abspath('mine'), 'w').write('x')").await;
+    assert_eq!(written.exit_code, 0, "{written:?}");
+    let at = site.dir.path().join("environments").join(one.id.to_string());
+    for path in [at.join("workspace/mine"), at.join("record.json"), site.dir.path().join("lock")] {
+        let read = other.python(&format!("open({:?}).read()", path.display().to_string())).await;
+        assert!(read.stderr.contains("PermissionError"), "{}: {read:?}", path.display());
+    }
+    worker.stop().await;
 }

@@ -73,7 +73,7 @@ impl Drop for Killable {
 
 #[tokio::test]
 async fn environments_survive_a_worker_that_is_killed() {
-    let site = Site::new().await;
+    let site = Site::new();
     let killed = Killable::start(site.dir.path());
     let running = killed.caller.create().await;
     running.python("x = 1; open('kept', 'w').write('k')").await;

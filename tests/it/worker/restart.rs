@@ -15,7 +15,7 @@ use super::site::{Gateway, Site, Worker, last, shell};
 
 #[tokio::test]
 async fn a_restart_keeps_files_and_tells_once_that_variables_are_gone() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let untouched = worker.caller.create().await;
@@ -45,7 +45,7 @@ async fn a_restart_keeps_files_and_tells_once_that_variables_are_gone() {
 
 #[tokio::test]
 async fn an_end_is_remembered_across_a_restart() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     site.clock.advance(super::site::IDLE);
@@ -58,7 +58,7 @@ async fn an_end_is_remembered_across_a_restart() {
 
 #[tokio::test]
 async fn time_without_a_worker_is_not_idle_time() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     worker.stop().await;
@@ -69,7 +69,7 @@ async fn time_without_a_worker_is_not_idle_time() {
 
 #[tokio::test]
 async fn a_drain_tells_at_once_finishes_calls_and_takes_nothing_new() {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut worker = site.worker().await;
     let environment = worker.caller.create().await;
     environment.python("1").await;
@@ -92,8 +92,8 @@ async fn a_drain_tells_at_once_finishes_calls_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn a_worker_finds_all_gateways_and_shows_its_list_when_asked() {
-    let site = Site::new().await;
-    let second = Gateway::start(site.clock.clone()).await;
+    let site = Site::new();
+    let second = Gateway::start(site.clock.clone());
     *site.gateway.reply.lock().unwrap() =
         HeartbeatReply { gateways: vec![second.url.clone()], ..HeartbeatReply::default() };
     let worker = site.worker().await;
@@ -108,7 +108,7 @@ async fn a_worker_finds_all_gateways_and_shows_its_list_when_asked() {
 
 #[tokio::test]
 async fn a_fenced_worker_stops() {
-    let site = Site::new().await;
+    let site = Site::new();
     site.gateway.reply.lock().unwrap().fenced = true;
     let mut worker = site.worker().await;
     assert!(matches!(worker.ended().await, Err(WorkerStop::Fenced)));
@@ -116,7 +116,7 @@ async fn a_fenced_worker_stops() {
 
 #[tokio::test]
 async fn a_worker_without_gateways_serves_on() {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut config = site.config();
     config.gateways = vec!["http://127.0.0.1:1".to_owned()];
     let worker = Worker::start(config).await;
@@ -126,7 +126,7 @@ async fn a_worker_without_gateways_serves_on() {
 
 #[tokio::test]
 async fn a_worker_that_cannot_be_reached_or_has_no_directory_does_not_start() {
-    let site = Site::new().await;
+    let site = Site::new();
     let drain = || Drain::new(DrainTimings::default());
     let mut config = site.config();
     config.listen = "0.0.0.0:0".parse().unwrap();
@@ -140,7 +140,7 @@ async fn a_worker_that_cannot_be_reached_or_has_no_directory_does_not_start() {
 
 #[tokio::test]
 async fn the_internal_listener_tells_how_the_worker_is() {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut worker = site.worker().await;
     worker.caller.create().await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
@@ -171,7 +171,7 @@ async fn the_internal_listener_tells_how_the_worker_is() {
 
 #[tokio::test]
 async fn a_call_to_a_worker_that_left_was_not_sent() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     worker.stop().await;

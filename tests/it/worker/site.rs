@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 pub(super) const SOON: Duration = Duration::from_secs(30);
-pub(super) const IDLE: Duration = Duration::from_secs(300);
+pub(super) const IDLE: Duration = Duration::from_mins(5);
 
 /// A worker's directory and clock, which outlive the worker, and the gateway it reports to.
 pub(super) struct Site {
@@ -38,9 +38,9 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) async fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_millis(1_795_250_494_000));
-        let gateway = Gateway::start(clock.clone()).await;
+        let gateway = Gateway::start(clock.clone());
         Self { dir: TempDir::new(), clock, gateway }
     }
 
@@ -165,7 +165,7 @@ impl Caller {
             owner: holding.owner.to_string(),
             epoch: 1,
             not_after_ms: holding.not_after.as_millis(),
-            ticket: ticket.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ticket: ticket.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")),
         };
         Environment { id, claim, caller: self.clone() }
     }
@@ -255,7 +255,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) async fn start(clock: Clock) -> Self {
+    pub(super) fn start(clock: Clock) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr());
         let reply = Arc::new(Mutex::new(HeartbeatReply::default()));

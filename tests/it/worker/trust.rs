@@ -24,7 +24,7 @@ const UNKNOWN: &str = "00112233445566778899aabbccddeeff";
 
 #[tokio::test]
 async fn only_who_has_the_key_is_answered() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let client = &worker.caller.client;
     let url = &worker.addresses.rpc;
@@ -43,7 +43,7 @@ async fn only_who_has_the_key_is_answered() {
 
 #[tokio::test]
 async fn a_gateway_with_another_time_learns_the_workers() {
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     for other in [0, 4_000_000_000_000] {
         let client = WorkerClient::new(Clock::manual(Timestamp::from_millis(other)));
@@ -58,7 +58,7 @@ async fn a_gateway_with_another_time_learns_the_workers() {
 
 #[tokio::test]
 async fn a_worker_with_another_time_is_heard() {
-    let site = Site::new().await;
+    let site = Site::new();
     let mut config = site.config();
     config.clock = Clock::manual(Timestamp::from_millis(1_000_000));
     let _worker = Worker::start(config).await;
@@ -94,7 +94,7 @@ fn seal(worker: &Worker, time: Timestamp, body: &[u8]) -> HeaderMap {
 async fn copies_and_forgeries_are_refused() {
     const BODY: &[u8] = br#"{"environment":"00112233445566778899aabbccddeeff"}"#;
     const OTHER: &[u8] = br#"{"environment":"ff112233445566778899aabbccddeeff"}"#;
-    let site = Site::new().await;
+    let site = Site::new();
     let worker = site.worker().await;
     let now = site.clock.now();
     let headers = seal(&worker, now, BODY);

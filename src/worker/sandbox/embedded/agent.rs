@@ -177,4 +177,14 @@ mod tests {
         assert_eq!(understand(&frame(b'D', MINE, &[0, 0, 0]), &MINE), None);
         assert_eq!(understand(&frame(b'i', MINE, b"x.."), &MINE), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_word_or_none(bytes: Vec<u8>, body: Vec<u8>) {
+            understand(&bytes, &MINE);
+            for kind in [b'r', b'i', b'D', b'R'] {
+                understand(&frame(kind, MINE, &body), &MINE);
+            }
+        }
+    }
 }

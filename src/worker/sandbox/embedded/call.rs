@@ -123,6 +123,10 @@ impl<'a> Call<'a> {
     /// Starts the work, follows it to its end, and says how it was.
     pub(super) async fn finish(mut self) -> Outcome {
         let before = self.session.condition;
+        if std::mem::replace(&mut self.session.in_call, true) {
+            // Dropped half-way: what was said and ordered in it cannot be told from what follows.
+            self.session.lose();
+        }
         self.session.notice_deaths();
         self.session.watch.begin_call();
         let ending = match self.start().await {
@@ -134,6 +138,7 @@ impl<'a> Call<'a> {
             self.kill(by).await;
         }
         let ending = self.settle(ending).await;
+        self.session.in_call = false;
         self.outcome(&ending, before)
     }
 

@@ -50,6 +50,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     async fn read_all(bytes: &[u8], longest: usize) -> (Vec<Vec<u8>>, ErrorKind) {
@@ -75,5 +77,15 @@ mod tests {
         let (frames, end) = read_all(b"\x01\0\0\0a\xff\xff\xff\xff", 2).await;
         assert_eq!(frames, [b"a".to_vec()]);
         assert_eq!(end, ErrorKind::InvalidData);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_frames_or_an_end(bytes: Vec<u8>, longest in 0_usize..64) {
+            let read = read_all(&bytes, longest).now_or_never();
+            let (frames, end) = read.expect("a slice is never waited for");
+            proptest::prop_assert!(frames.iter().all(|frame| frame.len() <= longest));
+            proptest::prop_assert!(matches!(end, ErrorKind::UnexpectedEof | ErrorKind::InvalidData));
+        }
     }
 }

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use async_trait::async_trait;
+use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -58,11 +59,43 @@ pub fn intercept() -> Option<ExitCode> {
     (argument == LAUNCHER_ARGUMENT).then(launcher::run)
 }
 
+/// What the kernel has of Landlock, which is a second wall in namespaces and the first without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Landlock {
+    /// Nothing, or its first version, which refuses every rename from one directory to another.
+    Unsuitable,
+    /// Rules for files.
+    Files,
+    /// Also for signals and abstract sockets.
+    FilesAndSignals,
+}
+
+impl Landlock {
+    fn find() -> Self {
+        let created = |files: ABI, scope: Option<ABI>| {
+            let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+            let rules = rules.handle_access(AccessFs::from_all(files))?;
+            match scope {
+                Some(scope) => rules.scope(Scope::from_all(scope))?.create().map(drop),
+                None => rules.create().map(drop),
+            }
+        };
+        if created(ABI::V6, Some(ABI::V6)).is_ok() {
+            Self::FilesAndSignals
+        } else if created(ABI::V2, None).is_ok() {
+            Self::Files
+        } else {
+            Self::Unsuitable
+        }
+    }
+}
+
 /// Sandboxes by namespaces, or by process limits alone.
 #[derive(Debug)]
 pub(super) struct Embedded {
     capabilities: Capabilities,
     isolation: Isolation,
+    landlock: Landlock,
     launcher: PathBuf,
     packages: Option<PathBuf>,
     interpreter: Interpreter,
@@ -87,11 +120,18 @@ impl Embedded {
         let isolation =
             if name == Self::PROCESS { Isolation::Process } else { Isolation::Namespaces };
         let interpreter = Interpreter::inspect(settings.python.as_deref()).await?;
-        let unavailable = |source| ProbeError::Unavailable {
-            runtime: name,
-            mend: "the worker itself lacks something".to_owned(),
-            source: SandboxError::Spawn { source },
+        let unavailable = |mend: &'static str| {
+            move |source| ProbeError::Unavailable {
+                runtime: name,
+                mend: mend.to_owned(),
+                source: SandboxError::Spawn { source },
+            }
         };
+        let landlock = Landlock::find();
+        if (isolation, landlock) == (Isolation::Process, Landlock::Unsuitable) {
+            let missing = std::io::Error::other("the kernel has no Landlock of version 2 or later");
+            return Err(unavailable("boot with lsm=landlock on Linux 5.19 or later")(missing));
+        }
         let packages =
             settings.python_packages.as_ref().map(|path| path.canonicalize()).transpose().map_err(
                 |error| ProbeError::Python {
@@ -99,14 +139,17 @@ impl Embedded {
                     reason: format!("its packages directory cannot be used: {error}"),
                 },
             )?;
-        let program = sealed(&interpreter.program).map_err(unavailable)?;
+        let lacking = unavailable("the worker's process lacks memory or threads");
+        let program = sealed(&interpreter.program).map_err(lacking)?;
+        let spawner = Spawner::start().map_err(lacking)?;
         let groups = Groups::find();
-        let uids = Uids::find().map_err(unavailable)?;
-        let spawner = Spawner::start().map_err(unavailable)?;
-        let capabilities = capabilities(name, isolation, &interpreter, &groups, &uids);
+        let uids = Uids::find()
+            .map_err(unavailable("map more uids to this container, or run as a plain user"))?;
+        let capabilities = capabilities(name, isolation, landlock, &interpreter, &groups, &uids);
         Ok(Self {
             capabilities,
             isolation,
+            landlock,
             launcher: settings.launcher.clone(),
             packages,
             interpreter,
@@ -133,6 +176,7 @@ impl Embedded {
         Boot {
             worker_pid: std::process::id().cast_signed(),
             isolation: self.isolation,
+            landlock: self.landlock != Landlock::Unsuitable,
             kernel_uid,
             cgroups,
             workspace: spec.workspace.clone(),
@@ -230,6 +274,7 @@ fn sealed(content: &[u8]) -> std::io::Result<OwnedFd> {
 fn capabilities(
     runtime: &'static str,
     isolation: Isolation,
+    landlock: Landlock,
     interpreter: &Interpreter,
     groups: &Groups,
     uids: &Uids,
@@ -243,10 +288,20 @@ fn capabilities(
                 .to_owned(),
         );
     }
+    if landlock == Landlock::Unsuitable {
+        notes.push("The kernel has no suitable Landlock: one wall less.".to_owned());
+    }
+    if isolation == Isolation::Process && landlock == Landlock::Files {
+        notes.push(
+            "This kernel's Landlock does not cover signals: code can end processes of its uid, \
+             the worker's own without root."
+                .to_owned(),
+        );
+    }
     if isolation == Isolation::Process {
         notes.push(
             "Code runs in the host's namespaces, held by Landlock, seccomp and rlimits alone: \
-             it is kept from files and sockets, not from seeing and signalling processes of its uid."
+             it is kept from files and sockets, and shares the host's processes and memory."
                 .to_owned(),
         );
     }

@@ -16,14 +16,14 @@ use super::agent::{Agent, Word};
 use super::call::{Call, Ending};
 use super::cgroup::GroupLease;
 use super::control::Control;
-use super::outlet::Outlets;
+use super::outlet::{Outlets, Rooms};
 use super::spawner::Spawner;
 use super::uids::UidLease;
 use super::usage::Gauge;
 use super::watch::Watch;
 use super::wire::{Boot, BootFds, Report};
 use crate::worker::sandbox::{
-    CREATE_DEADLINE, Condition, Job, Limits, Outcome, OutputSink, Sandbox, SandboxError,
+    CREATE_DEADLINE, Captured, Condition, Job, Limits, Outcome, OutputSink, Sandbox, SandboxError,
 };
 
 /// How long the processes of a sandbox may take to be gone once its socket is closed, and killed.
@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) limits: Limits,
     pub(super) condition: Condition,
     pub(super) jobs: u64,
+    /// A call is under way; found by the next one, it was given up without an end.
+    pub(super) in_call: bool,
     launcher: Child,
     group: GroupLease,
     /// Held so that nobody else gets the uid while a process may have it.
@@ -80,7 +82,7 @@ impl Session {
         let spawn = |source| SandboxError::Spawn { source };
         let (control, theirs) = UnixStream::pair().and_then(detach).map_err(spawn)?;
         let (agent, agent_fd) = UnixStream::pair().and_then(detach).map_err(spawn)?;
-        let (outlets, [stdout_fd, stderr_fd]) = Outlets::open().map_err(spawn)?;
+        let (mut outlets, [stdout_fd, stderr_fd]) = Outlets::open().map_err(spawn)?;
         let launcher = spawner.launch(program, theirs).await.map_err(spawn)?;
         let mut control = Control::new(control);
         let fds: BootFds<OwnedFd> =
@@ -92,7 +94,9 @@ impl Session {
         drop(fds);
         let mut agent = Agent::new(agent, &limits);
         let init = await_init(&mut control).await?;
-        await_agent(&mut control, &mut agent).await?;
+        if let Err(error) = await_agent(&mut control, &mut agent).await {
+            return Err(with_last_words(error, &mut outlets));
+        }
         let gauge = Gauge {
             group: group.group().clone(),
             memory_enforced,
@@ -108,6 +112,7 @@ impl Session {
             limits,
             condition: Condition::Ready,
             jobs: 0,
+            in_call: false,
             launcher,
             group,
             _uid: uid,
@@ -194,6 +199,19 @@ async fn await_agent(control: &mut Control, agent: &mut Agent) -> Result<(), San
             // It ended before it could say a word: init knows more.
             _ => Err(why_not(control.hear().await)),
         },
+    }
+}
+
+/// What it wrote before it ended tells more than its code.
+fn with_last_words(error: SandboxError, outlets: &mut Outlets) -> SandboxError {
+    const LONGEST: usize = 500;
+    let mut said = Captured::default();
+    outlets.drain_rest(&mut Rooms::new(LONGEST), &mut said);
+    match (error, String::from_utf8_lossy(&said.stderr).trim()) {
+        (SandboxError::NotReady { reason }, words) if !words.is_empty() => {
+            SandboxError::NotReady { reason: format!("{reason}: {}", words.escape_debug()) }
+        }
+        (error, _) => error,
     }
 }
 

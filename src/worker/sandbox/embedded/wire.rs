@@ -41,6 +41,8 @@ pub(super) struct Boot {
     /// Who must still be our parent.
     pub(super) worker_pid: i32,
     pub(super) isolation: Isolation,
+    /// Whether the kernel has a Landlock that suits; see [`super::Landlock`].
+    pub(super) landlock: bool,
     /// The uid to become before anything else; only root has a choice.
     pub(super) kernel_uid: Option<u32>,
     /// The `cgroup.procs` files to enter.

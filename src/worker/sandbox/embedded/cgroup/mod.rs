@@ -250,6 +250,8 @@ fn settings(
     let memory = limits.memory_bytes.to_string();
     let pids = (limits.processes + SPARE_PROCESSES).to_string();
     let quota = limits.cpu_millis.map(|millis| u64::from(millis) * PERIOD_MICROS / 1000);
+    // The kernel takes nothing smaller.
+    let quota = quota.map(|micros| micros.max(1000));
     match (controller, version) {
         (Controller::Memory, Version::One) => vec![
             ("memory.limit_in_bytes", memory.clone(), true),

@@ -18,7 +18,9 @@ const LANDLOCK: ABI = ABI::V6;
 /// Gives up everything that code inside shall not have. `init_proc` stays readable for init.
 pub(super) fn confine(boot: &Boot, init_proc: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     identity::drop_capabilities()?;
-    landlock(boot, init_proc).map_err(io::Error::other).step("landlock")?;
+    if boot.landlock {
+        landlock(boot, init_proc).map_err(io::Error::other).step("landlock")?;
+    }
     seccomp::install(boot.isolation, boot.ceilings.unmapped_memory)
 }
 

@@ -1,0 +1,92 @@
+//! What a call tells while it works, on its way to the client.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, mpsc, watch};
+
+use crate::mcp::{ProgressToken, sse};
+
+/// Notifications that wait for a slow client; then the call's output waits too.
+const EVENTS: usize = 64;
+
+/// What a call tells while it works.
+#[derive(Clone, Debug)]
+pub(super) struct Feed {
+    begun: Arc<watch::Sender<bool>>,
+    progress: Option<Arc<Progress>>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    reporter: Mutex<sse::ProgressReporter>,
+    events: mpsc::Sender<Vec<u8>>,
+}
+
+/// The other end of a [`Feed`].
+#[derive(Debug)]
+pub(super) struct Events {
+    begun: watch::Receiver<bool>,
+    events: Option<mpsc::Receiver<Vec<u8>>>,
+}
+
+/// A feed for one call; without a token, or for a client that takes no stream, progress goes nowhere.
+pub(super) fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
+    let (begun, begins) = watch::channel(false);
+    let (progress, events) = match token.filter(|_| accepts_sse) {
+        None => (None, None),
+        Some(token) => {
+            let (sender, receiver) = mpsc::channel(EVENTS);
+            let reporter = Mutex::new(sse::ProgressReporter::new(token.clone()));
+            (Some(Arc::new(Progress { reporter, events: sender })), Some(receiver))
+        }
+    };
+    (Feed { begun: Arc::new(begun), progress }, Events { begun: begins, events })
+}
+
+impl Feed {
+    /// Says that the work has begun: from now on a failure may travel in a stream.
+    pub(super) fn begin(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Whether anybody reads progress.
+    pub(super) fn wants_progress(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    /// Tells of output: how many bytes of it there were so far, the newest, and on which stream.
+    pub(super) async fn progress(&self, bytes: u64, text: &str, stream: &'static str) {
+        let Some(progress) = &self.progress else { return };
+        #[expect(clippy::cast_precision_loss, reason = "output is far shorter than 2^52 bytes")]
+        let event = progress.reporter.lock().await.report_output(bytes as f64, text, stream);
+        if let Some(event) = event {
+            // Nobody reads it any more: then the call is about to be dropped.
+            progress.events.send(event).await.ok();
+        }
+    }
+}
+
+impl Events {
+    /// The next notification; never, if there will be none.
+    pub(super) async fn next(&mut self) -> Vec<u8> {
+        if let Some(events) = &mut self.events {
+            if let Some(event) = events.recv().await {
+                return event;
+            }
+            self.events = None;
+        }
+        std::future::pending().await
+    }
+
+    /// A notification that waits already.
+    pub(super) fn left(&mut self) -> Option<Vec<u8>> {
+        self.events.as_mut()?.try_recv().ok()
+    }
+
+    /// Returns when the work has begun; never, if it ends before.
+    pub(super) async fn begun(&mut self) {
+        if self.begun.wait_for(|begun| *begun).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
