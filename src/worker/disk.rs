@@ -12,13 +12,13 @@
 //!
 //! Pool, scratch and trash are emptied at each start. Only its owner may enter the directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::files::{open_up, private_dir, private_file, replace, sync_dir};
 use super::record::Record;
 use crate::domain::ids::{EnvironmentId, Incarnation, Timestamp};
 
@@ -277,37 +277,6 @@ fn is_ours(root: &Path) -> io::Result<bool> {
         }
     }
     Ok(true)
-}
-
-fn private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Makes a directory one's own to enter. Code that still runs inside may put a link in its place at any moment, so
-/// the mode is set on what was opened, and no link is opened.
-fn open_up(path: &Path) -> io::Result<()> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let opened = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    fs::set_permissions(opened, fs::Permissions::from_mode(0o700))
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// Replaces a file's content in one step.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let half = path.with_extension("half");
-    let mut file = private_file(&half)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&half, path)?;
-    sync_dir(path.parent().expect("files lie in a directory"))
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod disk;
 mod environment;
 mod execution;
+mod files;
 mod heartbeat;
 mod host;
 mod internal;
