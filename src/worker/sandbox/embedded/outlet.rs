@@ -9,6 +9,8 @@ use crate::worker::sandbox::{OutputSink, Stream};
 
 /// What one pipe holds at most: all that can have been written before a call's end was heard.
 const PIPE_BYTES: usize = 64 << 10;
+/// What is read at once: a call that says little should not pay for clearing more.
+const READ_BYTES: usize = 8 << 10;
 
 /// Both outputs of a process.
 #[derive(Debug)]
@@ -108,7 +110,7 @@ impl Outlet {
         read: impl Fn(&Receiver, &mut [u8]) -> io::Result<usize>,
     ) {
         let mut passed = 0;
-        rooms.buffer.resize(PIPE_BYTES, 0);
+        rooms.buffer.resize(READ_BYTES, 0);
         while let Some(pipe) = &self.pipe
             && passed < PIPE_BYTES
         {
