@@ -19,6 +19,14 @@ pub enum Purpose {
     Tally,
     /// A worker's right to an environment.
     Ticket,
+    /// Where the next page of a list begins.
+    Cursor,
+    /// The state of a multi round-trip request.
+    RequestState,
+    /// The name of a task.
+    Task,
+    /// What one replica hands on to another.
+    Relay,
 }
 
 impl Purpose {
@@ -28,6 +36,10 @@ impl Purpose {
             Self::Environment => b"baton-environment-v1\0",
             Self::Tally => b"baton-tally-v1\0",
             Self::Ticket => b"baton-ticket-v1\0",
+            Self::Cursor => b"baton-cursor-v1\0",
+            Self::RequestState => b"baton-request-state-v1\0",
+            Self::Task => b"baton-task-v1\0",
+            Self::Relay => b"baton-relay-v1\0",
         }
     }
 }

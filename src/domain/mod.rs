@@ -8,4 +8,5 @@ pub mod handle;
 pub mod ids;
 pub mod keyring;
 pub mod placement;
+pub mod sealed;
 pub mod ticket;

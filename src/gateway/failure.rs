@@ -212,9 +212,10 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self.code {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            ErrorCode::Overloaded | ErrorCode::WorkerUnreachable | ErrorCode::DirectoryAway => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ErrorCode::Overloaded
+            | ErrorCode::WorkerUnreachable
+            | ErrorCode::DirectoryAway
+            | ErrorCode::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             // Proxies send a 5xx again, and this may have run.
             ErrorCode::OutcomeUnknown => StatusCode::OK,

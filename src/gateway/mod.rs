@@ -21,6 +21,7 @@ mod proxies;
 mod reply;
 mod table;
 mod tools;
+mod upstream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
+pub use upstream::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
 
 pub use crate::mcp::Method;
 

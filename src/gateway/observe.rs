@@ -30,6 +30,7 @@ pub(super) const KNOWN_CODES: &[i32] = &[
     ErrorCode::Overloaded as i32,
     ErrorCode::WorkerUnreachable as i32,
     ErrorCode::DirectoryAway as i32,
+    ErrorCode::UpstreamUnavailable as i32,
     ErrorCode::DeadlineExceeded as i32,
 ];
 /// What the log says of a client that left before there was a status.

@@ -113,6 +113,8 @@ pub enum ErrorCode {
     WorkerUnreachable = 50302,
     /// What replicas share cannot be read.
     DirectoryAway = 50303,
+    /// The upstream server that this is for does not answer, or its answer cannot be used.
+    UpstreamUnavailable = 50304,
     /// The call ran out of time.
     DeadlineExceeded = 50401,
 }
