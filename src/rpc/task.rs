@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{Ended, Job, NotStarted, Target};
+use super::wire::{Ended, Job, NotStarted, Target, TaskTerms};
 
 /// Path of [`DetachRequest`].
 pub const DETACH: &str = "/rpc/v1/detach";
@@ -22,9 +22,8 @@ pub struct DetachRequest {
     pub target: Target,
     /// The execution.
     pub execution: String,
-    /// For how long from now it must be found, in milliseconds; absent: as long as the environment may be idle. The
-    /// environment's maximum life ends it earlier.
-    pub ttl_ms: Option<u64>,
+    /// For how long it is kept.
+    pub terms: TaskTerms,
 }
 
 /// Asks how a task is doing; counts as a use of its environment.

@@ -40,17 +40,17 @@ impl Attachment {
         self.kind
     }
 
-    /// Makes it the journal's when `enter` has entered it there. False if it has ended.
+    /// Makes it the journal's when `enter` has entered it there, unless it is already, or has ended.
     pub(super) async fn hand_over(
         &self,
         enter: impl Future<Output = io::Result<()>>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let mut holder = self.holder.lock().await;
         if *holder == Holder::Connection {
             enter.await?;
             *holder = Holder::Journal;
         }
-        Ok(*holder == Holder::Journal)
+        Ok(())
     }
 
     /// Gives it up because its connection is lost. False if it is the journal's, and goes on.
@@ -85,15 +85,16 @@ mod tests {
     async fn what_has_ended_becomes_no_task() {
         let ended = attachment();
         assert!(!ended.end().await);
-        assert!(!ended.hand_over(async { panic!("it is entered") }).await.unwrap());
+        ended.hand_over(async { panic!("it is entered") }).await.unwrap();
+        assert!(!ended.is_task().await);
     }
 
     #[tokio::test]
     async fn a_task_outlives_its_connection() {
         let task = attachment();
-        assert!(task.hand_over(async { Ok(()) }).await.unwrap());
+        task.hand_over(async { Ok(()) }).await.unwrap();
         assert!(!task.give_up().await && task.is_task().await && task.end().await);
-        assert!(task.hand_over(async { panic!("it is entered twice") }).await.unwrap());
+        task.hand_over(async { panic!("it is entered twice") }).await.unwrap();
     }
 
     #[tokio::test]

@@ -75,8 +75,7 @@ pub(super) struct Target {
 pub(super) struct Place {
     environment: Arc<Environment>,
     number: u64,
-    pub(super) execution: ExecutionId,
-    pub(super) attachment: Arc<Attachment>,
+    attachment: Arc<Attachment>,
     /// Cancelled when the call is to stop.
     pub(super) stop: CancellationToken,
 }
@@ -149,7 +148,7 @@ impl Environment {
             Call { number, execution, attachment: Arc::clone(&attachment), stop: stop.clone() };
         life.calls.push(call);
         life.record.last_used = now;
-        Ok(Place { environment: Arc::clone(self), number, execution, attachment, stop })
+        Ok(Place { environment: Arc::clone(self), number, attachment, stop })
     }
 
     /// Whose an execution is that runs or waits.
@@ -310,6 +309,11 @@ pub(super) fn busy() -> NotStarted {
 impl Place {
     pub(super) fn environment(&self) -> &Arc<Environment> {
         &self.environment
+    }
+
+    /// Whose the execution is.
+    pub(super) fn attachment(&self) -> &Arc<Attachment> {
+        &self.attachment
     }
 }
 

@@ -14,7 +14,9 @@ use super::host::Host;
 use super::output::Output;
 use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
 use super::sandboxes;
+use super::tasks::enter;
 use crate::domain::environment::{EnvironmentState, Interruption};
+use crate::domain::ids::ExecutionId;
 use crate::rpc::wire::{Ended, Frame, NotStarted, Restarted};
 
 /// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
@@ -28,10 +30,19 @@ const OVERRUN: Duration = Duration::from_secs(30);
 pub(super) struct Execution {
     pub(super) host: Arc<Host>,
     pub(super) place: Place,
-    pub(super) job: Job,
+    pub(super) order: Order,
     /// When nobody waits for it any more.
     pub(super) until: Instant,
     pub(super) output: Output,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) execution: ExecutionId,
+    pub(super) job: Job,
+    /// If it is a task from its start: for how long it must be found, beyond its environment's idle time.
+    pub(super) task: Option<Duration>,
 }
 
 /// What comes of it. What the model must be told counts as told only when somebody took the answer.
@@ -48,6 +59,16 @@ impl Execution {
     /// Runs to the end and answers with the last frame.
     pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
         let environment = Arc::clone(self.place.environment());
+        if let Some(ttl) = self.order.task {
+            let (execution, attachment) = (self.order.execution, self.place.attachment());
+            let entered = enter(&self.host, &environment, execution, attachment, ttl).await;
+            if entered.is_err() {
+                let why =
+                    "the worker's disk takes no tasks now: call without one, or try again later";
+                let why = NotStarted::NoSandbox { why: why.to_owned() };
+                return self.conclude(Verdict::NotStarted(why), answer).await;
+            }
+        }
         let turn = tokio::select! {
             biased;
             () = self.place.stop.cancelled() => Err(environment.why_not()),
@@ -80,7 +101,7 @@ impl Execution {
                 EnvironmentState::Interrupted { reason } => Some(reason),
                 _ => None,
             };
-            if let (Some(reason), JobKind::Python { .. }) = (notice, &self.job.kind) {
+            if let (Some(reason), JobKind::Python { .. }) = (notice, &self.order.job.kind) {
                 return Verdict::Restarted(reason);
             }
             let was_there = slot.is_some();
@@ -107,7 +128,7 @@ impl Execution {
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
                 let ended = self.output.ended(&outcome);
-                let python = matches!(self.job.kind, JobKind::Python { .. });
+                let python = matches!(self.order.job.kind, JobKind::Python { .. });
                 let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
                 return Verdict::Ended(Box::new(Ended {
                     hint,
@@ -138,7 +159,7 @@ impl Execution {
         slot: &mut Slot,
     ) -> Result<Box<dyn Sandbox>, NotStarted> {
         if let Some(sandbox) = slot.take() {
-            let python = matches!(self.job.kind, JobKind::Python { .. });
+            let python = matches!(self.order.job.kind, JobKind::Python { .. });
             match sandbox.condition() {
                 Condition::Ready => return Ok(sandbox),
                 Condition::InterpreterLost if !python => return Ok(sandbox),
@@ -173,11 +194,11 @@ impl Execution {
         answer: &mut oneshot::Sender<Frame>,
     ) -> Option<Outcome> {
         let _running = self.host.count_running();
-        let mut job = self.job.clone();
+        let mut job = self.order.job.clone();
         job.timeout = job.timeout.min(self.until.saturating_duration_since(Instant::now()));
         let longest = job.timeout + OVERRUN;
         let stop = self.place.stop.clone();
-        let attachment = Arc::clone(&self.place.attachment);
+        let attachment = Arc::clone(self.place.attachment());
         let orphaned = async {
             answer.closed().await;
             sleep(ORPHANED).await;
@@ -200,7 +221,7 @@ impl Execution {
     /// Returns when the connection is lost and nobody else wants the execution.
     async fn abandoned(&self, answer: &mut oneshot::Sender<Frame>) {
         answer.closed().await;
-        if !self.place.attachment.give_up().await {
+        if !self.place.attachment().give_up().await {
             pending::<()>().await;
         }
     }
@@ -218,9 +239,9 @@ impl Execution {
             }
             Verdict::Unknown => (None, true),
         };
-        let Self { host, place, .. } = self;
-        let (environment, execution) = (Arc::clone(place.environment()), place.execution);
-        let is_task = place.attachment.end().await;
+        let Self { host, place, order, .. } = self;
+        let (environment, execution) = (Arc::clone(place.environment()), order.execution);
+        let is_task = place.attachment().end().await;
         // Whoever reads the answer finds the place free.
         drop(place);
         let kept = is_task && {

@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 use super::environment::Target;
+use super::execution::Order;
 use super::sandbox::{Job, JobKind};
 use super::server::Call;
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest};
 use crate::domain::placement::Epoch;
-use crate::rpc::wire::{self, ExecuteRequest};
+use crate::rpc::wire::{self, ExecuteRequest, TaskTerms};
 use crate::telemetry::TraceContext;
 
 /// The body is not a message of this version.
 pub(super) struct Malformed;
 
-/// Reads an execution, and whether its output is wanted while it runs.
-pub(super) fn execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malformed> {
+/// An execution as it is asked for.
+pub(super) struct Execute {
+    pub(super) target: Target,
+    pub(super) order: Order,
+    /// Whether output is wanted while it runs.
+    pub(super) wants_output: bool,
+}
+
+/// Reads an execution.
+pub(super) fn execute(call: &Call) -> Result<Execute, Malformed> {
     let request: ExecuteRequest = call.read()?;
     let kind = match request.job {
         wire::Job::Python { code } => JobKind::Python { code },
@@ -27,8 +36,14 @@ pub(super) fn execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), M
         timeout: Duration::from_millis(request.timeout_ms),
         variables: call.span.context().map(trace_variables).unwrap_or_default(),
     };
-    let execution = ExecutionId::from_hex(&request.execution).ok_or(Malformed)?;
-    Ok((target(&request.target)?, execution, job, request.stream))
+    let (target, execution) = named(&request.target, &request.execution)?;
+    let order = Order { execution, job, task: request.task.map(ttl) };
+    Ok(Execute { target, order, wants_output: request.stream })
+}
+
+/// For how long a task must be found, beyond its environment's idle time.
+pub(super) fn ttl(terms: TaskTerms) -> Duration {
+    Duration::from_millis(terms.ttl_ms.unwrap_or_default())
 }
 
 /// Reads which environment is meant, and as whom.

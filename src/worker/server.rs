@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::record::Record;
-use super::request::{self, Malformed};
+use super::request::{self, Execute, Malformed};
 use super::stream;
 use super::supervisor::Supervisor;
 use crate::clock::Clock;
@@ -157,13 +157,13 @@ impl Server {
     }
 
     fn execute(&self, mut call: Call) -> Response<Body> {
-        let Ok((target, execution, job, wants_output)) = request::execute(&call) else {
+        let Ok(Execute { target, order, wants_output }) = request::execute(&call) else {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
         let deadline = call.admitted.deadline().min(LONGEST);
         let until = tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10);
-        let answer = self.supervisor.execute(&target, execution, job, until);
+        let answer = self.supervisor.execute(&target, order, until);
         stream::response(call, answer, wants_output)
     }
 
@@ -202,7 +202,7 @@ impl Server {
         let request: DetachRequest = call.read()?;
         let (target, execution) = request::named(&request.target, &request.execution)?;
         call.concerns(target.environment);
-        let ttl = Duration::from_millis(request.ttl_ms.unwrap_or_default());
+        let ttl = request::ttl(request.terms);
         Ok(self.supervisor.detach(&target, execution, ttl).await)
     }
 

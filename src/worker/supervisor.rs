@@ -12,12 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::attachment::Attachment;
 use super::environment::{Environment, Target};
-use super::execution::Execution;
+use super::execution::{Execution, Order};
 use super::host::Host;
 use super::journal::Journal;
 use super::output::{Output, Reader};
 use super::record::Record;
-use super::sandbox::Job;
 use super::tombstones::{Tombstone, Tombstones, bury};
 use crate::domain::environment::{EnvironmentState, GoneReason, Interruption};
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, TenantDigest};
@@ -142,17 +141,16 @@ impl Supervisor {
     pub(super) fn execute(
         self: &Arc<Self>,
         target: &Target,
-        execution: ExecutionId,
-        job: Job,
+        order: Order,
         until: tokio::time::Instant,
     ) -> Result<Answer, NotStarted> {
         let environment = self.find_live(target)?;
-        let attachment = Attachment::new(&job.kind);
-        let place = environment.admit(target, execution, attachment, self.host.now())?;
+        let attachment = Attachment::new(&order.job.kind);
+        let place = environment.admit(target, order.execution, attachment, self.host.now())?;
         let output = Output::new(self.host.sandboxes().limits().output_bytes);
         let reader = output.reader();
         let (answer, last) = oneshot::channel();
-        let execution = Execution { host: Arc::clone(&self.host), place, job, until, output };
+        let execution = Execution { host: Arc::clone(&self.host), place, order, until, output };
         self.executions.spawn(execution.run(answer));
         Ok(Answer { output: reader, last })
     }

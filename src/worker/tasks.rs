@@ -1,15 +1,37 @@
 //! Executions as tasks: taken from their connections, looked at, cancelled.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attachment::Attachment;
 use super::environment::{Environment, Target};
+use super::host::Host;
 use super::journal::{Cancelling, Head};
 use super::supervisor::Supervisor;
 use crate::domain::ids::ExecutionId;
 use crate::domain::task::TaskState;
 use crate::rpc::task::{LONGEST_WAIT_MS, TaskReply};
 use crate::rpc::wire::NotStarted;
+
+/// Hands an execution over to the journal; what has ended is not entered. It is on disk when this returns.
+pub(super) async fn enter(
+    host: &Host,
+    environment: &Environment,
+    execution: ExecutionId,
+    attachment: &Attachment,
+    ttl: Duration,
+) -> io::Result<()> {
+    let (now, state) = (host.now(), TaskState::Working);
+    let (kind, keep_until) = (attachment.kind(), environment.promise(ttl, now));
+    let head = Head { execution, kind, created: now, updated: now, keep_until, state };
+    let entered = attachment.hand_over(environment.journal().begin(host, head)).await;
+    if let Err(error) = &entered {
+        let environment = environment.id().log_name();
+        tracing::error!(environment, %error, "an execution becomes no task");
+    }
+    entered
+}
 
 impl Supervisor {
     /// Makes a task of an execution: when this returns so, it is on disk, and the connection may go.
@@ -23,31 +45,18 @@ impl Supervisor {
             Ok(environment) => environment,
             Err(why) => return TaskReply::NotHere(why),
         };
-        let supervisor = Arc::clone(self);
+        let host = Arc::clone(&self.host);
         // Goes to its end though the call that asked is dropped: else an entry could stay that nobody ends.
-        let entered =
-            self.tasks.spawn(async move { supervisor.enter(&environment, execution, ttl).await });
-        entered.await.unwrap_or(TaskReply::NotKept)
-    }
-
-    async fn enter(
-        &self,
-        environment: &Environment,
-        execution: ExecutionId,
-        ttl: Duration,
-    ) -> TaskReply {
-        let (now, journal) = (self.host.now(), environment.journal());
-        let keep_until = environment.promise(ttl, now);
-        if let Some(attachment) = environment.attachment(execution) {
-            let (kind, state) = (attachment.kind(), TaskState::Working);
-            let head = Head { execution, kind, created: now, updated: now, keep_until, state };
-            if let Err(error) = attachment.hand_over(journal.begin(&self.host, head)).await {
-                let environment = environment.id().log_name();
-                tracing::error!(environment, %error, "an execution becomes no task");
+        let entered = self.tasks.spawn(async move {
+            if let Some(attachment) = environment.attachment(execution)
+                && enter(&host, &environment, execution, &attachment, ttl).await.is_err()
+            {
                 return TaskReply::NotKept;
             }
-        }
-        journal.tell(&self.host, execution, keep_until).await
+            let keep_until = environment.promise(ttl, host.now());
+            environment.journal().tell(&host, execution, keep_until).await
+        });
+        entered.await.unwrap_or(TaskReply::NotKept)
     }
 
     /// How a task is; the answer waits until it has ended, or so long.

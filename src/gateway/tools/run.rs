@@ -77,6 +77,7 @@ impl Tools {
             job,
             timeout_ms: millis(timeout),
             stream: call.feed.wants_progress(),
+            task: None,
         };
         loop {
             let (peer, epoch) = route.next().await?;

@@ -9,7 +9,7 @@ use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
     CancelTaskRequest, DetachRequest, JobKind, Progress, Task, TaskReply, TaskRequest,
 };
-use baton::rpc::wire::{Ended, Job, NotStarted};
+use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
 
 use super::site::{Caller, Environment, IDLE, SOON, Site, last, principal, python, random, shell};
 
@@ -51,7 +51,7 @@ impl Detached {
         let Caller { client, peer, .. } = &self.environment.caller;
         let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap());
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = DetachRequest { target, execution, ttl_ms };
+        let request = DetachRequest { target, execution, terms: TaskTerms { ttl_ms } };
         client.detach(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -135,6 +135,19 @@ async fn whoever_still_waits_for_a_task_gets_its_end_too() {
     let ended = last(execution).await.unwrap();
     assert_eq!(task.outcome().await, *ended);
     assert!(matches!(task.detach(None).await, TaskReply::Task(_)));
+}
+
+#[tokio::test]
+async fn what_is_a_task_from_its_start_is_one_however_soon_it_ends() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    let request =
+        ExecuteRequest { task: Some(TaskTerms::default()), ..environment.request(shell("true")) };
+    let ended = environment.run(&request).await.unwrap();
+    let task = Detached { environment: environment.clone(), execution: request.execution };
+    assert!(matches!(task.detach(None).await, TaskReply::Task(_)));
+    assert_eq!(task.outcome().await, *ended);
 }
 
 #[tokio::test]
@@ -303,6 +316,10 @@ async fn a_disk_that_takes_no_entry_leaves_the_call_as_it_was() {
     assert_eq!(task.detach(None).await, TaskReply::NotKept);
     assert_eq!(task.look(Duration::ZERO).await, TaskReply::Unknown);
     assert_eq!(last(execution).await.unwrap().stdout, "done\n");
+    let from_the_start =
+        ExecuteRequest { task: Some(TaskTerms::default()), ..environment.request(shell("true")) };
+    let refused = environment.run(&from_the_start).await.unwrap_err();
+    assert!(matches!(refused, NotStarted::NoSandbox { .. }), "{refused:?}");
 }
 
 #[tokio::test]
