@@ -7,6 +7,7 @@
 
 mod accept;
 mod agreement;
+mod annotations;
 mod capabilities;
 mod client;
 mod envelope;
@@ -33,12 +34,13 @@ mod strict;
 mod testing;
 mod tool;
 
+pub use annotations::BadAnnotation;
 pub use capabilities::ServerCapabilities;
 pub use client::{ClientCapabilities, ClientInfo};
 pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
 pub use event_stream::{Event, EventReader, EventTooLarge};
-pub use header::{MAX_HEADER_BYTES, MAX_HEADERS};
+pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
 pub use message::{
