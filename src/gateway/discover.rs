@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::tools::Tools;
 use crate::mcp::{
     CacheHint, Discover, Era, Identity, Initialize, LegacyVersion, ListResult, Listed, Rendered,
-    Reply, ServerCapabilities,
+    Reply, ServerCapabilities, TASKS_EXTENSION,
 };
 
 /// How long clients may keep what does not change while a replica runs.
@@ -28,8 +29,14 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Renders them for this server and these tools.
-    pub(super) fn new(identity: &Identity, tools: &[Box<RawValue>]) -> Self {
+    pub(super) fn new(identity: &Identity, tools: &Tools) -> Self {
         let capabilities = ServerCapabilities::default().with_tools();
+        let capabilities = if tools.have_tasks() {
+            // SEP-2663, "Capability Negotiation": an empty object, for there are no settings.
+            capabilities.with_extension(TASKS_EXTENSION, no_settings())
+        } else {
+            capabilities
+        };
         let cache = CacheHint::public(FRESH_FOR);
         let discover = Discover::new(capabilities.clone(), cache).with_instructions(INSTRUCTIONS);
         let initialize = |version: LegacyVersion| {
@@ -38,7 +45,7 @@ impl Standing {
             (version, Reply::new(Era::Legacy(version), identity, &result).render())
         };
         let list = |era: Era| {
-            let result = ListResult::new(Listed::Tools, tools.to_vec(), cache);
+            let result = ListResult::new(Listed::Tools, tools.definitions(era), cache);
             (era, Reply::new(era, identity, &result).render())
         };
         Self {
@@ -69,4 +76,8 @@ impl Standing {
         let known = self.tools.iter().find(|(it, _)| *it == era);
         &known.expect("every era is rendered").1
     }
+}
+
+fn no_settings() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
 }

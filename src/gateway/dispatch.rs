@@ -17,7 +17,8 @@ use super::limits::{Limits, Slot};
 use super::observe::{self, Observation, Observer};
 use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
-use super::tools::{Call, Tool, ToolAnswer, Tools, shown};
+use super::tasks;
+use super::tools::{Answer, Call, Tool, Tools, shown};
 use crate::domain::ids::Principal;
 use crate::mcp::{Empty, Envelope, Era, Identity, Incoming, Method, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
@@ -136,6 +137,10 @@ impl Edge {
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),
             Method::ListTools => self.list_tools(&envelope, &caller),
             Method::CallTool => return self.call_tool(envelope, caller, tool, observation).await,
+            Method::GetTask => self.get_task(&envelope, &caller, observation.span()).await,
+            Method::UpdateTask => self.update_task(&envelope, &caller, observation.span()).await,
+            Method::CancelTask => self.cancel_task(&envelope, &caller, observation.span()).await,
+            Method::TaskResult => return self.task_result(envelope, caller, observation).await,
             Method::ListPrompts
             | Method::GetPrompt
             | Method::ListResources
@@ -143,10 +148,6 @@ impl Edge {
             | Method::ReadResource
             | Method::Complete
             | Method::Listen
-            | Method::GetTask
-            | Method::UpdateTask
-            | Method::CancelTask
-            | Method::TaskResult
             | Method::ListTasks
             | Method::SetLogLevel
             | Method::Subscribe
@@ -199,18 +200,20 @@ impl Edge {
             Ok(slot) => slot,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
-        let asker = Asker {
-            era: envelope.era(),
-            id: envelope.id().clone(),
-            accepts_sse: envelope.accepts_sse(),
+        let becomes_task = match self.becomes_task(&envelope, tool) {
+            Ok(wish) => wish,
+            Err(failure) => return refuse(&failure, &envelope, observation),
         };
+        let asker = Asker::of(&envelope);
         let (feed, events) = feed::feed(envelope.meta().progress_token(), asker.accepts_sse);
         let span = worker_span(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
-        let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
+        let trace = trace_headers(&span);
+        let call = Call { caller, arguments, feed, trace, becomes_task };
         let tools = Arc::clone(&self.tools);
         let work = async move {
             let result = tools.call(tool, &call).await;
+            let result = tasks::as_asked(&envelope, becomes_task, result);
             end_client_span(span, &result);
             drop(slot);
             result
@@ -237,7 +240,11 @@ impl Edge {
 }
 
 /// The response of a request that was refused before any work.
-fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> Response<Body> {
+pub(super) fn refuse(
+    failure: &Failure,
+    envelope: &Envelope,
+    observation: Observation,
+) -> Response<Body> {
     let (response, code) = match failure {
         Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
         Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),
@@ -258,7 +265,7 @@ fn worker_span(served: &Span, tool: Tool) -> Span {
 }
 
 /// What the next hop is told of a span.
-fn trace_headers(span: &Span) -> TraceHeaders {
+pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
     let Some(context) = span.context() else { return TraceHeaders::default() };
     TraceHeaders {
         traceparent: context.traceparent(),
@@ -267,7 +274,7 @@ fn trace_headers(span: &Span) -> TraceHeaders {
     }
 }
 
-fn end_client_span(mut span: Span, result: &Result<ToolAnswer, Failure>) {
+fn end_client_span(mut span: Span, result: &Result<Answer, Failure>) {
     if let Some(error) = observe::outcome(result).error_type() {
         span.fail(&error);
     }

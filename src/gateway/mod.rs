@@ -2,7 +2,7 @@
 //!
 //! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`guard`] (host, origin),
 //! [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
-//! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
+//! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
 mod claims;
@@ -20,6 +20,7 @@ mod observe;
 mod proxies;
 mod reply;
 mod table;
+mod tasks;
 mod tools;
 mod upstream;
 
@@ -334,7 +335,7 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools.definitions()),
+        standing: Standing::new(&identity, &tools),
         tools: Arc::new(tools),
         identity,
         calls: tasks.clone(),

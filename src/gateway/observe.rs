@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::failure::Failure;
-use super::tools::{Tool, ToolAnswer};
+use super::tools::{Answer, Tool};
 use crate::mcp::{Envelope, ErrorCode, Method};
 use crate::telemetry::{
     AccessLog, Exchange, Metrics, Operation, OperationInFlight, Outcome, ParentChoice, Span,
@@ -160,10 +160,10 @@ impl Drop for Observation {
 }
 
 /// How a call ended, as telemetry tells it.
-pub(super) fn outcome(result: &Result<ToolAnswer, Failure>) -> Outcome {
+pub(super) fn outcome(result: &Result<Answer, Failure>) -> Outcome {
     match result {
-        Ok(answer) if answer.is_error() => Outcome::ToolError,
-        Ok(_) => Outcome::Done,
+        Ok(Answer::Result(answer)) if answer.is_error() => Outcome::ToolError,
+        Ok(Answer::Result(_) | Answer::Task(_)) => Outcome::Done,
         Err(Failure::Tool(_)) => Outcome::ToolError,
         Err(Failure::Rejected(rejection)) => Outcome::Error(rejection.code().number()),
         Err(Failure::Fault(fault)) => Outcome::Error(fault.code().number()),

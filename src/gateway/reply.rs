@@ -17,8 +17,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use super::failure::{Executed, Failure, Fault, fail, json_response, reject};
 use super::feed::Events;
 use super::observe::{Observation, outcome};
-use super::tools::ToolAnswer;
-use crate::mcp::{Era, Identity, Reply, RequestId, sse};
+use super::tasks::OurTask;
+use super::tools::{Answer, ToolAnswer};
+use crate::mcp::{Envelope, Era, Identity, Reply, RequestId, sse};
 
 /// How long a client that takes a stream waits for JSON.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,8 +37,16 @@ pub(super) struct Asker {
     pub accepts_sse: bool,
 }
 
+impl Asker {
+    /// Whoever sent this request.
+    pub(super) fn of(envelope: &Envelope) -> Self {
+        let (era, id) = (envelope.era(), envelope.id().clone());
+        Self { era, id, accepts_sse: envelope.accepts_sse() }
+    }
+}
+
 /// The work of one call.
-pub(super) type Work = BoxFuture<'static, Result<ToolAnswer, Failure>>;
+pub(super) type Work = BoxFuture<'static, Result<Answer, Failure>>;
 
 /// Answers when the work is done, or begins a stream.
 pub(super) async fn answer(
@@ -88,10 +97,11 @@ impl Streamed {
     }
 
     /// The one JSON object.
-    fn whole(&mut self, result: Result<ToolAnswer, Failure>) -> Response<Body> {
+    fn whole(&mut self, result: Result<Answer, Failure>) -> Response<Body> {
         let ended = outcome(&result);
         let response = match result {
-            Ok(answer) => json_response(StatusCode::OK, self.write(answer)),
+            Ok(Answer::Result(answer)) => json_response(StatusCode::OK, self.write(*answer)),
+            Ok(Answer::Task(task)) => json_response(StatusCode::OK, self.write_task(&task)),
             Err(Failure::Tool(error)) => json_response(StatusCode::OK, self.write((&error).into())),
             Err(Failure::Rejected(rejection)) => reject(&rejection),
             Err(Failure::Fault(fault)) => fail(&fault, self.asker.era, &self.asker.id),
@@ -106,14 +116,19 @@ impl Streamed {
         Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
     }
 
+    fn write_task(&self, task: &OurTask) -> Vec<u8> {
+        Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
+    }
+
     /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
-    fn last(&mut self, result: Result<ToolAnswer, Failure>) -> Vec<u8> {
+    fn last(&mut self, result: Result<Answer, Failure>) -> Vec<u8> {
         if let Some(observation) = self.observation.take() {
             observation.end(outcome(&result), StatusCode::OK);
         }
         let fit = |answer: ToolAnswer| self.write(answer.fit(sse::MAX_FINAL_EVENT));
         let message = match result {
-            Ok(answer) => fit(answer),
+            Ok(Answer::Result(answer)) => fit(*answer),
+            Ok(Answer::Task(task)) => self.write_task(&task),
             Err(Failure::Tool(error)) => fit((&error).into()),
             Err(Failure::Rejected(rejection)) => rejection.body(),
             Err(Failure::Fault(fault)) => fault.body(Some(&self.asker.id)),

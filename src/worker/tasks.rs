@@ -53,7 +53,8 @@ impl Supervisor {
             {
                 return TaskReply::NotKept;
             }
-            let keep_until = environment.promise(ttl, host.now());
+            // A repeat asks again and changes no terms.
+            let keep_until = environment.promise(Duration::ZERO, host.now());
             environment.journal().tell(&host, execution, keep_until).await
         });
         entered.await.unwrap_or(TaskReply::NotKept)

@@ -18,5 +18,6 @@ mod redis_server;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod tasks;
 mod tracing;
 mod worker;

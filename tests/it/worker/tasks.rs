@@ -25,7 +25,7 @@ impl Detached {
         let request = environment.request(job);
         let execution = environment.start(&request).await;
         let task = Self { environment: environment.clone(), execution: request.execution.clone() };
-        let entered = found(task.detach(None).await);
+        let entered = found(task.detach().await);
         assert_eq!((entered.progress, entered.kind), (Progress::Working, request.job.kind()));
         (task, execution)
     }
@@ -47,11 +47,19 @@ impl Detached {
         task
     }
 
-    async fn detach(&self, ttl: Option<Duration>) -> TaskReply {
+    /// A task from its start that has ended.
+    async fn kept_for(environment: &Environment, ttl: Duration) -> Self {
+        let ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap());
+        let task = Some(TaskTerms { ttl_ms });
+        let request = ExecuteRequest { task, ..environment.request(shell("true")) };
+        environment.run(&request).await.unwrap();
+        Self { environment: environment.clone(), execution: request.execution }
+    }
+
+    async fn detach(&self) -> TaskReply {
         let Caller { client, peer, .. } = &self.environment.caller;
-        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap());
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = DetachRequest { target, execution, terms: TaskTerms { ttl_ms } };
+        let request = DetachRequest { target, execution, terms: TaskTerms::default() };
         client.detach(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -130,11 +138,11 @@ async fn whoever_still_waits_for_a_task_gets_its_end_too() {
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let (task, execution) = Detached::start(&environment, shell("sleep 0.5; echo done")).await;
-    let repeated = found(task.detach(None).await);
+    let repeated = found(task.detach().await);
     assert_eq!(repeated.created_ms, task.now().await.created_ms, "it is one task");
     let ended = last(execution).await.unwrap();
     assert_eq!(task.outcome().await, *ended);
-    assert!(matches!(task.detach(None).await, TaskReply::Task(_)));
+    assert!(matches!(task.detach().await, TaskReply::Task(_)));
 }
 
 #[tokio::test]
@@ -146,7 +154,7 @@ async fn what_is_a_task_from_its_start_is_one_however_soon_it_ends() {
         ExecuteRequest { task: Some(TaskTerms::default()), ..environment.request(shell("true")) };
     let ended = environment.run(&request).await.unwrap();
     let task = Detached { environment: environment.clone(), execution: request.execution };
-    assert!(matches!(task.detach(None).await, TaskReply::Task(_)));
+    assert!(matches!(task.detach().await, TaskReply::Task(_)));
     assert_eq!(task.outcome().await, *ended);
 }
 
@@ -158,7 +166,7 @@ async fn what_has_ended_becomes_no_task() {
     let request = environment.request(shell("true"));
     environment.run(&request).await.unwrap();
     let ended = Detached { environment: environment.clone(), execution: request.execution };
-    assert_eq!(ended.detach(None).await, TaskReply::Unknown);
+    assert_eq!(ended.detach().await, TaskReply::Unknown);
     assert_eq!(ended.look(Duration::ZERO).await, TaskReply::Unknown);
     assert_eq!(ended.cancel().await, TaskReply::Unknown);
     assert!(!journal(&site, &environment).exists());
@@ -173,7 +181,7 @@ async fn a_task_is_its_owners_and_ends_with_its_environment() {
     let mut stranger = environment.clone();
     stranger.claim.owner = principal("mallory").owner_digest().to_string();
     let stranger = Detached { environment: stranger, execution: task.execution.clone() };
-    for reply in [stranger.look(SOON).await, stranger.cancel().await, stranger.detach(None).await] {
+    for reply in [stranger.look(SOON).await, stranger.cancel().await, stranger.detach().await] {
         assert_eq!(reply, TaskReply::NotHere(NotStarted::Foreign));
     }
     let unknown =
@@ -261,8 +269,8 @@ async fn a_task_is_found_as_long_as_was_told_and_keeps_its_environment_until_the
     let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
-    let task = Detached::ended(&site, &environment, "true").await;
-    let told = found(task.detach(Some(3 * IDLE)).await).keep_until_ms;
+    let task = Detached::kept_for(&environment, 3 * IDLE).await;
+    let told = task.now().await.keep_until_ms;
     assert_eq!(told, site.clock.now().after(3 * IDLE).as_millis());
     site.clock.advance(2 * IDLE);
     assert_eq!(task.now().await.keep_until_ms, told);
@@ -286,8 +294,8 @@ async fn a_promise_ends_with_the_environments_life() {
     let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
-    let task = Detached::ended(&site, &environment, "true").await;
-    let told = found(task.detach(Some(Duration::from_hours(1000))).await).keep_until_ms;
+    let task = Detached::kept_for(&environment, Duration::from_hours(1000)).await;
+    let told = task.now().await.keep_until_ms;
     assert_eq!(told, environment.claim.not_after_ms);
 }
 
@@ -313,7 +321,7 @@ async fn a_disk_that_takes_no_entry_leaves_the_call_as_it_was() {
     let request = environment.request(shell("sleep 0.5; echo done"));
     let execution = environment.start(&request).await;
     let task = Detached { environment: environment.clone(), execution: request.execution };
-    assert_eq!(task.detach(None).await, TaskReply::NotKept);
+    assert_eq!(task.detach().await, TaskReply::NotKept);
     assert_eq!(task.look(Duration::ZERO).await, TaskReply::Unknown);
     assert_eq!(last(execution).await.unwrap().stdout, "done\n");
     let from_the_start =
