@@ -41,7 +41,10 @@ pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
-pub use upstream::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use upstream::{
+    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, SendError, Trust, Upstream,
+    UpstreamClient, UpstreamName, UpstreamTimeouts, may_lead_somewhere,
+};
 
 pub use crate::mcp::Method;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
+use super::tls::Trust;
 use crate::gateway::proxies::Network;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.
@@ -32,8 +33,31 @@ pub struct Upstream {
     pub shared: bool,
     /// Addresses that are not public and still allowed, for this upstream alone.
     pub private_networks: Vec<Network>,
+    /// Who vouches for its name.
+    pub trust: Trust,
     /// How long it may take.
     pub timeouts: UpstreamTimeouts,
+}
+
+impl Upstream {
+    /// An upstream of which nothing else is said.
+    pub fn new(name: UpstreamName, endpoints: Vec<Uri>) -> Self {
+        Self {
+            name,
+            endpoints,
+            prefix: String::new(),
+            tools: NameFilter::default(),
+            prompts: NameFilter::default(),
+            resources: NameFilter::default(),
+            headers: Vec::new(),
+            era: EraChoice::default(),
+            priority: 0,
+            shared: false,
+            private_networks: Vec::new(),
+            trust: Trust::default(),
+            timeouts: UpstreamTimeouts::default(),
+        }
+    }
 }
 
 /// How long an upstream may take, and how long its lists are good.
