@@ -5,6 +5,7 @@
 //! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
+mod calls;
 mod claims;
 mod discover;
 mod dispatch;
@@ -15,6 +16,7 @@ mod guard;
 mod identity;
 mod internal;
 mod limits;
+mod lists;
 mod locate;
 mod observe;
 mod proxies;
@@ -28,12 +30,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -43,7 +47,7 @@ pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
     Authorities, EraChoice, NameFilter, NotAuthorities, Refused, SendError, Trust, Upstream,
-    UpstreamClient, UpstreamName, UpstreamTimeouts, may_lead_somewhere,
+    UpstreamClient, UpstreamName, UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;
@@ -63,10 +67,12 @@ use fleet::Fleet;
 use guard::Guard;
 use internal::Internal;
 use limits::Limits;
+use lists::Own;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
 use tools::Tools;
+use upstream::{Changes, Upstreams};
 
 /// The MCP endpoint.
 pub const MCP_PATH: &str = "/mcp";
@@ -104,6 +110,8 @@ pub struct Config {
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
     pub tools: ToolChoice,
+    /// Other MCP servers behind this one; the newest value is in force.
+    pub upstreams: watch::Receiver<UpstreamSet>,
     /// How often tenants may ask.
     pub rates: Rates,
     /// How much at once.
@@ -175,6 +183,7 @@ impl Gateway {
         }
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
+        let configured = config.upstreams.clone();
         let internal = Arc::new(Internal {
             fleet: Arc::clone(&fleet),
             door: ReportDoor::new(config.clock.clone()),
@@ -187,6 +196,8 @@ impl Gateway {
             connections_per_address: INTERNAL_CONNECTIONS,
             ..ConnectionLimits::default()
         };
+        let upstreams = Arc::clone(&edge.upstreams);
+        let following = tasks.spawn(follow(upstreams, configured));
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -194,6 +205,7 @@ impl Gateway {
         let public = serve(clients, app(router(edge)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
+        following.abort();
         tasks.close();
         // Calls whose client left, and cancels on their way to workers.
         tokio::select! {
@@ -282,6 +294,14 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
     }
 }
 
+/// Puts every new set of upstreams in force, until there will be none.
+async fn follow(upstreams: Arc<Upstreams>, mut configured: watch::Receiver<UpstreamSet>) {
+    while configured.changed().await.is_ok() {
+        let set = Arc::clone(&configured.borrow_and_update());
+        upstreams.apply(&set);
+    }
+}
+
 fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
     let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
     let counts = clients.counts();
@@ -318,6 +338,15 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let upstreams = Arc::new(Upstreams::new(
+        config.keys.clone(),
+        &config.replica,
+        config.clock.clone(),
+        tasks.clone(),
+        Changes::new(),
+    ));
+    upstreams.apply(&config.upstreams.borrow());
+    let (keys, clock) = (config.keys.clone(), config.clock.clone());
     let tools = Tools {
         choice: config.tools,
         policy: config.environments,
@@ -330,6 +359,7 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
+    let own_tools = Own::always(tools.definitions());
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -337,7 +367,11 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools.definitions()),
+        standing: ArcSwap::from_pointee(Standing::new(&identity, &own_tools, &[], 0)),
+        own_tools,
+        upstreams,
+        keys,
+        clock,
         tools: Arc::new(tools),
         identity,
         calls: tasks.clone(),

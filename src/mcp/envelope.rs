@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 use serde_json::value::RawValue;
 
 use super::accept::{Accept, Welcome};
@@ -169,6 +169,16 @@ impl Envelope {
     /// Refuses this request for a reason found behind the door, such as an unknown tool.
     pub fn reject(&self, kind: RejectionKind, message: impl Into<Cow<'static, str>>) -> Rejection {
         self.refusal(Refusal::new(kind, message))
+    }
+
+    /// The same with data that says more to a program.
+    pub fn reject_with(
+        &self,
+        kind: RejectionKind,
+        message: impl Into<Cow<'static, str>>,
+        data: Value,
+    ) -> Rejection {
+        self.refusal(Refusal { kind, message: message.into(), data: Some(data) })
     }
 
     /// Refuses this request because its client did not declare an extension (basic, "`_meta`").

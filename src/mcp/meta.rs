@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::client::{ClientCapabilities, ClientInfo};
 use super::era::Era;
 use super::idempotency::{self, IdempotencyKey};
-use super::jsonrpc::RawScalar;
+use super::jsonrpc::{RawScalar, to_raw};
 use super::raw;
 use super::rejection::Refusal;
 
@@ -145,6 +145,11 @@ impl ProgressToken {
     /// The JSON text.
     pub fn as_json(&self) -> &str {
         self.0.as_json()
+    }
+
+    /// The same, to be put into other JSON.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        to_raw(self)
     }
 }
 
