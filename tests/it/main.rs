@@ -19,4 +19,5 @@ mod rmcp;
 mod samples;
 mod sandbox;
 mod tracing;
+mod upstream_server;
 mod worker;

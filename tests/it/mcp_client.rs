@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
@@ -59,16 +60,7 @@ impl McpClient {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(&self.url);
-        let all = request.headers_mut().unwrap();
-        for (name, value) in headers {
-            let name: HeaderName = name.parse().unwrap();
-            all.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        if let Some(key) = &self.key {
-            all.insert("x-ms-apikey", key.parse().unwrap());
-        }
-        let request = request.body(Full::new(body.into())).unwrap();
+        let request = self.request(method, headers, body);
         let exchange = async {
             let response = self.http.request(request).await.unwrap();
             let (parts, body) = response.into_parts();
@@ -78,10 +70,43 @@ impl McpClient {
         tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
     }
 
+    fn request(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().method(method).uri(&self.url);
+        let all = request.headers_mut().unwrap();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            all.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        if let Some(key) = &self.key {
+            all.insert("x-ms-apikey", key.parse().unwrap());
+        }
+        request.body(Full::new(body.into())).unwrap()
+    }
+
     /// A well-formed request of revision 2026-07-28.
     pub async fn modern(&self, method: &str, params: Value) -> Answer {
         let request = Modern::new(method, params);
         self.post(&request.headers(), request.body()).await
+    }
+
+    /// The same, read message by message while it goes on.
+    pub async fn open(&self, request: &Modern) -> Messages {
+        self.try_open(request).await.unwrap()
+    }
+
+    /// The same, where the connection may be closed instead of an answer.
+    pub async fn try_open(&self, modern: &Modern) -> Result<Messages, Error> {
+        let request = self.request("POST", &modern.headers(), modern.body());
+        let response = self.http.request(request);
+        let response = tokio::time::timeout(DEADLINE, response).await.expect("no head came")?;
+        let (parts, body) = response.into_parts();
+        let (waiting, broken) = (Vec::new(), false);
+        Ok(Messages { status: parts.status, headers: parts.headers, body, waiting, broken })
     }
 
     /// A request as the legacy revisions send it.
@@ -161,6 +186,54 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|it| it.to_str().ok())
+    }
+}
+
+/// An answer being read, one JSON-RPC message after the other.
+#[derive(Debug)]
+pub struct Messages {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The connection broke before the answer's end.
+    pub broken: bool,
+    body: Incoming,
+    waiting: Vec<u8>,
+}
+
+impl Messages {
+    /// The next message, comments left out; none at the end.
+    pub async fn next(&mut self) -> Option<Value> {
+        let read = async {
+            while !self.broken {
+                if let Some(message) = self.take_event() {
+                    return Some(message);
+                }
+                match self.body.frame().await {
+                    None => return self.take_rest(),
+                    Some(Ok(frame)) => self.waiting.extend(frame.into_data().unwrap_or_default()),
+                    Some(Err(_)) => self.broken = true,
+                }
+            }
+            None
+        };
+        tokio::time::timeout(DEADLINE, read).await.expect("neither a message nor an end came")
+    }
+
+    /// The message of the first whole event that has one.
+    fn take_event(&mut self) -> Option<Value> {
+        loop {
+            let end = self.waiting.windows(2).position(|two| two == b"\n\n")?;
+            let event: Vec<u8> = self.waiting.drain(..end + 2).collect();
+            let text = String::from_utf8(event).unwrap();
+            if let Some(data) = text.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The one message of an answer that is no stream.
+    fn take_rest(&mut self) -> Option<Value> {
+        serde_json::from_slice(&std::mem::take(&mut self.waiting)).ok()
     }
 }
 
