@@ -7,18 +7,22 @@
 
 mod accept;
 mod agreement;
+mod annotations;
 mod capabilities;
 mod client;
 mod envelope;
 mod era;
+mod event_stream;
 mod frame;
 mod header;
 mod idempotency;
 mod jsonrpc;
+mod message;
 mod meta;
 mod method;
 mod mirror;
 mod notification;
+mod object;
 mod params;
 mod raw;
 mod rejection;
@@ -30,17 +34,24 @@ mod strict;
 mod testing;
 mod tool;
 
+pub use annotations::BadAnnotation;
 pub use capabilities::ServerCapabilities;
 pub use client::{ClientCapabilities, ClientInfo};
 pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
-pub use header::{MAX_HEADER_BYTES, MAX_HEADERS};
+pub use event_stream::{Event, EventReader, EventTooLarge};
+pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
+pub use message::{
+    Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
+    render_response,
+};
 pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
 pub use method::{Method, NameSource, Notice};
 pub use mirror::Mirror;
 pub use notification::Notification;
+pub use object::Object;
 pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
