@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::DirectoryError;
-use crate::domain::ids::{Incarnation, TenantDigest, Timestamp, WorkerId};
+use crate::directory::{Audience, Change, DirectoryError, DirectoryEvent, List};
+use crate::domain::ids::{
+    EnvironmentId, Incarnation, OwnerDigest, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Epoch, Placement, Sighting, WorkerReport, WorkerState};
 
 const VERSION: u32 = 1;
@@ -105,6 +107,71 @@ pub(super) fn indexed(entry: &str) -> Result<(TenantDigest, u64), DirectoryError
     read().ok_or_else(|| unreadable("an entry of a worker's index"))
 }
 
+/// The most bytes that an event's message has; a longer one is not looked at.
+const MAX_EVENT: usize = 4096;
+
+#[derive(Serialize, Deserialize)]
+struct EventRecord {
+    v: u32,
+    replica: String,
+    change: ChangeRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+enum ChangeRecord {
+    /// For everybody where there is no owner.
+    List {
+        list: String,
+        owner: Option<String>,
+    },
+    Environment {
+        environment: String,
+        owner: String,
+    },
+}
+
+/// An event as its channel carries it.
+pub(super) fn event(event: &DirectoryEvent) -> String {
+    let change = match event.change {
+        Change::List { list, audience } => ChangeRecord::List {
+            list: list.as_str().to_owned(),
+            owner: match audience {
+                Audience::Everybody => None,
+                Audience::Owner(owner) => Some(owner.to_string()),
+            },
+        },
+        Change::Environment { environment, owner } => ChangeRecord::Environment {
+            environment: environment.to_string(),
+            owner: owner.to_string(),
+        },
+    };
+    let record = EventRecord { v: VERSION, replica: event.replica.clone(), change };
+    serde_json::to_string(&record).expect("a record of numbers and text has a JSON form")
+}
+
+/// Reads an event back.
+pub(super) fn told(message: &[u8]) -> Option<DirectoryEvent> {
+    if message.len() > MAX_EVENT {
+        return None;
+    }
+    let record: EventRecord = serde_json::from_slice(message).ok()?;
+    let change = match record.change {
+        ChangeRecord::List { list, owner } => Change::List {
+            list: List::ALL.into_iter().find(|it| it.as_str() == list)?,
+            audience: match owner {
+                None => Audience::Everybody,
+                Some(owner) => Audience::Owner(OwnerDigest::from_hex(&owner)?),
+            },
+        },
+        ChangeRecord::Environment { environment, owner } => Change::Environment {
+            environment: EnvironmentId::from_hex(&environment)?,
+            owner: OwnerDigest::from_hex(&owner)?,
+        },
+    };
+    (record.v == VERSION).then_some(DirectoryEvent { replica: record.replica, change })
+}
+
 /// What a script or a record should not have held.
 pub(super) fn unreadable(what: &str) -> DirectoryError {
     DirectoryError::Unreadable { what: what.to_owned() }
@@ -139,6 +206,25 @@ mod tests {
         assert!(sighting(5, &text.replacen('{', r#"{"zone":"b","#, 1)).is_ok());
         assert!(sighting(5, &text.replace(r#""v":1"#, r#""v":2"#)).is_err());
         assert!(sighting(5, "").is_err());
+    }
+
+    #[test]
+    fn an_event_reads_back_and_what_is_none_does_not() {
+        let owner = OwnerDigest::from_bytes([2; 16]);
+        let audiences = [Audience::Everybody, Audience::Owner(owner)];
+        let lists = List::ALL.into_iter().zip(audiences.into_iter().cycle());
+        let lists = lists.map(|(list, audience)| Change::List { list, audience });
+        let environment = EnvironmentId::from_bytes([1; 16]);
+        for change in lists.chain([Change::Environment { environment, owner }]) {
+            let sent = DirectoryEvent { replica: "r".to_owned(), change };
+            let text = event(&sent);
+            assert_eq!(told(text.as_bytes()), Some(sent), "{text}");
+            assert!(told(text.replacen('{', r#"{"zone":"b","#, 1).as_bytes()).is_some());
+            assert_eq!(told(text.replace(r#""v":1"#, r#""v":2"#).as_bytes()), None);
+            assert_eq!(told(text.replace(r#""is":""#, r#""is":"x"#).as_bytes()), None);
+            assert_eq!(told(format!("{text}{}", " ".repeat(MAX_EVENT)).as_bytes()), None);
+        }
+        assert_eq!(told(b""), None);
     }
 
     #[test]
