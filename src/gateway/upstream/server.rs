@@ -122,7 +122,11 @@ impl Server {
     }
 
     /// Puts a client's request to it and passes notifications on until the answer.
-    pub(super) async fn ask(&self, ask: &Ask, feed: &Feed) -> Result<(Answered, Arc<Known>), Trouble> {
+    pub(super) async fn ask(
+        &self,
+        ask: &Ask,
+        feed: &Feed,
+    ) -> Result<(Answered, Arc<Known>), Trouble> {
         let known = self.known().await?;
         let answered = match known.spoken {
             Spoken::Modern => self.ask_modern(ask, feed).await?,
@@ -134,7 +138,8 @@ impl Server {
     async fn ask_modern(&self, ask: &Ask, feed: &Feed) -> Result<Answered, Trouble> {
         let number = next_number();
         let params = translate::modern_params(ask, number);
-        let mirrored = ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
+        let mirrored =
+            ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
         let method = ask.envelope.method();
         let post = modern::post(number, method, ask.name.as_deref(), &params, mirrored, &ask.trace);
         let until = Until::within(self.config.timeouts.call);
@@ -174,7 +179,12 @@ impl Server {
     }
 
     /// Puts a request to it that has one answer and no notifications anybody waits for.
-    pub(super) async fn answer(&self, post: Post, number: u64, until: Until) -> Result<Answered, Trouble> {
+    pub(super) async fn answer(
+        &self,
+        post: Post,
+        number: u64,
+        until: Until,
+    ) -> Result<Answered, Trouble> {
         let mut exchange = self.send(&post, until).await?;
         loop {
             match exchange.next().await? {

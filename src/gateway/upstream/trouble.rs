@@ -10,7 +10,7 @@ use crate::mcp::Method;
 
 /// Why an upstream gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(in crate::gateway) enum Trouble {
     /// Nothing of the request can have arrived.
     #[error("not reached: {0}")]
     NotSent(String),
@@ -63,12 +63,14 @@ impl Trouble {
         };
         let soon = Some(Duration::from_secs(1));
         let fault = match (&self, executed) {
-            (Self::Broken { retry_after }, _) => {
-                unavailable("does not answer; its calls fail at once until it does", Some(*retry_after))
-            }
-            (Self::Deadline(_), _) => {
-                Fault::upstream_deadline(format!("upstream {upstream} did not answer in time"), executed)
-            }
+            (Self::Broken { retry_after }, _) => unavailable(
+                "does not answer; its calls fail at once until it does",
+                Some(*retry_after),
+            ),
+            (Self::Deadline(_), _) => Fault::upstream_deadline(
+                format!("upstream {upstream} did not answer in time"),
+                executed,
+            ),
             (Self::NotMcp(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
                 unavailable("refuses the gateway's credentials", None)
             }
