@@ -152,7 +152,7 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
         none,
         &TraceHeaders::default(),
     );
-    let exchange = server.send(&post, Until::within(STREAM_LIFE)).await?;
+    let exchange = server.send(post, Until::within(STREAM_LIFE)).await?;
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
 }
 
