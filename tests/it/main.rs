@@ -20,4 +20,5 @@ mod samples;
 mod sandbox;
 mod tracing;
 mod upstream_server;
+mod upstreams;
 mod worker;
