@@ -12,7 +12,7 @@ use crate::mcp::{
 };
 
 /// How long clients may keep what does not change while a replica runs.
-const FRESH_FOR: Duration = Duration::from_mins(5);
+pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
 
 const INSTRUCTIONS: &str = "Runs Python and shell code in isolated Linux environments. Call launchShell once, keep the \
     environmentId it returns, and pass it verbatim to runPythonCodeInRemoteEnvironment and \

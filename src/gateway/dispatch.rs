@@ -19,7 +19,9 @@ use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
 use super::tools::{Call, Tool, ToolAnswer, Tools, shown};
 use crate::domain::ids::Principal;
-use crate::mcp::{Empty, Envelope, Era, Identity, Incoming, Method, RejectionKind, Reply};
+use crate::mcp::{
+    Empty, Envelope, Era, Identity, Incoming, Method, Rejection, RejectionKind, Reply,
+};
 use crate::rpc::client::TraceHeaders;
 use crate::serve::{BodyError, Peer, read_body};
 use crate::telemetry::{Outcome, Span, TraceContext};
@@ -136,11 +138,14 @@ impl Edge {
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),
             Method::ListTools => self.list_tools(&envelope, &caller),
             Method::CallTool => return self.call_tool(envelope, caller, tool, observation).await,
+            Method::ListResources => self.list_resources(&envelope, &caller, &observation).await,
+            Method::ListResourceTemplates => self.list_templates(&envelope, &caller),
+            Method::ReadResource => self.read_resource(&envelope, &caller, &observation).await,
+            Method::Subscribe | Method::Unsubscribe => {
+                self.acknowledge_subscription(&envelope, &caller)
+            }
             Method::ListPrompts
             | Method::GetPrompt
-            | Method::ListResources
-            | Method::ListResourceTemplates
-            | Method::ReadResource
             | Method::Complete
             | Method::Listen
             | Method::GetTask
@@ -148,12 +153,7 @@ impl Edge {
             | Method::CancelTask
             | Method::TaskResult
             | Method::ListTasks
-            | Method::SetLogLevel
-            | Method::Subscribe
-            | Method::Unsubscribe => {
-                let message = format!("{} is not served here", method.as_str());
-                Err(envelope.reject(RejectionKind::MethodNotFound, message).into())
-            }
+            | Method::SetLogLevel => Err(not_served(&envelope).into()),
         };
         match answer {
             Ok(message) => {
@@ -173,12 +173,17 @@ impl Edge {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
-        // pagination, "Error Handling": an invalid cursor is -32602. There is one page, so none is valid.
+        self.only_page(envelope)?;
+        Ok(self.standing.tools(envelope.era()).to(envelope.id()))
+    }
+
+    /// pagination, "Error Handling": an invalid cursor is -32602. There is one page, so none is valid.
+    pub(super) fn only_page(&self, envelope: &Envelope) -> Result<(), Failure> {
         if envelope.text_param("cursor")?.is_some() {
             let message = "there is no such cursor: the list has one page";
             return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
         }
-        Ok(self.standing.tools(envelope.era()).to(envelope.id()))
+        Ok(())
     }
 
     /// `tools/call`: which tool, may they now, do it; the answer is JSON or a stream.
@@ -236,8 +241,18 @@ impl Edge {
     }
 }
 
+/// The refusal of a method that nobody here answers.
+pub(super) fn not_served(envelope: &Envelope) -> Rejection {
+    let message = format!("{} is not served here", envelope.method().as_str());
+    envelope.reject(RejectionKind::MethodNotFound, message)
+}
+
 /// The response of a request that was refused before any work.
-fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> Response<Body> {
+pub(super) fn refuse(
+    failure: &Failure,
+    envelope: &Envelope,
+    observation: Observation,
+) -> Response<Body> {
     let (response, code) = match failure {
         Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
         Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),
@@ -258,7 +273,7 @@ fn worker_span(served: &Span, tool: Tool) -> Span {
 }
 
 /// What the next hop is told of a span.
-fn trace_headers(span: &Span) -> TraceHeaders {
+pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
     let Some(context) = span.context() else { return TraceHeaders::default() };
     TraceHeaders {
         traceparent: context.traceparent(),

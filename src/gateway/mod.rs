@@ -19,6 +19,7 @@ mod locate;
 mod observe;
 mod proxies;
 mod reply;
+mod resources;
 mod table;
 mod tools;
 mod upstream;
