@@ -217,6 +217,7 @@ mod tests {
         let meta = accepts(&format!(r#"{key}:{{"name":"a","version":"1","x":[]}}"#));
         let info = meta.client_info().unwrap();
         assert_eq!((info.name(), info.version()), ("a", "1"));
+        assert_eq!(info.raw().get(), r#"{"name":"a","version":"1","x":[]}"#);
         for info in [r#""a""#, r#"{"name":"a"}"#, r#"["a","1"]"#, r#"{"name":1,"version":"1"}"#] {
             refuses(&format!("{key}:{info}"));
         }

@@ -10,12 +10,14 @@ mod agreement;
 mod annotations;
 mod capabilities;
 mod client;
+mod declared;
 mod envelope;
 mod era;
 mod event_stream;
 mod frame;
 mod header;
 mod idempotency;
+mod input_required;
 mod jsonrpc;
 mod message;
 mod meta;
@@ -28,6 +30,7 @@ mod raw;
 mod rejection;
 mod reply;
 mod result;
+mod result_type;
 pub mod sse;
 mod strict;
 #[cfg(test)]
@@ -35,13 +38,14 @@ mod testing;
 mod tool;
 
 pub use annotations::BadAnnotation;
-pub use capabilities::ServerCapabilities;
+pub use capabilities::{ServerCapabilities, TASKS_EXTENSION};
 pub use client::{ClientCapabilities, ClientInfo};
 pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
 pub use event_stream::{Event, EventReader, EventTooLarge};
 pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
+pub use input_required::{InputRequest, InputRequired, NotInputRequired};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
 pub use message::{
     Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
@@ -56,5 +60,6 @@ pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
 pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed, ReadResource};
+pub use result_type::ResultType;
 pub use strict::{MAX_DEPTH, MAX_VALUES};
 pub use tool::{Content, ToolAnnotations, ToolDefinition, ToolResult};
