@@ -195,7 +195,7 @@ impl Envelope {
         }))
     }
 
-    fn refusal(&self, refusal: Refusal) -> Rejection {
+    pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         refusal.to(self.era, Some(self.id.clone()))
     }
 }
