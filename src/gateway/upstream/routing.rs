@@ -165,6 +165,11 @@ impl Upstreams {
         self.route_uri(template, caller).await
     }
 
+    /// Whether some upstream may have this resource.
+    pub(in crate::gateway) async fn has_resource(&self, uri: &str, caller: &Principal) -> bool {
+        self.route_uri(uri, caller).await.is_some()
+    }
+
     /// The server of this name.
     pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
         self.servers().into_iter().find(|it| it.config.name.as_str() == name)
