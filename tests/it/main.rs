@@ -18,6 +18,7 @@ mod redis_server;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod schema;
 mod tracing;
 mod upstream_server;
 mod worker;
