@@ -231,8 +231,11 @@ mod tests {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let owner =
             |subject| Principal::verified(Name::parse("t").unwrap(), Name::parse(subject).unwrap());
-        let text = ID.seal(&owner("s"), LATER, &keys);
+        let text = ID.seal(&owner("s"), LATER, &keys).unwrap();
         assert_eq!(TaskId::open(&text, &owner("s"), &keys, NOW), Ok(ID));
+        let theirs = TaskId::Upstream { upstream: "u".to_owned(), task: "a\0b".to_owned() };
+        let sealed = theirs.seal(&owner("s"), LATER, &keys).unwrap();
+        assert_eq!(TaskId::open(&sealed, &owner("s"), &keys, NOW), Ok(theirs));
         let foreign = TaskId::open(&text, &owner("other"), &keys, NOW);
         assert_eq!(foreign, Err(SealedError::NotYours));
         assert_eq!(TaskId::open(&text, &owner("s"), &keys, LATER), Err(SealedError::Expired));
@@ -246,7 +249,7 @@ mod tests {
             assert_eq!(TaskId::decode(&bytes[..length]), None, "{length}");
         }
         let mut other = bytes.clone();
-        other[0] = 1;
+        other[0] = 2;
         assert_eq!(TaskId::decode(&other), None);
         assert_eq!(TaskId::decode(&[&bytes[..], &[0]].concat()), None);
     }

@@ -127,11 +127,7 @@ impl Edge {
 }
 
 fn asker(envelope: &Envelope) -> Asker {
-    Asker {
-        era: envelope.era(),
-        id: envelope.id().clone(),
-        accepts_sse: envelope.accepts_sse(),
-    }
+    Asker { era: envelope.era(), id: envelope.id().clone(), accepts_sse: envelope.accepts_sse() }
 }
 
 /// What nobody here has (tools, prompts and resources, "Error Handling").

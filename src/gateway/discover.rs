@@ -12,7 +12,6 @@ use crate::mcp::{
     Reply, ServerCapabilities,
 };
 
-
 /// The same where others decide what changes.
 const FRESH_WITH_UPSTREAMS: Duration = Duration::from_mins(1);
 
@@ -35,7 +34,12 @@ pub(super) struct Standing {
 impl Standing {
     /// Renders them for this server, its own tools, and what upstreams have said of themselves; `version` numbers
     /// that.
-    pub(super) fn new(identity: &Identity, own: &Own, upstreams: &[Arc<Known>], version: u64) -> Self {
+    pub(super) fn new(
+        identity: &Identity,
+        own: &Own,
+        upstreams: &[Arc<Known>],
+        version: u64,
+    ) -> Self {
         let capabilities = capabilities(own, upstreams);
         let instructions = instructions(own, upstreams);
         let fresh = if upstreams.is_empty() { FRESH_FOR } else { FRESH_WITH_UPSTREAMS };

@@ -23,9 +23,7 @@ use super::upstream::{Known, Upstreams};
 use crate::clock::Clock;
 use crate::domain::ids::Principal;
 use crate::domain::keyring::Keyring;
-use crate::mcp::{
-    Empty, Envelope, Identity, Incoming, Listed, Method, RejectionKind, Reply,
-};
+use crate::mcp::{Empty, Envelope, Identity, Incoming, Listed, Method, RejectionKind, Reply};
 use crate::serve::{BodyError, Peer, read_body};
 use crate::telemetry::{Outcome, TraceContext};
 
@@ -242,7 +240,11 @@ impl Edge {
 }
 
 /// The response of a request that was refused before any work.
-pub(super) fn refuse(failure: &Failure, envelope: &Envelope, observation: Observation) -> Response<Body> {
+pub(super) fn refuse(
+    failure: &Failure,
+    envelope: &Envelope,
+    observation: Observation,
+) -> Response<Body> {
     let (response, code) = match failure {
         Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
         Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),

@@ -60,7 +60,12 @@ pub(super) struct Merged {
 
 impl Merged {
     /// Asks all upstreams at once. One that does not answer is missing, or there with its last list.
-    pub(super) async fn gather(upstreams: &Upstreams, listed: Listed, own: Own, caller: &Principal) -> Self {
+    pub(super) async fn gather(
+        upstreams: &Upstreams,
+        listed: Listed,
+        own: Own,
+        caller: &Principal,
+    ) -> Self {
         let servers = upstreams.servers();
         let lists = join_all(servers.iter().map(|it| Listings::get(it, listed, caller))).await;
         Self { listed, own, lists: lists.into_iter().flatten().collect() }
@@ -105,15 +110,18 @@ impl Merged {
     /// Every item once; of equal names the first.
     fn items(&self) -> Vec<(&str, &RawValue)> {
         let own = self.own.items.iter().map(|it| (it.key.as_str(), &*it.definition));
-        let others = self.lists.iter().flat_map(|it| &it.items).map(|it| (&*it.key, &*it.definition));
+        let others =
+            self.lists.iter().flat_map(|it| &it.items).map(|it| (&*it.key, &*it.definition));
         let mut seen = HashSet::new();
         own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
     }
 
     /// caching: as fresh as the stalest part, and private if one part is.
     fn hint(&self) -> CacheHint {
-        let own = Some(self.own.fresh_for).filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
-        let fresh = self.lists.iter().map(|it| it.fresh_left()).chain(own).min().unwrap_or_default();
+        let own = Some(self.own.fresh_for)
+            .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
+        let fresh =
+            self.lists.iter().map(|it| it.fresh_left()).chain(own).min().unwrap_or_default();
         if self.own.private || self.lists.iter().any(|it| !it.public) {
             CacheHint::private(fresh)
         } else {

@@ -168,6 +168,8 @@ pub(super) fn outcome(result: &Result<Answer, Failure>) -> Outcome {
         Err(Failure::Tool(_)) => Outcome::ToolError,
         Err(Failure::Rejected(rejection)) => Outcome::Error(rejection.code().number()),
         Err(Failure::Fault(fault)) => Outcome::Error(fault.code().number()),
-        Err(Failure::Upstream(error)) => Outcome::Error(error.code().try_into().unwrap_or(i32::MAX)),
+        Err(Failure::Upstream(error)) => {
+            Outcome::Error(error.code().try_into().unwrap_or(i32::MAX))
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::accept::{Accept, Welcome};
 use super::agreement::Agreement;

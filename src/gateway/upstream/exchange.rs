@@ -116,7 +116,9 @@ impl Source {
                 let event = reader.event().map_err(|_| Trouble::TooLarge(MAX_MESSAGE))?;
                 if let Some(event) = event {
                     let message = Message::read(&event.data);
-                    return message.map(Some).map_err(|_| Trouble::Protocol("an event is no message"));
+                    return message
+                        .map(Some)
+                        .map_err(|_| Trouble::Protocol("an event is no message"));
                 }
                 match data(body).await? {
                     Some(bytes) => reader.feed(&bytes),

@@ -24,7 +24,11 @@ const MAX_ITEMS: usize = 10_000;
 const MAX_FRESH: Duration = Duration::from_hours(24);
 
 /// The whole list, as this caller may see it.
-pub(super) async fn fetch(server: &Server, listed: Listed, caller: &Principal) -> Result<Listing, Trouble> {
+pub(super) async fn fetch(
+    server: &Server,
+    listed: Listed,
+    caller: &Principal,
+) -> Result<Listing, Trouble> {
     let known = server.known().await?;
     if !known.capabilities.lists(listed) {
         return Ok(Listing::new(Vec::new(), server.config.timeouts.list_fresh, true));

@@ -138,7 +138,11 @@ impl Listings {
     }
 
     /// The last list that was fetched for this caller, fresh or not.
-    pub(in crate::gateway) fn last(&self, listed: Listed, caller: &Principal) -> Option<Arc<Listing>> {
+    pub(in crate::gateway) fn last(
+        &self,
+        listed: Listed,
+        caller: &Principal,
+    ) -> Option<Arc<Listing>> {
         self.slot(listed, caller).held().last.clone()
     }
 
@@ -155,7 +159,9 @@ impl Listings {
             return Arc::clone(shared);
         }
         let key = (listed, caller.owner_digest());
-        let made = self.private.get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::default()));
+        let made = self
+            .private
+            .get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(slot) = made;
         slot
     }

@@ -1,13 +1,14 @@
 //! Other MCP servers behind the gateway.
 //!
-//! An operator's table ([`config`]) becomes a [`Server`], which is reached at one of its [`endpoints`] ([`connect`],
-//! by way of [`dial`], [`address`] and [`tls`]) and tells what it is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached by a [`link`]
+//! ([`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is
 //! [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
 //! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
 //! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 
 mod address;
 mod ask;
+mod breaker;
 mod config;
 mod connect;
 mod dial;
@@ -17,6 +18,7 @@ mod exchange;
 mod fetch;
 mod forward;
 mod legacy;
+mod link;
 mod listing;
 mod modern;
 mod relay;
@@ -43,7 +45,6 @@ pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts
 pub(super) use discovery::Known;
 pub(super) use forward::Forwarded;
 pub(super) use listing::{Listing, Listings};
-pub use connect::{SendError, UpstreamClient};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
 pub use tls::{Authorities, NotAuthorities, Trust};

@@ -58,7 +58,8 @@ fn encoded(text: &str) -> HeaderValue {
     let padded = text.starts_with(' ') || text.ends_with(' ');
     let sentinel = text.starts_with("=?base64?") && text.ends_with("?=");
     let plain = visible && !padded && !sentinel && !text.is_empty();
-    let value = if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) };
+    let value =
+        if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) };
     HeaderValue::from_str(&value).expect("Base64 and visible ASCII are header values")
 }
 

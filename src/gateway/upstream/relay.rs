@@ -21,11 +21,8 @@ impl<'a> Relay<'a> {
     pub(super) fn new(ask: &'a Ask, feed: &'a Feed, number: u64) -> Self {
         let meta = ask.envelope.meta();
         // A legacy client has no way to say which it wants; its servers choose.
-        let level = if ask.envelope.era().is_modern() {
-            meta.log_level()
-        } else {
-            Some(LogLevel::Debug)
-        };
+        let level =
+            if ask.envelope.era().is_modern() { meta.log_level() } else { Some(LogLevel::Debug) };
         Self { feed, token: meta.progress_token(), level, number }
     }
 
@@ -34,7 +31,9 @@ impl<'a> Relay<'a> {
         match method {
             "notifications/progress" => self.progress(params).await,
             "notifications/message" => self.log(params).await,
-            _ if method.ends_with("/list_changed") || method == "notifications/resources/updated" => {
+            _ if method.ends_with("/list_changed")
+                || method == "notifications/resources/updated" =>
+            {
                 server.noticed(method, params);
             }
             // About requests of the other direction, of which there are none.
@@ -48,7 +47,8 @@ impl<'a> Relay<'a> {
         let (Some(token), Some(mut params)) = (self.token, params.and_then(Object::read)) else {
             return;
         };
-        let ours = params.get("progressToken").is_some_and(|it| it.get() == self.number.to_string());
+        let ours =
+            params.get("progressToken").is_some_and(|it| it.get() == self.number.to_string());
         if ours {
             params.set("progressToken", token.to_raw());
             self.send("notifications/progress", Some(&params.render())).await;

@@ -142,7 +142,8 @@ impl Upstreams {
         let mut best: Option<(usize, &Arc<Server>)> = None;
         for server in &candidates {
             let listing = Listings::get(server, Listed::ResourceTemplates, caller).await;
-            let fits = listing.iter().flat_map(|it| &it.items).filter_map(|it| fit(&it.key, uri)).max();
+            let fits =
+                listing.iter().flat_map(|it| &it.items).filter_map(|it| fit(&it.key, uri)).max();
             if let Some(fits) = fits
                 && best.is_none_or(|(known, _)| fits > known)
             {
@@ -153,11 +154,7 @@ impl Upstreams {
     }
 
     /// The server whose template this is.
-    async fn route_template(
-        &self,
-        template: &str,
-        caller: &Principal,
-    ) -> Option<Arc<Server>> {
+    async fn route_template(&self, template: &str, caller: &Principal) -> Option<Arc<Server>> {
         for server in self.servers() {
             if let Some(listing) = Listings::get(&server, Listed::ResourceTemplates, caller).await
                 && listing.find(template).is_some()
@@ -187,7 +184,11 @@ fn fit(template: &str, uri: &str) -> Option<usize> {
     }
     while let Some(part) = parts.next() {
         let (_, after) = part.split_once('}')?;
-        let at = if parts.peek().is_none() { rest.strip_suffix(after)?.len() } else { rest.find(after)? };
+        let at = if parts.peek().is_none() {
+            rest.strip_suffix(after)?.len()
+        } else {
+            rest.find(after)?
+        };
         rest = &rest[at + after.len()..];
         literals += after.len();
     }
@@ -200,7 +201,9 @@ mod tests {
 
     #[test]
     fn a_template_fits_what_it_can_make() {
-        let check = |template: &str, uri: &str, literal| assert_eq!(fit(template, uri), literal, "{template} {uri}");
+        let check = |template: &str, uri: &str, literal| {
+            assert_eq!(fit(template, uri), literal, "{template} {uri}")
+        };
         check("test://a/{id}/data", "test://a/7/data", Some(14));
         check("test://a/{id}", "test://a/7", Some(9));
         check("test://a/{id}", "test://b/7", None);

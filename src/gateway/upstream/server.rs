@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::Request;
 use http_body_util::Full;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -14,11 +14,10 @@ use tokio_util::task::TaskTracker;
 
 use super::ask::{Ask, next_number};
 use super::config::Upstream;
-use super::connect::{SendError, UpstreamClient};
 use super::discovery::{self, Known, Spoken};
-use super::endpoints::Endpoints;
 use super::exchange::{Exchange, Until};
 use super::legacy::Legacy;
+use super::link::UpstreamLink;
 use super::listing::Listings;
 use super::modern::{self, Post};
 use super::relay::Relay;
@@ -31,8 +30,6 @@ use crate::mcp::{Listed, Message, RawError, RequestId};
 
 /// How long what an upstream said of itself is believed without asking again.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
-/// How many endpoints a request may be tried at, while none has received it.
-const TRIES: usize = 2;
 /// How long an upstream may be silent before the client is given the beginning of a stream: by then it has refused
 /// what it refuses.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -42,8 +39,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(in crate::gateway) struct Server {
     /// What its operator said.
     pub config: Arc<Upstream>,
-    client: UpstreamClient,
-    endpoints: Endpoints,
+    /// The way to it.
+    pub(super) link: UpstreamLink,
     known: RwLock<Option<(Arc<Known>, Instant)>>,
     asking: tokio::sync::Mutex<()>,
     /// Its lists.
@@ -73,8 +70,7 @@ impl Server {
         (tasks, changes, version): (TaskTracker, Changes, Arc<AtomicU64>),
     ) -> Self {
         Self {
-            client: UpstreamClient::new(&config),
-            endpoints: Endpoints::new(&config.endpoints),
+            link: UpstreamLink::new(&config),
             known: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             listings: Listings::default(),
@@ -122,7 +118,11 @@ impl Server {
     }
 
     /// Puts a client's request to it and passes notifications on until the answer.
-    pub(super) async fn ask(&self, ask: &Ask, feed: &Feed) -> Result<(Answered, Arc<Known>), Trouble> {
+    pub(super) async fn ask(
+        &self,
+        ask: &Ask,
+        feed: &Feed,
+    ) -> Result<(Answered, Arc<Known>), Trouble> {
         let known = self.known().await?;
         let answered = match known.spoken {
             Spoken::Modern => self.ask_modern(ask, feed).await?,
@@ -134,13 +134,14 @@ impl Server {
     async fn ask_modern(&self, ask: &Ask, feed: &Feed) -> Result<Answered, Trouble> {
         let number = next_number();
         let params = translate::modern_params(ask, number);
-        let mirrored = ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
+        let mirrored =
+            ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
         let method = ask.envelope.method();
         let post = modern::post(number, method, ask.name.as_deref(), &params, mirrored, &ask.trace);
         let until = Until::within(self.config.timeouts.call);
         let relay = Relay::new(ask, feed, number);
         let work = async {
-            let mut exchange = self.send(&post, until).await?;
+            let mut exchange = self.send(post, until).await?;
             if exchange.is_stream() && exchange.status().is_success() {
                 feed.begin();
             }
@@ -174,8 +175,13 @@ impl Server {
     }
 
     /// Puts a request to it that has one answer and no notifications anybody waits for.
-    pub(super) async fn answer(&self, post: Post, number: u64, until: Until) -> Result<Answered, Trouble> {
-        let mut exchange = self.send(&post, until).await?;
+    pub(super) async fn answer(
+        &self,
+        post: Post,
+        number: u64,
+        until: Until,
+    ) -> Result<Answered, Trouble> {
+        let mut exchange = self.send(post, until).await?;
         loop {
             match exchange.next().await? {
                 None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
@@ -187,43 +193,23 @@ impl Server {
         }
     }
 
-    /// Sends a request to one of the endpoints, to another only while nothing of it can have arrived.
-    pub(super) async fn send(&self, post: &Post, until: Until) -> Result<Exchange, Trouble> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let endpoint = self
-                .endpoints
-                .pick()
-                .map_err(|broken| Trouble::Broken { retry_after: broken.retry_after })?;
-            let request = self.request(endpoint.uri(), post);
-            match self.client.send(request, until.at()).await {
-                Ok(response) => {
-                    endpoint.answered();
-                    let exchange = Exchange::new(response, until);
-                    refused(&exchange)?;
-                    return Ok(exchange);
-                }
-                Err(SendError::NotSent(_)) if tries < TRIES => endpoint.failed(),
-                Err(error) => {
-                    endpoint.failed();
-                    return Err(match error {
-                        SendError::NotSent(reason) => Trouble::NotSent(chain(&*reason)),
-                        SendError::Unknown(reason) => {
-                            until.over().unwrap_or_else(|| Trouble::Cut(chain(&*reason)))
-                        }
-                    });
-                }
-            }
-        }
+    /// Sends a request, by whichever endpoint is well.
+    pub(super) async fn send(&self, post: Post, until: Until) -> Result<Exchange, Trouble> {
+        let (_, response) = self
+            .link
+            .send(self.request(post), until.at())
+            .await
+            .map_err(|error| Trouble::of(error, until))?;
+        let exchange = Exchange::new(response, until);
+        refused(&exchange)?;
+        Ok(exchange)
     }
 
-    fn request(&self, endpoint: &Uri, post: &Post) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(post.body.clone()));
+    fn request(&self, post: Post) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(post.body));
         *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = endpoint.clone();
         let headers = request.headers_mut();
-        *headers = post.headers.clone();
+        *headers = post.headers;
         headers.extend(self.config.headers.iter().cloned());
         request
     }
@@ -260,11 +246,4 @@ pub(super) async fn begin_late<T>(feed: &Feed, work: impl Future<Output = T>) ->
         () = tokio::time::sleep(SILENCE) => feed.begin(),
     }
     work.await
-}
-
-/// An error with its causes: what is below says the most.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }

@@ -85,10 +85,15 @@ impl State {
 /// anew in another order, so they are compared as values.
 fn digest(envelope: &Envelope) -> [u8; 32] {
     let arguments = envelope.arguments().map(|it| {
-        serde_json::from_str::<serde_json::Value>(it.get()).map_or_else(|_| it.get().to_owned(), |it| it.to_string())
+        serde_json::from_str::<serde_json::Value>(it.get())
+            .map_or_else(|_| it.get().to_owned(), |it| it.to_string())
     });
     let mut digest = Sha256::new();
-    for part in [envelope.method().as_str(), envelope.name().unwrap_or(""), arguments.as_deref().unwrap_or("{}")] {
+    for part in [
+        envelope.method().as_str(),
+        envelope.name().unwrap_or(""),
+        arguments.as_deref().unwrap_or("{}"),
+    ] {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }

@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::ask::Ask;
 use super::discovery::Known;
-use crate::mcp::{Era, MODERN_VERSION, Method, Object};
+use crate::mcp::{Era, MODERN_VERSION, Method, Object, ResultType};
 
 const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
@@ -104,28 +104,6 @@ fn carry(meta: &mut Object<'_>, ask: &Ask, number: u64) {
     }
 }
 
-/// What an upstream's result is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ResultType {
-    /// An ordinary result, or a type that is newer than this gateway.
-    Complete,
-    /// The upstream asks the client for more (mrtr, "InputRequiredResult").
-    InputRequired,
-    /// The upstream made a task of it (SEP-2663, "Task Creation").
-    Task,
-}
-
-impl ResultType {
-    /// Reads a result's `resultType`; without one it is complete.
-    pub(super) fn of(result: &Object<'_>) -> Self {
-        match result.text("resultType").as_deref() {
-            Some("input_required") => Self::InputRequired,
-            Some("task") => Self::Task,
-            _ => Self::Complete,
-        }
-    }
-}
-
 /// Completes a result for a client of `era`: what its revision requires is there, what it forbids is not.
 pub(super) fn finish(
     mut result: Object<'_>,
@@ -139,7 +117,7 @@ pub(super) fn finish(
             // basic, "ResultType": MUST be included; no earlier revision has it.
             result.set_text("resultType", "complete");
         }
-        if method.is_cacheable() && ResultType::of(&result) == ResultType::Complete {
+        if method.is_cacheable() && ResultType::of(&result) == Some(ResultType::Complete) {
             // caching, "Cacheable Results": MUST be there. Nobody said that it may be kept, so it may not.
             if result.get("ttlMs").is_none() {
                 result.set("ttlMs", to_raw(&0));

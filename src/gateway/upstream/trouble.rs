@@ -5,12 +5,15 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::config::UpstreamName;
+use super::connect::SendError;
+use super::exchange::Until;
+use super::link::LinkError;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::mcp::Method;
 
 /// Why an upstream gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(in crate::gateway) enum Trouble {
     /// Nothing of the request can have arrived.
     #[error("not reached: {0}")]
     NotSent(String),
@@ -41,6 +44,17 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// What it means that there is no answer.
+    pub(super) fn of(error: LinkError, until: Until) -> Self {
+        match error {
+            LinkError::Broken(broken) => Self::Broken { retry_after: broken.retry_after },
+            LinkError::Send(SendError::NotSent(reason)) => Self::NotSent(chain(&*reason)),
+            LinkError::Send(SendError::Unknown(reason)) => {
+                until.over().unwrap_or_else(|| Self::Cut(chain(&*reason)))
+            }
+        }
+    }
+
     /// Whether the request can have been acted upon.
     pub(super) fn executed(&self) -> Executed {
         match self {
@@ -63,12 +77,14 @@ impl Trouble {
         };
         let soon = Some(Duration::from_secs(1));
         let fault = match (&self, executed) {
-            (Self::Broken { retry_after }, _) => {
-                unavailable("does not answer; its calls fail at once until it does", Some(*retry_after))
-            }
-            (Self::Deadline(_), _) => {
-                Fault::upstream_deadline(format!("upstream {upstream} did not answer in time"), executed)
-            }
+            (Self::Broken { retry_after }, _) => unavailable(
+                "does not answer; its calls fail at once until it does",
+                Some(*retry_after),
+            ),
+            (Self::Deadline(_), _) => Fault::upstream_deadline(
+                format!("upstream {upstream} did not answer in time"),
+                executed,
+            ),
             (Self::NotMcp(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
                 unavailable("refuses the gateway's credentials", None)
             }
@@ -87,4 +103,11 @@ impl Trouble {
 /// Whether a request of this method can change something, so that it must not be made again unasked.
 fn may_act(method: Method) -> bool {
     matches!(method, Method::CallTool | Method::UpdateTask | Method::CancelTask)
+}
+
+/// An error with its causes: what is below says the most.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }

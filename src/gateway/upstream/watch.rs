@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 
@@ -64,7 +64,9 @@ impl Server {
         let lists: &[Listed] = match method {
             "notifications/tools/list_changed" => &[Listed::Tools],
             "notifications/prompts/list_changed" => &[Listed::Prompts],
-            "notifications/resources/list_changed" => &[Listed::Resources, Listed::ResourceTemplates],
+            "notifications/resources/list_changed" => {
+                &[Listed::Resources, Listed::ResourceTemplates]
+            }
             _ => return,
         };
         for list in lists {
@@ -120,11 +122,14 @@ fn filter(known: &Known) -> Vec<&'static str> {
 
 /// Reads the stream of notifications until it ends (subscriptions, "Opening a Stream").
 async fn listen(server: &Server, wanted: Vec<&'static str>) -> Result<(), Trouble> {
-    let notifications: Value = wanted.into_iter().map(|key| (key.to_owned(), Value::Bool(true))).collect();
+    let notifications: Value =
+        wanted.into_iter().map(|key| (key.to_owned(), Value::Bool(true))).collect();
     let mut exchange = open(server, &notifications).await?;
     loop {
         match exchange.next().await {
-            Ok(Some(Message::Notification { method, params })) => server.noticed(&method, params.as_deref()),
+            Ok(Some(Message::Notification { method, params })) => {
+                server.noticed(&method, params.as_deref())
+            }
             // The graceful end, or the time to begin anew.
             Ok(Some(Message::Response { .. }) | None) | Err(Trouble::Deadline(_)) => return Ok(()),
             Ok(Some(Message::Request { .. })) => {}
@@ -139,8 +144,15 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
     params.set("notifications", json_text(notifications));
     params.set("_meta", gateway_meta());
     let (number, none) = (next_number(), std::iter::empty());
-    let post = modern::post(number, Method::Listen, None, &params.render(), none, &TraceHeaders::default());
-    let exchange = server.send(&post, Until::within(STREAM_LIFE)).await?;
+    let post = modern::post(
+        number,
+        Method::Listen,
+        None,
+        &params.render(),
+        none,
+        &TraceHeaders::default(),
+    );
+    let exchange = server.send(post, Until::within(STREAM_LIFE)).await?;
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
 }
 
