@@ -19,6 +19,7 @@ mod resources;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod schema;
 mod tracing;
 mod upstream_server;
 mod upstreams;
