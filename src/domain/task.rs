@@ -112,7 +112,7 @@ impl TaskState {
 }
 
 /// What a `taskId` names. Its seal binds it to one principal, so holding one means that it was handed to the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskId {
     /// An execution in one of our environments.
     Execution {
@@ -123,16 +123,24 @@ pub enum TaskId {
         /// The execution.
         execution: ExecutionId,
     },
+    /// A task of an upstream server.
+    Upstream {
+        /// The upstream's name in the configuration.
+        upstream: String,
+        /// What it calls the task.
+        task: String,
+    },
 }
 
-/// The first byte of what is sealed tells the variants apart; 1 is kept free for tasks of other servers.
+/// The first byte of what is sealed tells the variants apart.
 const EXECUTION: u8 = 0;
+const UPSTREAM: u8 = 1;
 
 impl TaskId {
-    /// The text for `owner`, good until `not_after`. Context bytes are none: the id alone is all that a client sends.
-    pub fn seal(&self, owner: &Principal, not_after: Timestamp, keys: &Keyring) -> String {
-        let sealed = sealed::seal(Kind::Task, owner, b"", &self.encode(), not_after, keys);
-        sealed.expect("a task's id is far shorter than what may be sealed")
+    /// The text for `owner`, good until `not_after`; `None` only if an upstream's own id is longer than what is sealed.
+    /// Context bytes are none: the id alone is all that a client sends.
+    pub fn seal(&self, owner: &Principal, not_after: Timestamp, keys: &Keyring) -> Option<String> {
+        sealed::seal(Kind::Task, owner, b"", &self.encode(), not_after, keys)
     }
 
     /// Opens what a client sent. No I/O.
@@ -147,23 +155,37 @@ impl TaskId {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let Self::Execution { environment, generation, execution } = self;
-        let generation = generation.to_be_bytes();
-        [&[EXECUTION][..], &generation, environment.as_bytes(), execution.as_bytes()].concat()
+        match self {
+            Self::Execution { environment, generation, execution } => {
+                let generation = generation.to_be_bytes();
+                [&[EXECUTION][..], &generation, environment.as_bytes(), execution.as_bytes()]
+                    .concat()
+            }
+            Self::Upstream { upstream, task } => {
+                // Names of upstreams have no NUL.
+                [&[UPSTREAM][..], upstream.as_bytes(), b"\0", task.as_bytes()].concat()
+            }
+        }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (&tag, bytes) = bytes.split_first()?;
-        if tag != EXECUTION {
-            return None;
+        match tag {
+            EXECUTION => {
+                let (generation, bytes) = bytes.split_first_chunk()?;
+                let (environment, bytes) = bytes.split_first_chunk()?;
+                Some(Self::Execution {
+                    environment: EnvironmentId::from_bytes(*environment),
+                    generation: u16::from_be_bytes(*generation),
+                    execution: ExecutionId::from_bytes(bytes.try_into().ok()?),
+                })
+            }
+            UPSTREAM => {
+                let (upstream, task) = str::from_utf8(bytes).ok()?.split_once('\0')?;
+                Some(Self::Upstream { upstream: upstream.to_owned(), task: task.to_owned() })
+            }
+            _ => None,
         }
-        let (generation, bytes) = bytes.split_first_chunk()?;
-        let (environment, bytes) = bytes.split_first_chunk()?;
-        Some(Self::Execution {
-            environment: EnvironmentId::from_bytes(*environment),
-            generation: u16::from_be_bytes(*generation),
-            execution: ExecutionId::from_bytes(bytes.try_into().ok()?),
-        })
     }
 }
 
@@ -209,8 +231,11 @@ mod tests {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let owner =
             |subject| Principal::verified(Name::parse("t").unwrap(), Name::parse(subject).unwrap());
-        let text = ID.seal(&owner("s"), LATER, &keys);
+        let text = ID.seal(&owner("s"), LATER, &keys).unwrap();
         assert_eq!(TaskId::open(&text, &owner("s"), &keys, NOW), Ok(ID));
+        let theirs = TaskId::Upstream { upstream: "u".to_owned(), task: "a\0b".to_owned() };
+        let sealed = theirs.seal(&owner("s"), LATER, &keys).unwrap();
+        assert_eq!(TaskId::open(&sealed, &owner("s"), &keys, NOW), Ok(theirs));
         let foreign = TaskId::open(&text, &owner("other"), &keys, NOW);
         assert_eq!(foreign, Err(SealedError::NotYours));
         assert_eq!(TaskId::open(&text, &owner("s"), &keys, LATER), Err(SealedError::Expired));
@@ -224,7 +249,7 @@ mod tests {
             assert_eq!(TaskId::decode(&bytes[..length]), None, "{length}");
         }
         let mut other = bytes.clone();
-        other[0] = 1;
+        other[0] = 2;
         assert_eq!(TaskId::decode(&other), None);
         assert_eq!(TaskId::decode(&[&bytes[..], &[0]].concat()), None);
     }

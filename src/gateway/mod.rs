@@ -5,6 +5,7 @@
 //! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
+mod calls;
 mod claims;
 mod discover;
 mod dispatch;
@@ -15,10 +16,12 @@ mod guard;
 mod identity;
 mod internal;
 mod limits;
+mod lists;
 mod locate;
 mod observe;
 mod proxies;
 mod reply;
+mod resources;
 mod table;
 mod tasks;
 mod tools;
@@ -29,12 +32,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -42,7 +47,10 @@ pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
-pub use upstream::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use upstream::{
+    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, Trust, Upstream, UpstreamName,
+    UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
+};
 
 pub use crate::mcp::Method;
 
@@ -54,7 +62,7 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
-use discover::Standing;
+use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
@@ -65,6 +73,7 @@ use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
 use tools::Tools;
+use upstream::{Changes, Upstreams};
 
 /// The MCP endpoint.
 pub const MCP_PATH: &str = "/mcp";
@@ -102,6 +111,8 @@ pub struct Config {
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
     pub tools: ToolChoice,
+    /// Other MCP servers behind this one; the newest value is in force.
+    pub upstreams: watch::Receiver<UpstreamSet>,
     /// How often tenants may ask.
     pub rates: Rates,
     /// How much at once.
@@ -173,6 +184,7 @@ impl Gateway {
         }
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
+        let configured = config.upstreams.clone();
         let internal = Arc::new(Internal {
             fleet: Arc::clone(&fleet),
             door: ReportDoor::new(config.clock.clone()),
@@ -185,6 +197,8 @@ impl Gateway {
             connections_per_address: INTERNAL_CONNECTIONS,
             ..ConnectionLimits::default()
         };
+        let upstreams = Arc::clone(&edge.upstreams);
+        let following = tasks.spawn(follow(upstreams, configured));
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -192,6 +206,7 @@ impl Gateway {
         let public = serve(clients, app(router(edge)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
+        following.abort();
         tasks.close();
         // Calls whose client left, and cancels on their way to workers.
         tokio::select! {
@@ -280,6 +295,14 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
     }
 }
 
+/// Puts every new set of upstreams in force, until there will be none.
+async fn follow(upstreams: Arc<Upstreams>, mut configured: watch::Receiver<UpstreamSet>) {
+    while configured.changed().await.is_ok() {
+        let set = Arc::clone(&configured.borrow_and_update());
+        upstreams.apply(&set);
+    }
+}
+
 fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
     let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
     let counts = clients.counts();
@@ -316,6 +339,15 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let upstreams = Arc::new(Upstreams::new(
+        config.keys.clone(),
+        &config.replica,
+        config.clock.clone(),
+        tasks.clone(),
+        Changes::new(),
+    ));
+    upstreams.apply(&config.upstreams.borrow());
+    let (keys, clock) = (config.keys.clone(), config.clock.clone());
     let tools = Tools {
         choice: config.tools,
         policy: config.environments,
@@ -328,6 +360,7 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
+    let own = OwnOffer::of(&tools);
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -335,7 +368,11 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools),
+        standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
+        own,
+        upstreams,
+        keys,
+        clock,
         tools: Arc::new(tools),
         identity,
         calls: tasks.clone(),

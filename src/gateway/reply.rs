@@ -14,12 +14,13 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use super::failure::{Executed, Failure, Fault, fail, json_response, reject};
+use super::failure::{Executed, Failure, Fault, fail, json_response, pass_on, reject};
 use super::feed::Events;
 use super::observe::{Observation, outcome};
 use super::tasks::OurTask;
-use super::tools::{Answer, ToolAnswer};
-use crate::mcp::{Envelope, Era, Identity, Reply, RequestId, sse};
+use super::tools::ToolAnswer;
+use super::upstream::Forwarded;
+use crate::mcp::{Era, Identity, Reply, RequestId, render_response, sse};
 
 /// How long a client that takes a stream waits for JSON.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,11 +38,25 @@ pub(super) struct Asker {
     pub accepts_sse: bool,
 }
 
-impl Asker {
-    /// Whoever sent this request.
-    pub(super) fn of(envelope: &Envelope) -> Self {
-        let (era, id) = (envelope.era(), envelope.id().clone());
-        Self { era, id, accepts_sse: envelope.accepts_sse() }
+/// What is answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What one of Baton's own tools returned.
+    Tool(ToolAnswer),
+    /// What one of them will return, for which its client asks later.
+    Task(Box<OurTask>),
+    /// What an upstream answered.
+    Forwarded(Forwarded),
+}
+
+impl Answer {
+    /// Whether it is an error that the model can put right.
+    pub(super) fn is_error(&self) -> bool {
+        match self {
+            Self::Tool(answer) => answer.is_error(),
+            Self::Task(_) => false,
+            Self::Forwarded(forwarded) => forwarded.is_error,
+        }
     }
 }
 
@@ -100,11 +115,13 @@ impl Streamed {
     fn whole(&mut self, result: Result<Answer, Failure>) -> Response<Body> {
         let ended = outcome(&result);
         let response = match result {
-            Ok(Answer::Result(answer)) => json_response(StatusCode::OK, self.write(*answer)),
-            Ok(Answer::Task(task)) => json_response(StatusCode::OK, self.write_task(&task)),
-            Err(Failure::Tool(error)) => json_response(StatusCode::OK, self.write((&error).into())),
+            Ok(answer) => json_response(StatusCode::OK, self.write(answer)),
+            Err(Failure::Tool(error)) => {
+                json_response(StatusCode::OK, self.write(Answer::Tool((&error).into())))
+            }
             Err(Failure::Rejected(rejection)) => reject(&rejection),
             Err(Failure::Fault(fault)) => fail(&fault, self.asker.era, &self.asker.id),
+            Err(Failure::Upstream(error)) => pass_on(&error, self.asker.era, &self.asker.id),
         };
         if let Some(observation) = self.observation.take() {
             observation.end(ended, response.status());
@@ -112,12 +129,16 @@ impl Streamed {
         response
     }
 
-    fn write(&self, answer: ToolAnswer) -> Vec<u8> {
-        Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
-    }
-
-    fn write_task(&self, task: &OurTask) -> Vec<u8> {
-        Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
+    fn write(&self, answer: Answer) -> Vec<u8> {
+        match answer {
+            Answer::Tool(answer) => {
+                Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
+            }
+            Answer::Task(task) => {
+                Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
+            }
+            Answer::Forwarded(forwarded) => render_response(&self.asker.id, &forwarded.result),
+        }
     }
 
     /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
@@ -125,13 +146,17 @@ impl Streamed {
         if let Some(observation) = self.observation.take() {
             observation.end(outcome(&result), StatusCode::OK);
         }
-        let fit = |answer: ToolAnswer| self.write(answer.fit(sse::MAX_FINAL_EVENT));
+        // An upstream's result is not ours to cut.
+        let fit = |answer: Answer| match answer {
+            Answer::Tool(answer) => self.write(Answer::Tool(answer.fit(sse::MAX_FINAL_EVENT))),
+            Answer::Task(_) | Answer::Forwarded(_) => self.write(answer),
+        };
         let message = match result {
-            Ok(Answer::Result(answer)) => fit(*answer),
-            Ok(Answer::Task(task)) => self.write_task(&task),
-            Err(Failure::Tool(error)) => fit((&error).into()),
+            Ok(answer) => fit(answer),
+            Err(Failure::Tool(error)) => fit(Answer::Tool((&error).into())),
             Err(Failure::Rejected(rejection)) => rejection.body(),
             Err(Failure::Fault(fault)) => fault.body(Some(&self.asker.id)),
+            Err(Failure::Upstream(error)) => error.body(self.asker.era, &self.asker.id),
         };
         sse::event(&message)
     }

@@ -64,7 +64,7 @@ pub use object::Object;
 pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
-pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed};
+pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed, ReadResource};
 pub use result_type::ResultType;
 pub use strict::{MAX_DEPTH, MAX_VALUES};
 pub use subscription::Subscription;

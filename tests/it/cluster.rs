@@ -24,7 +24,7 @@ use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
 use baton::worker::sandbox::Limits;
 use baton::worker::{self, WorkerStop};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::fault::Proxy;
@@ -290,6 +290,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
             task_after: Duration::from_secs(30),
         },
         tools: ToolChoice { environments: true, samples: true },
+        upstreams: watch::channel(Arc::from([])).1,
         rates: Rates::default(),
         in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
         max_body_bytes: 4 << 20,

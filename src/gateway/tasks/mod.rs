@@ -16,12 +16,13 @@ use tokio::time::Instant;
 pub(super) use holder::{Asked, Known, Question};
 pub(super) use view::OurTask;
 
-use super::dispatch::{Edge, refuse, trace_headers};
+use super::calls::{asker, trace_headers};
+use super::dispatch::{Edge, not_served, refuse};
 use super::failure::Failure;
-use super::feed::feed;
+use super::feed;
 use super::observe::Observation;
-use super::reply::{self, Asker};
-use super::tools::{Answer, BecomesTask, QUEUE_TIME, Tool, Tools};
+use super::reply::{self, Answer};
+use super::tools::{BecomesTask, QUEUE_TIME, Tool, Tools};
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::mcp::{
@@ -129,8 +130,8 @@ impl Edge {
             Ok(admitted) => admitted,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
-        let client = Asker::of(&envelope);
-        let (begun, events) = feed(None, client.accepts_sse);
+        let client = asker(&envelope);
+        let (begun, events) = feed::of_progress(None, client.accepts_sse);
         begun.begin();
         let tools = Arc::clone(&self.tools);
         let until = Instant::now() + tools.policy.max_timeout + QUEUE_TIME;
@@ -139,7 +140,7 @@ impl Edge {
             let ended = wait_for_end(&tools, &asked, first, until).await;
             let ended = ended.map_err(|failure| no_task(&envelope, failure))?;
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
-            Ok(Answer::from(task.into_result()?))
+            Ok(Answer::Tool(task.into_result()?))
         });
         reply::answer(client, self.identity.clone(), work, events, observation).await
     }
@@ -156,8 +157,7 @@ impl Edge {
             Era::Legacy(version) => version == LegacyVersion::November2025,
         };
         if !speaks_tasks || !self.tools.have_tasks() {
-            let message = format!("{} is not served here", envelope.method().as_str());
-            return Err(envelope.reject(RejectionKind::MethodNotFound, message).into());
+            return Err(not_served(envelope).into());
         }
         if envelope.era().is_modern() {
             envelope.require_extension(TASKS_EXTENSION)?;
@@ -167,10 +167,10 @@ impl Edge {
         self.limits.admit_method(tenant, envelope.method())?;
         let id = envelope.name().unwrap_or_default();
         let opened = TaskId::open(id, caller, &self.tools.keys, self.tools.clock.now());
-        let TaskId::Execution { environment, generation, execution } = opened.map_err(|_| {
+        let Ok(TaskId::Execution { environment, generation, execution }) = opened else {
             let message = "you have no such task: pass the taskId of a task of yours verbatim";
-            envelope.reject(RejectionKind::InvalidParams, message)
-        })?;
+            return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
+        };
         let (caller, id, trace) = (caller.clone(), id.to_owned(), trace_headers(span));
         Ok(Asked { caller, id, environment, generation, execution, trace })
     }

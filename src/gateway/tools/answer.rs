@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use crate::gateway::failure::ToolError;
-use crate::gateway::tasks::OurTask;
 use crate::mcp::{Content, RELATED_TASK, ToolResult, related_task};
 use crate::rpc::wire::Image;
 
@@ -15,21 +14,6 @@ pub(crate) struct ToolAnswer {
     images: Vec<Image>,
     is_error: bool,
     task: Option<String>,
-}
-
-/// What a call brings: its result, or a task that will.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    /// What the tool returned.
-    Result(Box<ToolAnswer>),
-    /// It goes on, and its client asks for it.
-    Task(Box<OurTask>),
-}
-
-impl From<ToolAnswer> for Answer {
-    fn from(answer: ToolAnswer) -> Self {
-        Self::Result(Box::new(answer))
-    }
 }
 
 /// The members of an answer that may be cut when it does not fit, and the one that says so.

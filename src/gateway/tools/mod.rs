@@ -7,6 +7,7 @@ mod environments;
 mod outcome;
 mod run;
 mod samples;
+mod state;
 mod tally;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub(super) use answer::{Answer, ToolAnswer};
+pub(super) use answer::ToolAnswer;
 pub(super) use outcome::answer;
 pub(super) use run::QUEUE_TIME;
 
@@ -25,6 +26,7 @@ use super::failure::{Executed, Failure, Fault, ToolError};
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::locate::{self, Locator};
+use super::reply::Answer;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -187,13 +189,14 @@ impl Tools {
         self.chosen().find(|tool| tool.name() == name)
     }
 
-    /// The definitions, in their fixed order, as clients of an era read them.
-    pub(super) fn definitions(&self, era: Era) -> Vec<Box<RawValue>> {
+    /// The names and definitions, in their fixed order, as clients of an era read them.
+    pub(super) fn definitions(&self, era: Era) -> Vec<(&'static str, Box<RawValue>)> {
         let define = |tool: Tool| {
             let definition = catalogue::define(tool, &self.policy);
             // 2025-11-25 tasks, "Tool-Level Negotiation"; no other revision has the word.
-            let asks = era == Era::Legacy(LegacyVersion::November2025) && tool.may_be_task();
-            if asks { definition.with_optional_task() } else { definition }.render()
+            let tells = era == Era::Legacy(LegacyVersion::November2025) && tool.may_be_task();
+            let definition = if tells { definition.with_optional_task() } else { definition };
+            (tool.name(), definition.render())
         };
         self.chosen().map(define).collect()
     }
@@ -222,7 +225,7 @@ impl Tools {
             Tool::ComputePrimes => compute_primes(call).await,
             Tool::Tally => self.tally(call).await,
         };
-        answer.map(Answer::from)
+        answer.map(Answer::Tool)
     }
 
     /// Opens the handle that a model passed.

@@ -8,13 +8,14 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::environments::{millis, target};
-use super::{Answer, BecomesTask, Call, Tool, Tools, arguments, outcome, random_id};
+use super::{BecomesTask, Call, Tool, Tools, arguments, outcome, random_id};
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, ExecutionId};
 use crate::domain::placement::Epoch;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::gateway::feed::Feed;
+use crate::gateway::reply::Answer;
 use crate::gateway::tasks::OurTask;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::task::{DetachRequest, Task, TaskReply};
@@ -93,7 +94,7 @@ impl Tools {
             match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
-                    return Ok(outcome::answer(request.job.kind(), *ended).into());
+                    return Ok(Answer::Tool(outcome::answer(request.job.kind(), *ended)));
                 }
                 Ok(Conclusion::Task(task)) => {
                     stop.disarm();
@@ -188,7 +189,8 @@ impl Tools {
     ) -> String {
         let (environment, generation) = (handle.id(), handle.generation());
         let id = TaskId::Execution { environment, generation, execution };
-        id.seal(&call.caller, handle.not_after(), &self.keys)
+        let sealed = id.seal(&call.caller, handle.not_after(), &self.keys);
+        sealed.expect("an id of ours is far shorter than what may be sealed")
     }
 }
 
