@@ -34,6 +34,7 @@ use axum::extract::State;
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -43,7 +44,7 @@ pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
     AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
-    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamTimeouts,
+    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamTimeouts, Upstreams,
     may_lead_somewhere,
 };
 
@@ -105,6 +106,8 @@ pub struct Config {
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
     pub tools: ToolChoice,
+    /// Other MCP servers behind it, as the last good configuration has them.
+    pub upstreams: watch::Receiver<Upstreams>,
     /// How often tenants may ask.
     pub rates: Rates,
     /// How much at once.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Stopped;
 use crate::cli::banner::Access;
 use crate::cli::settings::{
@@ -15,7 +17,9 @@ use crate::cli::settings::{
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::gateway::{self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice};
+use crate::gateway::{
+    self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice, Upstreams,
+};
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
 use crate::worker;
@@ -33,6 +37,7 @@ pub(super) struct Parts {
     pub(super) worker_roots: Vec<SecretKey>,
     pub(super) advertise: Option<String>,
     pub(super) clock: Clock,
+    pub(super) upstreams: watch::Receiver<Upstreams>,
 }
 
 pub(super) fn gateway(
@@ -62,6 +67,7 @@ pub(super) fn gateway(
             default_timeout: environments.timeout,
             max_timeout: environments.max_timeout,
         },
+        upstreams: parts.upstreams,
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
         rates: rates(&edge.rates)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },

@@ -1,12 +1,17 @@
 //! What an operator says of an upstream server: one `[[upstream]]` table, checked.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::tls::Trust;
 use crate::gateway::proxies::Network;
+
+/// All upstreams of a gateway. One that a reload does not change keeps its place in memory, so that what belongs to it
+/// can be kept too.
+pub type Upstreams = Arc<[Arc<Upstream>]>;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ mod link;
 mod tls;
 
 pub use address::{Refused, may_lead_somewhere};
-pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts, Upstreams};
 pub use connect::SendError;
 pub use endpoints::{AllBroken, EndpointId};
 pub use link::{Answer, LinkError, UpstreamLink};
