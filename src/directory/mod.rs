@@ -12,10 +12,12 @@ use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 pub mod embedded;
+mod events;
 pub mod redis;
 mod settings;
 mod terms;
 
+pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
     LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
@@ -88,6 +90,13 @@ pub trait Directory: Send + Sync + Debug {
         amount: i64,
         term: Duration,
     ) -> Result<Tally, DirectoryError>;
+
+    /// Tells every replica that reads events now of changes. Who does not read now never learns of it.
+    async fn publish(&self, event: &DirectoryEvent) -> Result<(), DirectoryError>;
+
+    /// What replicas tell from now on, this one too. While the directory is away nothing is heard; that it was is
+    /// said by [`Heard::Missed`] when it is back.
+    async fn subscribe(&self) -> Events;
 
     /// One round trip, for the doctor.
     async fn ping(&self) -> Result<(), DirectoryError>;

@@ -5,6 +5,7 @@
 //! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
+mod calls;
 mod claims;
 mod discover;
 mod dispatch;
@@ -15,10 +16,12 @@ mod guard;
 mod identity;
 mod internal;
 mod limits;
+mod lists;
 mod locate;
 mod observe;
 mod proxies;
 mod reply;
+mod resources;
 mod table;
 mod tools;
 mod upstream;
@@ -28,6 +31,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -44,7 +48,7 @@ pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
     AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
-    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamTimeouts, Upstreams,
+    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts,
     may_lead_somewhere,
 };
 
@@ -58,17 +62,19 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
-use discover::Standing;
+use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
 use guard::Guard;
 use internal::Internal;
 use limits::Limits;
+use lists::Own;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
 use tools::Tools;
+use upstream::{Changes, Upstreams};
 
 /// The MCP endpoint.
 pub const MCP_PATH: &str = "/mcp";
@@ -106,8 +112,8 @@ pub struct Config {
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
     pub tools: ToolChoice,
-    /// Other MCP servers behind it, as the last good configuration has them.
-    pub upstreams: watch::Receiver<Upstreams>,
+    /// Other MCP servers behind this one; the newest value is in force.
+    pub upstreams: watch::Receiver<UpstreamSet>,
     /// How often tenants may ask.
     pub rates: Rates,
     /// How much at once.
@@ -179,6 +185,7 @@ impl Gateway {
         }
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
+        let configured = config.upstreams.clone();
         let internal = Arc::new(Internal {
             fleet: Arc::clone(&fleet),
             door: ReportDoor::new(config.clock.clone()),
@@ -191,6 +198,8 @@ impl Gateway {
             connections_per_address: INTERNAL_CONNECTIONS,
             ..ConnectionLimits::default()
         };
+        let upstreams = Arc::clone(&edge.upstreams);
+        let following = tasks.spawn(follow(upstreams, configured));
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -198,6 +207,7 @@ impl Gateway {
         let public = serve(clients, app(router(edge)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
+        following.abort();
         tasks.close();
         // Calls whose client left, and cancels on their way to workers.
         tokio::select! {
@@ -286,6 +296,14 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
     }
 }
 
+/// Puts every new set of upstreams in force, until there will be none.
+async fn follow(upstreams: Arc<Upstreams>, mut configured: watch::Receiver<UpstreamSet>) {
+    while configured.changed().await.is_ok() {
+        let set = Arc::clone(&configured.borrow_and_update());
+        upstreams.apply(&set);
+    }
+}
+
 fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
     let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
     let counts = clients.counts();
@@ -322,6 +340,15 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let upstreams = Arc::new(Upstreams::new(
+        config.keys.clone(),
+        &config.replica,
+        config.clock.clone(),
+        tasks.clone(),
+        Changes::new(),
+    ));
+    upstreams.apply(&config.upstreams.borrow());
+    let (keys, clock) = (config.keys.clone(), config.clock.clone());
     let tools = Tools {
         choice: config.tools,
         policy: config.environments,
@@ -334,6 +361,8 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
+    let own =
+        OwnOffer { tools: Own::always(tools.definitions()), resources: tools.choice.environments };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -341,7 +370,11 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools.definitions()),
+        standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
+        own,
+        upstreams,
+        keys,
+        clock,
         tools: Arc::new(tools),
         identity,
         calls: tasks.clone(),

@@ -1,22 +1,25 @@
 //! Who asks, by its own account, and what it can do (basic, "Per-request protocol fields").
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::raw;
 use super::rejection::{Refusal, RejectionKind};
 
 /// Who the client says it is. For logs only: nobody verified it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct ClientInfo {
     name: String,
     version: String,
+    raw: Box<RawValue>,
 }
 
 impl ClientInfo {
     pub(super) fn read(raw: &RawValue) -> Result<Self, Refusal> {
-        let info = raw::is_object(raw).then(|| serde_json::from_str(raw.get()).ok()).flatten();
-        info.ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))
+        let text = |key| raw::member(raw, key).and_then(raw::string).map(String::from);
+        let (name, version) = text("name")
+            .zip(text("version"))
+            .ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))?;
+        Ok(Self { name, version, raw: raw.to_owned() })
     }
 
     /// The client software's name.
@@ -27,6 +30,11 @@ impl ClientInfo {
     /// The client software's version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The whole object as it came, to be sent on.
+    pub fn raw(&self) -> &RawValue {
+        &self.raw
     }
 }
 
@@ -57,6 +65,17 @@ impl ClientCapabilities {
         extensions.and_then(|all| raw::member(all, extension)).is_some_and(raw::is_object)
     }
 
+    /// The whole object as it came, to be sent on; `None` of a legacy request.
+    pub fn raw(&self) -> Option<&RawValue> {
+        self.0.as_deref()
+    }
+
+    /// Is there an object for a part of a capability, such as `url` of `elicitation`?
+    pub(super) fn declares_part(&self, capability: &str, part: &str) -> bool {
+        let capability = self.member(capability);
+        capability.and_then(|all| raw::member(all, part)).is_some_and(raw::is_object)
+    }
+
     fn member(&self, key: &str) -> Option<&RawValue> {
         self.0.as_deref().and_then(|all| raw::member(all, key))
     }
@@ -75,6 +94,7 @@ mod tests {
         assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
         assert!(capabilities.declares_extension("a/b"));
         assert!(!capabilities.declares_extension("a/c") && !capabilities.declares_extension("a"));
+        assert_eq!(capabilities.raw().map(RawValue::get), Some(declared));
         assert!(!ClientCapabilities::default().declares("sampling"));
     }
 }

@@ -16,6 +16,7 @@ use super::meta::{Meta, WireMeta};
 use super::method::Method;
 use super::mirror::Mirror;
 use super::notification::Notification;
+use super::object::Object;
 use super::params::Params;
 use super::rejection::{Refusal, Rejection, RejectionKind};
 use super::strict;
@@ -137,6 +138,16 @@ impl Envelope {
         self.params.string(key).map_err(|refusal| self.refusal(refusal))
     }
 
+    /// A param that has to be an object if it is there, such as `inputResponses`.
+    pub fn object_param(&self, key: &str) -> Result<Option<Object<'_>>, Rejection> {
+        let read = |raw| {
+            let refuse =
+                || Refusal::params(format!("params.{key} must be an object of fewer members"));
+            Object::read(raw).ok_or_else(|| self.refusal(refuse()))
+        };
+        self.params.get(key).map(read).transpose()
+    }
+
     /// What the request says about itself.
     pub fn meta(&self) -> &Meta {
         &self.meta
@@ -184,7 +195,7 @@ impl Envelope {
         }))
     }
 
-    fn refusal(&self, refusal: Refusal) -> Rejection {
+    pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         refusal.to(self.era, Some(self.id.clone()))
     }
 }

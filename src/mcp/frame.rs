@@ -19,7 +19,7 @@ pub(super) enum Frame<'a> {
 
 /// Why a body is no message; with the id, wherever it could be read.
 #[derive(Debug)]
-pub(super) struct NotAMessage {
+pub(super) struct BadFrame {
     pub(super) id: Option<RequestId>,
     pub(super) fault: FrameFault,
 }
@@ -67,11 +67,11 @@ fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>,
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, NotAMessage> {
-        let shape = Shape::read(text).map_err(|fault| NotAMessage { id: None, fault })?;
+    pub(super) fn read(text: &'a str) -> Result<Self, BadFrame> {
+        let shape = Shape::read(text).map_err(|fault| BadFrame { id: None, fault })?;
         let id = shape.id.map(|raw| RequestId::read(raw).ok_or(FrameFault::Id)).transpose();
         let known = id.as_ref().ok().cloned().flatten();
-        shape.message(id).map_err(|fault| NotAMessage { id: known, fault })
+        shape.message(id).map_err(|fault| BadFrame { id: known, fault })
     }
 }
 

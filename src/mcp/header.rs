@@ -111,6 +111,18 @@ pub(super) fn decoded<'a>(
         .ok_or_else(|| Refusal::mismatch(format!("Header mismatch: {name} is not valid Base64")))
 }
 
+/// The value that says `text`, in Base64 where a header could not carry it as it is (streamable-http, "Value
+/// Encoding").
+pub fn encode_header(text: &str) -> HeaderValue {
+    let is_sentinel = text.starts_with("=?base64?") && text.ends_with("?=");
+    let is_visible = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    // An empty value is allowed, and some HTTP libraries drop its header.
+    let is_plain = is_visible && !is_sentinel && !text.is_empty() && text.trim() == text;
+    let value =
+        if is_plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) };
+    HeaderValue::try_from(value).expect("visible ASCII is a header value")
+}
+
 /// Visible ASCII, spaces and tabs; those around the value are not part of it (RFC 9110, 5.5).
 fn plain<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<&'a str, Refusal> {
     value.to_str().map(trimmed).map_err(|_| {
@@ -172,6 +184,23 @@ mod tests {
 
     fn kind(pairs: &[(&str, &str)]) -> Option<RejectionKind> {
         Head::admit(&headers(pairs)).err().map(|refusal| refusal.kind)
+    }
+
+    #[test]
+    fn what_a_header_cannot_carry_is_base64() {
+        for plain in ["launchShell", "a b", "=?base64?"] {
+            assert_eq!(encode_header(plain), plain);
+        }
+        for (text, expected) in [
+            ("", "=?base64??="),
+            ("ü", "=?base64?w7w=?="),
+            (" a", "=?base64?IGE=?="),
+            ("a\n", "=?base64?YQo=?="),
+            ("=?base64?YQ==?=", "=?base64?PT9iYXNlNjQ/WVE9PT89?="),
+        ] {
+            assert_eq!(encode_header(text), expected, "{text}");
+            assert_eq!(decoded(&NAME, &encode_header(text)).unwrap(), text);
+        }
     }
 
     #[test]

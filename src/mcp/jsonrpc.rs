@@ -30,6 +30,13 @@ impl RequestId {
     }
 }
 
+/// An id of our own, for a request to an upstream.
+impl From<u64> for RequestId {
+    fn from(number: u64) -> Self {
+        Self(RawScalar(to_raw(&number)))
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_json())

@@ -38,11 +38,12 @@ struct Row {
     known: Known,
     names: Option<NameSource>,
     cacheable: bool,
+    asks: bool,
 }
 
 // A macro, so that a method without a row cannot exist and a row without a method neither.
 macro_rules! methods {
-    ($($method:ident $wire:literal $known:ident $names:expr, $cacheable:literal;)*) => {
+    ($($method:ident $wire:literal $known:ident $names:expr, $cacheable:literal $asks:literal;)*) => {
         /// A request method of any revision spoken here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Method {
@@ -55,32 +56,33 @@ macro_rules! methods {
             known: Known::$known,
             names: $names,
             cacheable: $cacheable,
+            asks: $asks,
         },)*];
     };
 }
 
 methods! {
-//  method                wire name                    eras    named by      cacheable
-    Discover              "server/discover"            Modern  None,         true;
-    ListTools             "tools/list"                 Both    None,         true;
-    CallTool              "tools/call"                 Both    Some(Name),   false;
-    ListPrompts           "prompts/list"               Both    None,         true;
-    GetPrompt             "prompts/get"                Both    Some(Name),   false;
-    ListResources         "resources/list"             Both    None,         true;
-    ListResourceTemplates "resources/templates/list"   Both    None,         true;
-    ReadResource          "resources/read"             Both    Some(Uri),    true;
-    Complete              "completion/complete"        Both    None,         false;
-    Listen                "subscriptions/listen"       Modern  None,         false;
-    GetTask               "tasks/get"                  Both    Some(TaskId), false;
-    UpdateTask            "tasks/update"               Modern  Some(TaskId), false;
-    CancelTask            "tasks/cancel"               Both    Some(TaskId), false;
-    TaskResult            "tasks/result"               Legacy  Some(TaskId), false;
-    ListTasks             "tasks/list"                 Legacy  None,         false;
-    Initialize            "initialize"                 Legacy  None,         false;
-    Ping                  "ping"                       Legacy  None,         false;
-    SetLogLevel           "logging/setLevel"           Legacy  None,         false;
-    Subscribe             "resources/subscribe"        Legacy  Some(Uri),    false;
-    Unsubscribe           "resources/unsubscribe"      Legacy  Some(Uri),    false;
+//  method                wire name                    eras    named by      cacheable, asks for input
+    Discover              "server/discover"            Modern  None,         true  false;
+    ListTools             "tools/list"                 Both    None,         true  false;
+    CallTool              "tools/call"                 Both    Some(Name),   false true;
+    ListPrompts           "prompts/list"               Both    None,         true  false;
+    GetPrompt             "prompts/get"                Both    Some(Name),   false true;
+    ListResources         "resources/list"             Both    None,         true  false;
+    ListResourceTemplates "resources/templates/list"   Both    None,         true  false;
+    ReadResource          "resources/read"             Both    Some(Uri),    true  true;
+    Complete              "completion/complete"        Both    None,         false false;
+    Listen                "subscriptions/listen"       Modern  None,         false false;
+    GetTask               "tasks/get"                  Both    Some(TaskId), false false;
+    UpdateTask            "tasks/update"               Modern  Some(TaskId), false false;
+    CancelTask            "tasks/cancel"               Both    Some(TaskId), false false;
+    TaskResult            "tasks/result"               Legacy  Some(TaskId), false false;
+    ListTasks             "tasks/list"                 Legacy  None,         false false;
+    Initialize            "initialize"                 Legacy  None,         false false;
+    Ping                  "ping"                       Legacy  None,         false false;
+    SetLogLevel           "logging/setLevel"           Legacy  None,         false false;
+    Subscribe             "resources/subscribe"        Legacy  Some(Uri),    false false;
+    Unsubscribe           "resources/unsubscribe"      Legacy  Some(Uri),    false false;
 }
 
 impl Method {
@@ -107,6 +109,11 @@ impl Method {
     /// Must a complete result carry `ttlMs` and `cacheScope` (caching, "Cacheable Results")?
     pub fn is_cacheable(self) -> bool {
         self.row().cacheable
+    }
+
+    /// May its result be `input_required` (mrtr, "Supported Requests")? MUST NOT on any other.
+    pub fn may_ask_for_input(self) -> bool {
+        self.row().asks
     }
 
     /// Is it a method of 2026-07-28 or its extensions?
@@ -189,6 +196,14 @@ mod tests {
                 "resources/read"
             ]
         );
+    }
+
+    // mrtr, "Supported Requests".
+    #[test]
+    fn three_requests_may_ask_for_input() {
+        let asking: Vec<_> =
+            Method::all().filter(|it| it.may_ask_for_input()).map(Method::as_str).collect();
+        assert_eq!(asking, ["tools/call", "prompts/get", "resources/read"]);
     }
 
     // changelog 2026-07-28, "Major changes" 2, 4, 5, 6.

@@ -1,10 +1,12 @@
 //! Tool arguments repeated in `Mcp-Param-*` headers (streamable-http, "Custom Headers from Tool
 //! Parameters").
 
+use std::borrow::Cow;
+
 use http::header::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
-use super::header::{PARAM_PREFIX, decoded};
+use super::header::{PARAM_PREFIX, decoded, encode_header};
 use super::raw;
 use super::rejection::Refusal;
 
@@ -29,6 +31,17 @@ impl Mirror {
         let header = HeaderName::try_from(format!("{PARAM_PREFIX}{name}")).ok()?;
         let path = path.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
         (!name.is_empty() && !path.is_empty()).then_some(Self { header, path })
+    }
+
+    /// `mcp-param-` and the annotation's value.
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// What an upstream has to be sent in that header; `None` if the arguments have nothing for it ("Client Behavior").
+    pub fn header_value(&self, arguments: &RawValue) -> Option<HeaderValue> {
+        let value = self.value(arguments).filter(|value| is_primitive(value))?;
+        Some(encode_header(&raw::string(value).unwrap_or(Cow::Borrowed(value.get()))))
     }
 
     /// Does the header say what the arguments say ("Server Behavior for Custom Headers")?
@@ -161,6 +174,28 @@ mod tests {
         }
         assert!(!agrees(None, r#"{"a":{"b":"x"}}"#));
         assert!(!agrees(None, r#"{"a":{"b":""}}"#));
+    }
+
+    // "Client Behavior" 3 to 5, and "Value Encoding".
+    #[test]
+    fn what_is_sent_is_what_is_expected() {
+        let mirror = Mirror::new("Value", &["a", "b"]).unwrap();
+        for (value, header) in [
+            (r#""us-west1""#, Some("us-west1")),
+            (r#"" \u00fc""#, Some("=?base64?IMO8?=")),
+            (r#""""#, Some("=?base64??=")),
+            ("-7", Some("-7")),
+            ("true", Some("true")),
+            ("null", None),
+            ("[1]", None),
+        ] {
+            let arguments = format!(r#"{{"a":{{"b":{value}}}}}"#);
+            let sent = mirror.header_value(serde_json::from_str(&arguments).unwrap());
+            let sent = sent.as_ref().map(|value| value.to_str().unwrap());
+            assert_eq!(sent, header, "{value}");
+            assert!(agrees(sent, &arguments), "{value}");
+        }
+        assert_eq!(mirror.header_value(serde_json::from_str("{}").unwrap()), None);
     }
 
     #[test]

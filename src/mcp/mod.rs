@@ -7,43 +7,67 @@
 
 mod accept;
 mod agreement;
+mod annotations;
 mod capabilities;
 mod client;
+mod declared;
 mod envelope;
 mod era;
+mod event_stream;
 mod frame;
 mod header;
 mod idempotency;
+mod input_required;
 mod jsonrpc;
+mod listen;
+mod message;
 mod meta;
 mod method;
 mod mirror;
 mod notification;
+mod object;
 mod params;
 mod raw;
 mod rejection;
 mod reply;
 mod result;
+mod result_type;
 pub mod sse;
 mod strict;
+mod subscription;
+mod task;
+mod task_state;
 #[cfg(test)]
 mod testing;
 mod tool;
 
-pub use capabilities::ServerCapabilities;
+pub use annotations::BadAnnotation;
+pub use capabilities::{ServerCapabilities, TASKS_EXTENSION};
 pub use client::{ClientCapabilities, ClientInfo};
 pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
-pub use header::{MAX_HEADER_BYTES, MAX_HEADERS};
+pub use event_stream::{Event, EventReader, EventTooLarge};
+pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
+pub use input_required::{InputRequest, InputRequired, NotInputRequired};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
+pub use listen::{Change, ListenFilter};
+pub use message::{
+    Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
+    render_response,
+};
 pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
 pub use method::{Method, NameSource, Notice};
 pub use mirror::Mirror;
 pub use notification::Notification;
+pub use object::Object;
 pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
-pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed};
+pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed, ReadResource};
+pub use result_type::ResultType;
 pub use strict::{MAX_DEPTH, MAX_VALUES};
+pub use subscription::Subscription;
+pub use task::{RELATED_TASK, Task, TaskCreated, TaskRequested, related_task};
+pub use task_state::{TaskState, TaskStatus};
 pub use tool::{Content, ToolAnnotations, ToolDefinition, ToolResult};

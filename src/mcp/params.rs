@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::object::Object;
 use super::raw::{self, Text};
 use super::rejection::{Refusal, RejectionKind};
 
@@ -50,6 +51,11 @@ impl Params {
     /// All members, `_meta` among them, in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The same members, to be rewritten for an upstream.
+    pub fn object(&self) -> Object<'_> {
+        Object::borrowed(self.iter())
     }
 
     /// Are there no members?

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::era::Era;
 use super::jsonrpc::{RequestId, to_json};
+use super::result_type::ResultType;
 
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 const SERVED_BY: &str = "dev.baton/servedBy";
@@ -56,6 +57,11 @@ pub trait ResultBody {
         result: &mut M,
     ) -> Result<(), M::Error>;
 
+    /// What it says it is, to a modern client.
+    fn result_type(&self) -> ResultType {
+        ResultType::Complete
+    }
+
     /// Whether it has a `_meta` at all.
     fn has_meta(&self, _: Era) -> bool {
         true
@@ -67,7 +73,7 @@ pub trait ResultBody {
     }
 }
 
-/// One complete result for one era, written straight into bytes.
+/// One result for one era, written straight into bytes.
 #[derive(Debug)]
 pub struct Reply<'a, B> {
     era: Era,
@@ -103,7 +109,7 @@ impl<B: ResultBody> Serialize for Reply<'_, B> {
         let mut result = serializer.serialize_map(None)?;
         if self.era.is_modern() {
             // basic, "ResultType": MUST be included; no earlier revision has it.
-            result.serialize_entry("resultType", "complete")?;
+            result.serialize_entry("resultType", self.result.result_type().as_str())?;
         }
         self.result.write(self.era, self.identity, &mut result)?;
         if !self.result.has_meta(self.era) {

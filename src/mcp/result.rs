@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::capabilities::ServerCapabilities;
 use super::era::{Era, LegacyVersion, SUPPORTED_VERSIONS};
+use super::method::Method;
 use super::reply::{Identity, ResultBody};
 
 /// How long a result stays fresh, and for whom (caching, "Cacheable Model").
@@ -27,12 +28,12 @@ enum CacheScope {
 
 impl CacheHint {
     /// The result is the same for every caller.
-    pub fn public(fresh_for: Duration) -> Self {
+    pub const fn public(fresh_for: Duration) -> Self {
         Self { fresh_for, scope: CacheScope::Public }
     }
 
     /// The result is for this caller's credentials only.
-    pub fn private(fresh_for: Duration) -> Self {
+    pub const fn private(fresh_for: Duration) -> Self {
         Self { fresh_for, scope: CacheScope::Private }
     }
 
@@ -122,7 +123,7 @@ impl ResultBody for Initialize {
 }
 
 /// What a list lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listed {
     /// `tools/list`
     Tools,
@@ -135,7 +136,22 @@ pub enum Listed {
 }
 
 impl Listed {
-    fn key(self) -> &'static str {
+    /// Every kind of list.
+    pub const ALL: [Self; 4] =
+        [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
+
+    /// The method that lists it.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ListTools,
+            Self::Prompts => Method::ListPrompts,
+            Self::Resources => Method::ListResources,
+            Self::ResourceTemplates => Method::ListResourceTemplates,
+        }
+    }
+
+    /// The member that holds the items.
+    pub fn key(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
@@ -179,6 +195,32 @@ impl ResultBody for ListResult {
         if let Some(cursor) = &self.next_cursor {
             result.serialize_entry("nextCursor", cursor)?;
         }
+        self.cache.write(era, result)
+    }
+}
+
+/// The result of `resources/read` (resources, "Reading Resources").
+#[derive(Debug, Clone)]
+pub struct ReadResource {
+    contents: Vec<Box<RawValue>>,
+    cache: CacheHint,
+}
+
+impl ReadResource {
+    /// `contents` are never empty: a resource that is not there is an error.
+    pub fn new(contents: Vec<Box<RawValue>>, cache: CacheHint) -> Self {
+        Self { contents, cache }
+    }
+}
+
+impl ResultBody for ReadResource {
+    fn write<M: SerializeMap>(
+        &self,
+        era: Era,
+        _: &Identity,
+        result: &mut M,
+    ) -> Result<(), M::Error> {
+        result.serialize_entry("contents", &self.contents)?;
         self.cache.write(era, result)
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use super::raw::Text;
 
 /// How deep arrays and objects may nest; the body itself is the first level.
@@ -42,6 +44,34 @@ pub(super) fn check(text: &str) -> Result<(), NotStrict> {
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end());
     read.map_err(|_| walk.fault.unwrap_or(NotStrict::Malformed))
+}
+
+/// Does a value nest no deeper than [`MAX_DEPTH`]? The rest of an upstream's text is for its receiver to judge.
+pub(super) fn is_shallow(raw: &RawValue) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = raw.get().bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return false;
+        }
+    }
+    true
+}
+
+fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
 }
 
 struct Walk {
@@ -140,14 +170,14 @@ impl<'de> Visitor<'de> for Value<'_> {
 
 /// The keys of one object so far, compared after their escapes are resolved.
 #[derive(Default)]
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     few: Vec<Cow<'a, str>>,
     many: HashSet<Cow<'a, str>>,
 }
 
 impl<'a> Keys<'a> {
     /// False when the key was there already.
-    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+    pub(super) fn insert(&mut self, key: Cow<'a, str>) -> bool {
         if self.few.len() < FEW_KEYS {
             let is_new = !self.few.contains(&key);
             self.few.push(key);

@@ -19,13 +19,12 @@ use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
     ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Rates, ToolChoice,
-    Upstreams,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
 use baton::worker::sandbox::Limits;
 use baton::worker::{self, WorkerStop};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::fault::Proxy;
@@ -290,7 +289,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
             max_timeout: Duration::from_mins(1),
         },
         tools: ToolChoice { environments: true, samples: true },
-        upstreams: tokio::sync::watch::channel(Upstreams::default()).1,
+        upstreams: watch::channel(Arc::from([])).1,
         rates: Rates::default(),
         in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
         max_body_bytes: 4 << 20,

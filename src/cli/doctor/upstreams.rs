@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::cli::call::sse::Events;
-use crate::gateway::{EraChoice, LinkError, Upstream, UpstreamLink, Upstreams};
+use crate::gateway::{EraChoice, LinkError, Upstream, UpstreamLink, UpstreamSet};
 
 use super::finding::{Finding, Report, causes};
 
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 8;
 const MODERN_ERRORS: [i64; 3] = [-32020, -32021, -32022];
 
 /// One line for each endpoint.
-pub(super) async fn check(report: &mut Report<'_>, upstreams: &Upstreams) {
+pub(super) async fn check(report: &mut Report<'_>, upstreams: &UpstreamSet) {
     let endpoints = upstreams.iter().flat_map(|upstream| {
         upstream.endpoints.iter().map(|url| Probe::new(upstream, url).examine())
     });

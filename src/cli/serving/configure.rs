@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::{
-    self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice, Upstreams,
+    self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice, UpstreamSet,
 };
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
@@ -36,8 +36,8 @@ pub(super) struct Parts {
     pub(super) keys: Keyring,
     pub(super) worker_roots: Vec<SecretKey>,
     pub(super) advertise: Option<String>,
+    pub(super) upstreams: watch::Receiver<UpstreamSet>,
     pub(super) clock: Clock,
-    pub(super) upstreams: watch::Receiver<Upstreams>,
 }
 
 pub(super) fn gateway(
@@ -67,8 +67,8 @@ pub(super) fn gateway(
             default_timeout: environments.timeout,
             max_timeout: environments.max_timeout,
         },
-        upstreams: parts.upstreams,
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
+        upstreams: parts.upstreams,
         rates: rates(&edge.rates)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },
         max_body_bytes: edge.max_body_bytes,

@@ -24,7 +24,7 @@ use crate::dev;
 use crate::directory::{DirectoryConfig, open};
 use crate::domain::ids::WorkerId;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::gateway::{Gateway, Upstreams};
+use crate::gateway::{Gateway, UpstreamSet};
 use crate::serve::{Drain, drain_on_signal};
 use crate::telemetry::logs;
 use crate::worker::sandbox::comes_by_path;
@@ -153,7 +153,7 @@ pub(super) fn dev(loaded: Loaded<DevSettings>) -> ExitCode {
 fn gateway_upstreams(
     arguments: &[String],
     around: &dyn Surroundings,
-) -> Result<(Upstreams, Source), Problems> {
+) -> Result<(UpstreamSet, Source), Problems> {
     let loaded = settings::gateway(arguments, around)?;
     Ok((loaded.settings.edge.upstreams, loaded.source))
 }
@@ -161,7 +161,7 @@ fn gateway_upstreams(
 fn dev_upstreams(
     arguments: &[String],
     around: &dyn Surroundings,
-) -> Result<(Upstreams, Source), Problems> {
+) -> Result<(UpstreamSet, Source), Problems> {
     let loaded = settings::dev(arguments, around)?;
     Ok((loaded.settings.edge.upstreams, loaded.source))
 }

@@ -16,13 +16,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::stamps::Stamps;
 use crate::cli::settings::{Problems, Source, Surroundings};
-use crate::gateway::{Upstream, Upstreams};
+use crate::gateway::{Upstream, UpstreamSet};
 
 /// How often the files are looked at. A change counts when it has lasted from one look to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the settings of these arguments: the upstreams, and where all came from.
-type Load = fn(&[String], &dyn Surroundings) -> Result<(Upstreams, Source), Problems>;
+type Load = fn(&[String], &dyn Surroundings) -> Result<(UpstreamSet, Source), Problems>;
 
 /// Reads the configuration again.
 pub(super) struct Reload {
@@ -35,10 +35,10 @@ impl Reload {
     /// end when that is closed. The receiver has the upstreams of the start, and of every reload.
     pub(super) fn new(
         source: Source,
-        upstreams: Upstreams,
+        upstreams: UpstreamSet,
         load: Load,
         around: impl Surroundings + Send + 'static,
-    ) -> io::Result<(Self, watch::Receiver<Upstreams>)> {
+    ) -> io::Result<(Self, watch::Receiver<UpstreamSet>)> {
         let (applied, receiver) = watch::channel(upstreams);
         let ends_with_terminal = source.files().next().is_none() && io::stdin().is_terminal();
         let hangup = || signal(SignalKind::hangup());
@@ -87,7 +87,7 @@ struct Reading {
     load: Load,
     start: Source,
     last: Read,
-    applied: watch::Sender<Upstreams>,
+    applied: watch::Sender<UpstreamSet>,
     stamps: Stamps,
 }
 
@@ -137,7 +137,7 @@ impl Reading {
         }
     }
 
-    fn apply(&mut self, because: Because, upstreams: &Upstreams, source: Source) -> Outcome {
+    fn apply(&mut self, because: Because, upstreams: &UpstreamSet, source: Source) -> Outcome {
         let upstreams = keep_equal(&self.applied.borrow(), upstreams);
         let changes = Changes::between(&self.applied.borrow(), &upstreams);
         let same = self.applied.borrow().iter().eq(upstreams.iter());
@@ -159,14 +159,14 @@ impl Reading {
 }
 
 /// The new upstreams, those that are as before in their old place in memory.
-fn keep_equal(old: &Upstreams, new: &Upstreams) -> Upstreams {
+fn keep_equal(old: &UpstreamSet, new: &UpstreamSet) -> UpstreamSet {
     let keep = |it: &Arc<Upstream>| old.iter().find(|old| *old == it).unwrap_or(it).clone();
     new.iter().map(keep).collect()
 }
 
 impl Changes {
-    fn between(old: &Upstreams, new: &Upstreams) -> Self {
-        let names = |of: &Upstreams| -> BTreeSet<String> {
+    fn between(old: &UpstreamSet, new: &UpstreamSet) -> Self {
+        let names = |of: &UpstreamSet| -> BTreeSet<String> {
             of.iter().map(|it| it.name.to_string()).collect()
         };
         let (before, after) = (names(old), names(new));
@@ -218,7 +218,7 @@ mod tests {
     fn load(
         arguments: &[String],
         around: &dyn Surroundings,
-    ) -> Result<(Upstreams, Source), Problems> {
+    ) -> Result<(UpstreamSet, Source), Problems> {
         let loaded = settings::dev(arguments, around)?;
         Ok((loaded.settings.edge.upstreams, loaded.source))
     }
@@ -227,7 +227,7 @@ mod tests {
         Fake::new().file("b.toml", text)
     }
 
-    fn started(around: Fake) -> (Reading, watch::Receiver<Upstreams>) {
+    fn started(around: Fake) -> (Reading, watch::Receiver<UpstreamSet>) {
         let (upstreams, source) = load(&["--config=b.toml".to_owned()], &around).unwrap();
         let (applied, receiver) = watch::channel(upstreams);
         let stamps = Stamps::of(source.files());
@@ -235,7 +235,7 @@ mod tests {
         (Reading { around: Box::new(around), load, start: source, last, applied, stamps }, receiver)
     }
 
-    fn names(upstreams: &Upstreams) -> Vec<&str> {
+    fn names(upstreams: &UpstreamSet) -> Vec<&str> {
         upstreams.iter().map(|it| it.name.as_str()).collect()
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::{Network, Upstreams};
+use crate::gateway::{Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
@@ -96,7 +96,7 @@ pub struct EdgeSettings {
     /// Whether there is a line for each exchange.
     pub access_log: bool,
     /// Other MCP servers behind it.
-    pub upstreams: Upstreams,
+    pub upstreams: UpstreamSet,
 }
 
 impl EdgeSettings {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::gateway::Upstreams;
+use crate::gateway::UpstreamSet;
 
 use super::api_keys::{self, ApiKeyGrant};
 use super::given::Gathered;
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Other MCP servers: the file's tables, for there is no other way to say so much of one.
-    pub(super) fn upstreams(&self) -> Upstreams {
+    pub(super) fn upstreams(&self) -> UpstreamSet {
         self.gathered.upstreams.clone().into()
     }
 

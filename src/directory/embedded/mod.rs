@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::events::Readers;
 use super::{
-    Beat, Directory, DirectoryError, Placed, Replica, Reservation, Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Placed, Replica, Reservation,
+    Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, Timestamp};
@@ -28,6 +30,7 @@ pub struct Embedded {
     clock: Clock,
     terms: Terms,
     state: Mutex<State>,
+    readers: Readers,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +58,7 @@ impl From<Overfull> for DirectoryError {
 impl Embedded {
     /// An empty directory that tells the time by `clock`.
     pub fn new(clock: Clock, terms: Terms) -> Self {
-        Self { clock, terms, state: Mutex::default() }
+        Self { clock, terms, state: Mutex::default(), readers: Readers::default() }
     }
 
     fn read(&self) -> (MutexGuard<'_, State>, Timestamp) {
@@ -169,6 +172,15 @@ impl Directory for Embedded {
     ) -> Result<Tally, DirectoryError> {
         let (mut state, now) = self.change();
         Ok(state.tallies.add(tally, operation, amount, now.after(term), now)?)
+    }
+
+    async fn publish(&self, event: &DirectoryEvent) -> Result<(), DirectoryError> {
+        self.readers.tell(Heard::Event(event.clone()));
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Events {
+        self.readers.join()
     }
 
     async fn ping(&self) -> Result<(), DirectoryError> {

@@ -12,6 +12,8 @@
 //! | `baton:{t:T}:env:E` | hash | placement, owner | `not_after`; once released, the settling term |
 //! | `baton:{y:Y}:tally` | hash | total, and the total after each operation | the tally's term after its last change |
 //!
+//! One channel, `baton:{fleet}:events`, carries what replicas tell one another; what is told on it is not kept.
+//!
 //! What changes together shares a hash tag, so each script touches one slot. Tenants appear as digests only.
 
 use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, WorkerId};
@@ -20,6 +22,7 @@ pub(super) const SEEN: &str = "baton:{fleet}:seen";
 pub(super) const REPORTS: &str = "baton:{fleet}:reports";
 pub(super) const REPLICAS: &str = "baton:{fleet}:replicas";
 pub(super) const URLS: &str = "baton:{fleet}:urls";
+pub(super) const EVENTS: &str = "baton:{fleet}:events";
 
 pub(super) fn worker(worker: &WorkerId) -> String {
     format!("baton:{{fleet}}:worker:{worker}")

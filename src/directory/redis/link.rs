@@ -20,9 +20,9 @@ use crate::directory::DirectoryError;
 /// How long one operation may take, waiting for the connection included.
 const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
 /// How long connecting, or an answer to a check, may take.
-const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// How often an absent server is tried.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
+pub(super) const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// So many failures in a row open the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
 /// How many operations may wait to be written.
@@ -62,11 +62,13 @@ struct Connected {
 
 /// What the link saw.
 #[derive(Clone, Debug, thiserror::Error)]
-enum Trouble {
+pub(super) enum Trouble {
     #[error("Redis did not answer in time")]
     Late,
     #[error("Redis cannot be used")]
     Failed(#[source] RedisError),
+    #[error("Redis closed the connection")]
+    Closed,
     #[error("Redis has been away for a while and is not asked")]
     Open(#[source] Box<Trouble>),
 }
@@ -266,7 +268,8 @@ async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     redis::cmd("PING").query_async(connection).await
 }
 
-async fn in_time<T>(
+/// Gives a step as long as `limit`.
+pub(super) async fn in_time<T>(
     limit: Duration,
     step: impl Future<Output = RedisResult<T>>,
 ) -> Result<T, Trouble> {

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Tally,
-    Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
+    Reservation, Tally, Terms, WORKER_MEMORY,
 };
 use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
+mod channel;
 mod inspect;
 mod keys;
 mod link;
@@ -23,6 +24,7 @@ mod url;
 pub use inspect::{Inspection, inspect};
 pub use url::{BadRedisUrl, RedisUrl};
 
+use channel::Channel;
 use link::Link;
 use reconcile::Claimed;
 
@@ -30,13 +32,14 @@ use reconcile::Claimed;
 #[derive(Debug)]
 pub struct Redis {
     link: Link,
+    channel: Channel,
     terms: Terms,
 }
 
 impl Redis {
     /// Links to a server, which may be down.
     pub async fn open(url: &RedisUrl, terms: Terms) -> Self {
-        Self { link: Link::open(url).await, terms }
+        Self { link: Link::open(url).await, channel: Channel::new(url), terms }
     }
 }
 
@@ -171,6 +174,16 @@ impl Directory for Redis {
             ["overflow"] => Ok(Tally::Overflow),
             _ => Err(records::unreadable("an answer about a tally")),
         }
+    }
+
+    async fn publish(&self, event: &DirectoryEvent) -> Result<(), DirectoryError> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(keys::EVENTS).arg(records::event(event));
+        self.link.query::<u64>(&command).await.map(drop)
+    }
+
+    async fn subscribe(&self) -> Events {
+        self.channel.subscribe().await
     }
 
     async fn ping(&self) -> Result<(), DirectoryError> {

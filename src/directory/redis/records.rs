@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::DirectoryError;
-use crate::domain::ids::{Incarnation, TenantDigest, Timestamp, WorkerId};
+use crate::directory::{Audience, Change, DirectoryError, DirectoryEvent, List, MAX_CHANGES};
+use crate::domain::ids::{
+    EnvironmentId, Incarnation, OwnerDigest, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Epoch, Placement, Sighting, WorkerReport, WorkerState};
 
 const VERSION: u32 = 1;
@@ -105,6 +107,87 @@ pub(super) fn indexed(entry: &str) -> Result<(TenantDigest, u64), DirectoryError
     read().ok_or_else(|| unreadable("an entry of a worker's index"))
 }
 
+/// The most bytes that an event's message has, which is room for [`MAX_CHANGES`]; a longer one is not looked at.
+const MAX_EVENT: usize = 64 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct EventRecord {
+    v: u32,
+    replica: String,
+    changes: Vec<ChangeRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+enum ChangeRecord {
+    /// For everybody where there is no owner.
+    List {
+        list: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+    },
+    Environment {
+        environment: String,
+        owner: String,
+    },
+    Everything,
+}
+
+impl ChangeRecord {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::List { list, audience } => Self::List {
+                list: list.as_str().to_owned(),
+                owner: match audience {
+                    Audience::Everybody => None,
+                    Audience::Owner(owner) => Some(owner.to_string()),
+                },
+            },
+            Change::Environment { environment, owner } => {
+                Self::Environment { environment: environment.to_string(), owner: owner.to_string() }
+            }
+            Change::Everything => Self::Everything,
+        }
+    }
+
+    fn read(self) -> Option<Change> {
+        Some(match self {
+            Self::List { list, owner } => Change::List {
+                list: List::ALL.into_iter().find(|it| it.as_str() == list)?,
+                audience: match owner {
+                    None => Audience::Everybody,
+                    Some(owner) => Audience::Owner(OwnerDigest::from_hex(&owner)?),
+                },
+            },
+            Self::Environment { environment, owner } => Change::Environment {
+                environment: EnvironmentId::from_hex(&environment)?,
+                owner: OwnerDigest::from_hex(&owner)?,
+            },
+            Self::Everything => Change::Everything,
+        })
+    }
+}
+
+/// An event as its channel carries it.
+pub(super) fn event(event: &DirectoryEvent) -> String {
+    let changes = event.changes.iter().map(ChangeRecord::of).collect();
+    let record = EventRecord { v: VERSION, replica: event.replica.clone(), changes };
+    serde_json::to_string(&record).expect("a record of numbers and text has a JSON form")
+}
+
+/// Reads an event back.
+pub(super) fn told(message: &[u8]) -> Option<DirectoryEvent> {
+    if message.len() > MAX_EVENT {
+        return None;
+    }
+    let record: EventRecord = serde_json::from_slice(message).ok()?;
+    if record.v != VERSION || record.changes.len() > MAX_CHANGES {
+        return None;
+    }
+    let changes = record.changes.into_iter().map(ChangeRecord::read).collect::<Option<_>>()?;
+    Some(DirectoryEvent { replica: record.replica, changes })
+}
+
 /// What a script or a record should not have held.
 pub(super) fn unreadable(what: &str) -> DirectoryError {
     DirectoryError::Unreadable { what: what.to_owned() }
@@ -139,6 +222,31 @@ mod tests {
         assert!(sighting(5, &text.replacen('{', r#"{"zone":"b","#, 1)).is_ok());
         assert!(sighting(5, &text.replace(r#""v":1"#, r#""v":2"#)).is_err());
         assert!(sighting(5, "").is_err());
+    }
+
+    #[test]
+    fn an_event_reads_back_and_what_is_none_does_not() {
+        let owner = OwnerDigest::from_bytes([2; 16]);
+        let audiences = [Audience::Everybody, Audience::Owner(owner)];
+        let lists = List::ALL.into_iter().zip(audiences.into_iter().cycle());
+        let mut changes: Vec<_> =
+            lists.map(|(list, audience)| Change::List { list, audience }).collect();
+        changes.push(Change::Everything);
+        let environment = EnvironmentId::from_bytes([1; 16]);
+        changes.resize(MAX_CHANGES, Change::Environment { environment, owner });
+        let sent = DirectoryEvent { replica: "r".repeat(128), changes };
+        let text = event(&sent);
+        assert_eq!(told(text.as_bytes()), Some(sent), "{text}");
+        assert!(told(text.replacen('{', r#"{"zone":"b","#, 1).as_bytes()).is_some());
+        for unknown in [
+            text.replace(r#""v":1"#, r#""v":2"#),
+            text.replacen(r#""is":""#, r#""is":"x"#, 1),
+            text.replacen('[', r#"[{"is":"everything"},"#, 1),
+            format!("{text}{}", " ".repeat(MAX_EVENT)),
+            String::new(),
+        ] {
+            assert_eq!(told(unknown.as_bytes()), None, "{unknown}");
+        }
     }
 
     #[test]

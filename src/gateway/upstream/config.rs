@@ -1,17 +1,13 @@
 //! What an operator says of an upstream server: one `[[upstream]]` table, checked.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::tls::Trust;
 use crate::gateway::proxies::Network;
-
-/// All upstreams of a gateway. One that a reload does not change keeps its place in memory, so that what belongs to it
-/// can be kept too.
-pub type Upstreams = Arc<[Arc<Upstream>]>;
+use crate::mcp::Listed;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,6 +76,17 @@ pub struct UpstreamTimeouts {
     pub list_fresh: Duration,
     /// How long its last lists are offered when it does not answer.
     pub list_stale: Duration,
+}
+
+impl Upstream {
+    /// Which items of this list are offered. Templates are URIs with gaps.
+    pub(super) fn filter(&self, listed: Listed) -> &NameFilter {
+        match listed {
+            Listed::Tools => &self.tools,
+            Listed::Prompts => &self.prompts,
+            Listed::Resources | Listed::ResourceTemplates => &self.resources,
+        }
+    }
 }
 
 impl Default for UpstreamTimeouts {

@@ -19,6 +19,7 @@ macro_rules! contract {
 }
 
 mod environments;
+mod events;
 mod fleet;
 mod link;
 mod lists;

@@ -1,0 +1,108 @@
+//! The channel on which replicas tell one another of changes, read on a connection of its own.
+//!
+//! The connection is made for the first reader and then kept. Redis keeps nothing of what it publishes, so whenever
+//! the connection was away its readers are told that they may have missed something.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::PubSub;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::link::{PROBE_DEADLINE, PROBE_EVERY, Trouble, in_time};
+use super::url::RedisUrl;
+use super::{keys, records};
+use crate::directory::events::Readers;
+use crate::directory::{Events, Heard};
+
+/// How often a silent connection is asked whether the server is still there.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// What is told on the channel, for readers of this process.
+#[derive(Debug)]
+pub(super) struct Channel {
+    shared: Arc<Shared>,
+    /// Owns the keeper, once there is a reader: it ends with the channel.
+    keeper: OnceLock<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    url: RedisUrl,
+    client: redis::Client,
+    readers: Readers,
+    /// Whether the first attempt to connect is over.
+    tried: watch::Sender<bool>,
+}
+
+impl Channel {
+    /// A channel that nobody reads yet.
+    pub(super) fn new(url: &RedisUrl) -> Self {
+        let (url, client) = (url.clone(), url.client());
+        let tried = watch::Sender::new(false);
+        let shared = Shared { url, client, readers: Readers::default(), tried };
+        Self { shared: Arc::new(shared), keeper: OnceLock::new() }
+    }
+
+    /// One more reader. Returns after the first attempt to connect.
+    pub(super) async fn subscribe(&self) -> Events {
+        let events = self.shared.readers.join();
+        self.keeper.get_or_init(|| {
+            let mut keeper = JoinSet::new();
+            keeper.spawn(keep(Arc::clone(&self.shared)));
+            keeper
+        });
+        // An error would mean that the sender is gone, and we hold it.
+        drop(self.shared.tried.subscribe().wait_for(|tried| *tried).await);
+        events
+    }
+}
+
+/// Connects, reads until the connection is lost, and begins again.
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        let next_attempt = Instant::now() + PROBE_EVERY;
+        let connected = in_time(PROBE_DEADLINE, connect(&shared.client)).await;
+        if shared.tried.send_replace(true) && connected.is_ok() {
+            shared.readers.tell(Heard::Missed);
+        }
+        let trouble = match connected {
+            Ok(connection) => read(connection, &shared.readers).await,
+            Err(trouble) => trouble,
+        };
+        tracing::debug!(redis = %shared.url, %trouble, cause = ?trouble, "no events are heard");
+        sleep_until(next_attempt).await;
+    }
+}
+
+async fn connect(client: &redis::Client) -> redis::RedisResult<PubSub> {
+    let mut connection = client.get_async_pubsub().await?;
+    connection.subscribe(keys::EVENTS).await?;
+    Ok(connection)
+}
+
+/// Passes messages on until the connection breaks or the server no longer answers.
+async fn read(connection: PubSub, readers: &Readers) -> Trouble {
+    let (mut commands, mut messages) = connection.split();
+    let mut checks = interval(CHECK_EVERY);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = messages.next() => {
+                let Some(message) = message else { return Trouble::Closed };
+                // What this version cannot read, it has missed.
+                let event = records::told(message.get_payload_bytes());
+                readers.tell(event.map_or(Heard::Missed, Heard::Event));
+            }
+            _ = checks.tick() => {
+                let answer = in_time(PROBE_DEADLINE, commands.ping::<redis::Value>()).await;
+                if let Err(trouble) = answer {
+                    return trouble;
+                }
+            }
+        }
+    }
+}
