@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::tools::ToolChoice;
 use crate::mcp::{
     CacheHint, Discover, Era, Identity, Initialize, LegacyVersion, ListResult, Listed, Rendered,
     Reply, ServerCapabilities,
@@ -21,6 +22,7 @@ const INSTRUCTIONS: &str = "Runs Python and shell code in isolated Linux environ
 /// The answers that are the same for everyone, rendered.
 #[derive(Debug)]
 pub(super) struct Standing {
+    capabilities: ServerCapabilities,
     discover: Rendered,
     initialize: Vec<(LegacyVersion, Rendered)>,
     tools: Vec<(Era, Rendered)>,
@@ -28,8 +30,12 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Renders them for this server and these tools.
-    pub(super) fn new(identity: &Identity, tools: &[Box<RawValue>]) -> Self {
-        let capabilities = ServerCapabilities::default().with_tools();
+    pub(super) fn new(identity: &Identity, tools: &[Box<RawValue>], choice: ToolChoice) -> Self {
+        let mut capabilities = ServerCapabilities::default().with_tools_list_changed();
+        if choice.environments {
+            // Each environment is a resource.
+            capabilities = capabilities.with_resources_list_changed().with_resource_subscriptions();
+        }
         let cache = CacheHint::public(FRESH_FOR);
         let discover = Discover::new(capabilities.clone(), cache).with_instructions(INSTRUCTIONS);
         let initialize = |version: LegacyVersion| {
@@ -49,7 +55,13 @@ impl Standing {
                 .chain(LegacyVersion::ALL.map(Era::Legacy))
                 .map(list)
                 .collect(),
+            capabilities,
         }
+    }
+
+    /// What this server can do.
+    pub(super) fn capabilities(&self) -> &ServerCapabilities {
+        &self.capabilities
     }
 
     /// The result of `server/discover`.

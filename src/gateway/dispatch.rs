@@ -14,6 +14,7 @@ use super::feed;
 use super::guard::Guard;
 use super::identity::Credentials;
 use super::limits::{Limits, Slot};
+use super::listen::Hub;
 use super::observe::{self, Observation, Observer};
 use super::proxies::Proxies;
 use super::reply::{self, Asker, Work};
@@ -48,6 +49,8 @@ pub(super) struct Edge {
     pub standing: Standing,
     /// The tools.
     pub tools: Arc<Tools>,
+    /// Who is told of changes.
+    pub hub: Arc<Hub>,
     /// Who answers.
     pub identity: Identity,
     /// Calls that outlive their connection.
@@ -144,10 +147,10 @@ impl Edge {
             Method::Subscribe | Method::Unsubscribe => {
                 self.acknowledge_subscription(&envelope, &caller)
             }
+            Method::Listen => return self.listen(&envelope, &caller, observation),
             Method::ListPrompts
             | Method::GetPrompt
             | Method::Complete
-            | Method::Listen
             | Method::GetTask
             | Method::UpdateTask
             | Method::CancelTask
@@ -173,17 +176,8 @@ impl Edge {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
-        self.only_page(envelope)?;
+        only_page(envelope)?;
         Ok(self.standing.tools(envelope.era()).to(envelope.id()))
-    }
-
-    /// pagination, "Error Handling": an invalid cursor is -32602. There is one page, so none is valid.
-    pub(super) fn only_page(&self, envelope: &Envelope) -> Result<(), Failure> {
-        if envelope.text_param("cursor")?.is_some() {
-            let message = "there is no such cursor: the list has one page";
-            return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
-        }
-        Ok(())
     }
 
     /// `tools/call`: which tool, may they now, do it; the answer is JSON or a stream.
@@ -239,6 +233,15 @@ impl Edge {
         self.limits.admit_tool(tenant, tool)?;
         Ok(self.limits.slot(tenant).await?)
     }
+}
+
+/// pagination, "Error Handling": an invalid cursor is -32602. There is one page, so none is valid.
+pub(super) fn only_page(envelope: &Envelope) -> Result<(), Failure> {
+    if envelope.text_param("cursor")?.is_some() {
+        let message = "there is no such cursor: the list has one page";
+        return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
+    }
+    Ok(())
 }
 
 /// The refusal of a method that nobody here answers.

@@ -15,6 +15,7 @@ mod guard;
 mod identity;
 mod internal;
 mod limits;
+mod listen;
 mod locate;
 mod observe;
 mod proxies;
@@ -40,6 +41,7 @@ use tower::ServiceExt as _;
 
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
+pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
@@ -61,6 +63,7 @@ use fleet::Fleet;
 use guard::Guard;
 use internal::Internal;
 use limits::Limits;
+use listen::Hub;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
@@ -106,6 +109,8 @@ pub struct Config {
     pub rates: Rates,
     /// How much at once.
     pub in_flight: InFlight,
+    /// How many clients listen.
+    pub listens: Listens,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
     /// Bounds on connections.
@@ -179,7 +184,11 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),
         });
+        let directory = Arc::clone(&config.directory);
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
+        // First, so that whoever listens here misses nothing.
+        let events = directory.subscribe().await;
+        tasks.spawn(Arc::clone(&edge.hub).follow(events, drain.clone()));
         let internal_limits = ConnectionLimits {
             connections: INTERNAL_CONNECTIONS,
             connections_per_address: INTERNAL_CONNECTIONS,
@@ -316,7 +325,15 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let hub = Hub::new(
+        config.replica.clone(),
+        Arc::clone(&config.directory),
+        config.listens,
+        tasks.clone(),
+    );
+    let hub = Arc::new(hub);
     let tools = Tools {
+        hub: Arc::clone(&hub),
         choice: config.tools,
         policy: config.environments,
         keys: config.keys,
@@ -335,8 +352,9 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools.definitions()),
+        standing: Standing::new(&identity, &tools.definitions(), config.tools),
         tools: Arc::new(tools),
+        hub,
         identity,
         calls: tasks.clone(),
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::dispatch::{Edge, not_served, trace_headers};
+use super::dispatch::{Edge, not_served, only_page, trace_headers};
 use super::failure::Failure;
 use super::observe::Observation;
 use super::tools::{Tools, shown};
-use crate::domain::ids::Principal;
+use crate::domain::ids::{EnvironmentId, Principal};
 use crate::mcp::{
     CacheHint, Empty, Envelope, ListResult, Listed, ReadResource, RejectionKind, Reply,
 };
@@ -22,6 +22,11 @@ use crate::rpc::client::TraceHeaders;
 const ENVIRONMENTS: &str = "baton://environments/";
 /// What is told of an environment may be another thing at once.
 const STALE: CacheHint = CacheHint::private(Duration::ZERO);
+
+/// Which environment of this caller a URI names; `None` if it names none.
+pub(super) fn named(tools: &Tools, uri: &str, caller: &Principal) -> Option<EnvironmentId> {
+    tools.named(uri.strip_prefix(ENVIRONMENTS)?, caller).ok()
+}
 
 /// The templates of what Baton has to read (resources, "Resource Templates").
 fn own_templates() -> Vec<Box<RawValue>> {
@@ -81,7 +86,7 @@ impl Edge {
         caller: &Principal,
     ) -> Result<Vec<u8>, Failure> {
         self.admit_resources(envelope, caller)?;
-        self.only_page(envelope)?;
+        only_page(envelope)?;
         let fresh = CacheHint::public(super::discover::FRESH_FOR);
         let list = ListResult::new(Listed::ResourceTemplates, own_templates(), fresh);
         Ok(Reply::new(envelope.era(), &self.identity, &list).to(envelope.id()))
@@ -95,7 +100,7 @@ impl Edge {
         observation: &Observation,
     ) -> Result<Vec<u8>, Failure> {
         self.admit_resources(envelope, caller)?;
-        self.only_page(envelope)?;
+        only_page(envelope)?;
         let _slot = self.limits.slot(caller.tenant_digest()).await?;
         let span = observation.span().start_client(|| "worker list".to_owned());
         let resources = own_resources(&self.tools, caller, &trace_headers(&span)).await;

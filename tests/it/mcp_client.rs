@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -59,6 +60,21 @@ impl McpClient {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let exchange = async {
+            let (parts, body) = self.open(method, headers, body).await.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            Answer { status: parts.status, headers: parts.headers, body }
+        };
+        tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
+    }
+
+    /// Any HTTP request, whose response is read by the caller.
+    pub async fn open(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
         let mut request = Request::builder().method(method).uri(&self.url);
         let all = request.headers_mut().unwrap();
         for (name, value) in headers {
@@ -69,13 +85,7 @@ impl McpClient {
             all.insert("x-ms-apikey", key.parse().unwrap());
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let exchange = async {
-            let response = self.http.request(request).await.unwrap();
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            Answer { status: parts.status, headers: parts.headers, body }
-        };
-        tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
+        self.http.request(request).await.unwrap()
     }
 
     /// A well-formed request of revision 2026-07-28.

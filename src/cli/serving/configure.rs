@@ -15,7 +15,9 @@ use crate::cli::settings::{
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::gateway::{self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice};
+use crate::gateway::{
+    self, ApiKeys, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice,
+};
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
 use crate::worker;
@@ -65,6 +67,10 @@ pub(super) fn gateway(
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
         rates: rates(&edge.rates)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },
+        listens: Listens {
+            streams: edge.max_listens,
+            streams_per_tenant: edge.max_listens_per_tenant,
+        },
         max_body_bytes: edge.max_body_bytes,
         connections: connections(&process.connections),
         data_dir: Some(process.data_dir.clone()),
