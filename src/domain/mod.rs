@@ -9,4 +9,5 @@ pub mod ids;
 pub mod keyring;
 pub mod placement;
 pub mod sealed;
+pub mod task;
 pub mod ticket;

@@ -2,26 +2,39 @@
 //!
 //! Discover and initialize are never limited or shed: some clients that are refused one are legacy for good.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
-use super::tools::ToolChoice;
+use super::lists::{FRESH_FOR, Own};
+use super::upstream::Known;
 use crate::mcp::{
     CacheHint, Discover, Era, Identity, Initialize, LegacyVersion, ListResult, Listed, Rendered,
     Reply, ServerCapabilities,
 };
 
-/// How long clients may keep what does not change while a replica runs.
-pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
+/// The same where others decide what changes.
+const FRESH_WITH_UPSTREAMS: Duration = Duration::from_mins(1);
 
 const INSTRUCTIONS: &str = "Runs Python and shell code in isolated Linux environments. Call launchShell once, keep the \
     environmentId it returns, and pass it verbatim to runPythonCodeInRemoteEnvironment and \
     runShellCommandInRemoteEnvironment; variables and files stay from call to call. Call closeEnvironment when done.";
 
+/// Bytes of instructions at most; what upstreams add beyond is left out.
+const MAX_INSTRUCTIONS: usize = 16 * 1024;
+
+/// What Baton has of its own.
+#[derive(Clone, Debug)]
+pub(super) struct OwnOffer {
+    /// Its tools.
+    pub tools: Own,
+    /// Whether environments can be read as resources.
+    pub resources: bool,
+}
+
 /// The answers that are the same for everyone, rendered.
 #[derive(Debug)]
 pub(super) struct Standing {
+    version: u64,
     capabilities: ServerCapabilities,
     discover: Rendered,
     initialize: Vec<(LegacyVersion, Rendered)>,
@@ -29,25 +42,36 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Renders them for this server and these tools.
-    pub(super) fn new(identity: &Identity, tools: &[Box<RawValue>], choice: ToolChoice) -> Self {
-        let mut capabilities = ServerCapabilities::default().with_tools_list_changed();
-        if choice.environments {
-            // Each environment is a resource.
-            capabilities = capabilities.with_resources_list_changed().with_resource_subscriptions();
+    /// Renders them for this server, its own tools, and what upstreams have said of themselves; `version` numbers
+    /// that.
+    pub(super) fn new(
+        identity: &Identity,
+        own: &OwnOffer,
+        upstreams: &[Arc<Known>],
+        version: u64,
+    ) -> Self {
+        let capabilities = capabilities(own, upstreams);
+        let instructions = instructions(own, upstreams);
+        let fresh = if upstreams.is_empty() { FRESH_FOR } else { FRESH_WITH_UPSTREAMS };
+        let mut discover = Discover::new(capabilities.clone(), CacheHint::public(fresh));
+        if let Some(instructions) = &instructions {
+            discover = discover.with_instructions(instructions);
         }
-        let cache = CacheHint::public(FRESH_FOR);
-        let discover = Discover::new(capabilities.clone(), cache).with_instructions(INSTRUCTIONS);
         let initialize = |version: LegacyVersion| {
-            let result = Initialize::new(version, capabilities.clone());
-            let result = result.with_instructions(INSTRUCTIONS);
+            let mut result = Initialize::new(version, capabilities.clone());
+            if let Some(instructions) = &instructions {
+                result = result.with_instructions(instructions);
+            }
             (version, Reply::new(Era::Legacy(version), identity, &result).render())
         };
         let list = |era: Era| {
-            let result = ListResult::new(Listed::Tools, tools.to_vec(), cache);
+            let tools = own.tools.items.iter().map(|it| it.definition.clone()).collect();
+            let result = ListResult::new(Listed::Tools, tools, CacheHint::public(FRESH_FOR));
             (era, Reply::new(era, identity, &result).render())
         };
         Self {
+            version,
+            capabilities: capabilities.clone(),
             discover: Reply::new(Era::Modern, identity, &discover).render(),
             initialize: LegacyVersion::ALL.map(initialize).into(),
             tools: [Era::Modern]
@@ -55,13 +79,17 @@ impl Standing {
                 .chain(LegacyVersion::ALL.map(Era::Legacy))
                 .map(list)
                 .collect(),
-            capabilities,
         }
     }
 
-    /// What this server can do.
+    /// What there is.
     pub(super) fn capabilities(&self) -> &ServerCapabilities {
         &self.capabilities
+    }
+
+    /// Which state of the upstreams it tells of.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The result of `server/discover`.
@@ -81,4 +109,32 @@ impl Standing {
         let known = self.tools.iter().find(|(it, _)| *it == era);
         &known.expect("every era is rendered").1
     }
+}
+
+fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities {
+    let mut all = ServerCapabilities::default();
+    if !own.tools.items.is_empty() || upstreams.is_empty() {
+        all = all.with_tools_list_changed();
+    }
+    if own.resources {
+        all = all.with_resources_list_changed().with_resource_subscriptions();
+    }
+    upstreams.iter().fold(all, |all, known| all.merge(known.capabilities.clone()))
+}
+
+/// Baton's own guidance, then that of each upstream.
+fn instructions(own: &OwnOffer, upstreams: &[Arc<Known>]) -> Option<String> {
+    let own = (!own.tools.items.is_empty()).then(|| INSTRUCTIONS.to_owned());
+    let theirs = upstreams.iter().filter_map(|it| it.instructions.clone());
+    let mut all = String::new();
+    for text in own.into_iter().chain(theirs) {
+        if all.len() + text.len() > MAX_INSTRUCTIONS {
+            break;
+        }
+        if !all.is_empty() {
+            all.push_str("\n\n");
+        }
+        all.push_str(&text);
+    }
+    (!all.is_empty()).then_some(all)
 }

@@ -3,30 +3,34 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::discover::Standing;
+use super::discover::{OwnOffer, Standing};
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
-use super::feed;
 use super::guard::Guard;
 use super::identity::Credentials;
-use super::limits::{Limits, Slot};
+use super::limits::Limits;
 use super::listen::Hub;
-use super::observe::{self, Observation, Observer};
+use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
-use super::reply::{self, Asker, Work};
-use super::tools::{Call, Tool, ToolAnswer, Tools, shown};
+use super::tools::{Tool, Tools};
+use super::upstream::{Known, Upstreams};
+use crate::clock::Clock;
 use crate::domain::ids::Principal;
+use crate::domain::keyring::Keyring;
 use crate::mcp::{
-    Empty, Envelope, Era, Identity, Incoming, Method, Rejection, RejectionKind, Reply,
+    Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
 };
-use crate::rpc::client::TraceHeaders;
 use crate::serve::{BodyError, Peer, read_body};
-use crate::telemetry::{Outcome, Span, TraceContext};
+use crate::telemetry::{Outcome, TraceContext};
 
+/// How long a client that asks what there is waits for upstreams that have not said it yet.
+const INTRODUCTIONS: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -46,11 +50,19 @@ pub(super) struct Edge {
     /// What is seen of it.
     pub observer: Observer,
     /// The answers that are the same for everyone.
-    pub standing: Standing,
+    pub standing: ArcSwap<Standing>,
     /// The tools.
     pub tools: Arc<Tools>,
     /// Who is told of changes.
     pub hub: Arc<Hub>,
+    /// What Baton has of its own, as lists have it.
+    pub own: OwnOffer,
+    /// Other servers.
+    pub upstreams: Arc<Upstreams>,
+    /// The keys that seal cursors.
+    pub keys: Keyring,
+    /// The time.
+    pub clock: Clock,
     /// Who answers.
     pub identity: Identity,
     /// Calls that outlive their connection.
@@ -136,27 +148,38 @@ impl Edge {
         let (era, id, method) = (envelope.era(), envelope.id().clone(), envelope.method());
         let answer = match method {
             // Never limited: a client that is refused one of these may be legacy for good, or gone.
-            Method::Discover => Ok(self.standing.discover().to(&id)),
-            Method::Initialize => self.initialize(&envelope),
+            Method::Discover => Ok(self.standing().await.discover().to(&id)),
+            Method::Initialize => self.initialize(&envelope).await,
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),
-            Method::ListTools => self.list_tools(&envelope, &caller),
-            Method::CallTool => return self.call_tool(envelope, caller, tool, observation).await,
-            Method::ListResources => self.list_resources(&envelope, &caller, &observation).await,
-            Method::ListResourceTemplates => self.list_templates(&envelope, &caller),
-            Method::ReadResource => self.read_resource(&envelope, &caller, &observation).await,
-            Method::Subscribe | Method::Unsubscribe => {
-                self.acknowledge_subscription(&envelope, &caller)
+            Method::ListTools => self.list(Listed::Tools, &envelope, &caller, &observation).await,
+            Method::ListPrompts => {
+                self.list(Listed::Prompts, &envelope, &caller, &observation).await
             }
-            Method::Listen => return self.listen(&envelope, &caller, observation),
-            Method::ListPrompts
-            | Method::GetPrompt
-            | Method::Complete
-            | Method::GetTask
+            Method::ListResources => {
+                self.list(Listed::Resources, &envelope, &caller, &observation).await
+            }
+            Method::ListResourceTemplates => {
+                self.list(Listed::ResourceTemplates, &envelope, &caller, &observation).await
+            }
+            Method::ReadResource if self.reads(&envelope) => {
+                self.read_resource(&envelope, &caller, &observation).await
+            }
+            Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Complete => {
+                return match tool {
+                    Some(tool) => self.call_own_tool(tool, envelope, caller, observation).await,
+                    None => self.forward(envelope, caller, observation).await,
+                };
+            }
+            Method::Subscribe | Method::Unsubscribe => {
+                self.acknowledge_subscription(&envelope, &caller).await
+            }
+            Method::SetLogLevel => self.set_log_level(&envelope).await,
+            Method::Listen => return self.listen(&envelope, &caller, observation).await,
+            Method::GetTask
             | Method::UpdateTask
             | Method::CancelTask
             | Method::TaskResult
-            | Method::ListTasks
-            | Method::SetLogLevel => Err(not_served(&envelope).into()),
+            | Method::ListTasks => Err(not_served(&envelope).into()),
         };
         match answer {
             Ok(message) => {
@@ -167,81 +190,41 @@ impl Edge {
         }
     }
 
-    fn initialize(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
+    async fn initialize(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
         let asked = envelope.text_param("protocolVersion")?;
-        Ok(self.standing.initialize(asked.as_deref()).to(envelope.id()))
+        Ok(self.standing().await.initialize(asked.as_deref()).to(envelope.id()))
     }
 
-    fn list_tools(&self, envelope: &Envelope, caller: &Principal) -> Result<Vec<u8>, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
-        only_page(envelope)?;
-        Ok(self.standing.tools(envelope.era()).to(envelope.id()))
+    /// 2025-11-25 logging, "Setting Log Level". Without a session there is nothing to keep it in: upstreams are asked
+    /// for what most of them send unasked, and their messages go to whoever takes a stream.
+    async fn set_log_level(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
+        if !self.standing().await.capabilities().has_logging() {
+            return Err(not_served(envelope).into());
+        }
+        let level = envelope.params().get("level").and_then(LogLevel::parse);
+        if level.is_none() {
+            let message = "params.level is not a log level";
+            return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
+        }
+        Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
     }
 
-    /// `tools/call`: which tool, may they now, do it; the answer is JSON or a stream.
-    async fn call_tool(
-        &self,
-        envelope: Envelope,
-        caller: Principal,
-        tool: Option<Tool>,
-        observation: Observation,
-    ) -> Response<Body> {
-        let Some(tool) = tool else {
-            let name = envelope.name().unwrap_or_default();
-            let message = format!("Unknown tool: {}", shown(name, 128));
-            let failure = envelope.reject(RejectionKind::InvalidParams, message).into();
-            return refuse(&failure, &envelope, observation);
-        };
-        let slot = match self.admit_call(&caller, tool).await {
-            Ok(slot) => slot,
-            Err(failure) => return refuse(&failure, &envelope, observation),
-        };
-        let asker = Asker {
-            era: envelope.era(),
-            id: envelope.id().clone(),
-            accepts_sse: envelope.accepts_sse(),
-        };
-        let (feed, events) = feed::feed(envelope.meta().progress_token(), asker.accepts_sse);
-        let span = worker_span(observation.span(), tool);
-        let arguments = envelope.arguments().map(ToOwned::to_owned);
-        let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
-        let tools = Arc::clone(&self.tools);
-        let work = async move {
-            let result = tools.call(tool, &call).await;
-            end_client_span(span, &result);
-            drop(slot);
-            result
-        };
-        let work: Work = match asker.era {
-            // streamable-http, "Cancellation": when the client leaves, the work is dropped with its future.
-            Era::Modern => Box::pin(work),
-            // There a disconnect is no cancel: the call runs to its end.
-            Era::Legacy(_) => {
-                let running = self.calls.spawn(work);
-                Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
-            }
-        };
-        reply::answer(asker, self.identity.clone(), work, events, observation).await
+    /// The answers that are the same for everyone, with all that upstreams have said of themselves by now. A client
+    /// learns here what there is, so upstreams that were never heard of are waited for, a little.
+    pub(super) async fn standing(&self) -> Arc<Standing> {
+        if self.upstreams.said().iter().any(Option::is_none) {
+            timeout(INTRODUCTIONS, self.upstreams.ask_all()).await.ok();
+        }
+        let standing = self.standing.load_full();
+        let version = self.upstreams.version();
+        if standing.version() == version {
+            return standing;
+        }
+        let said: Vec<Arc<Known>> = self.upstreams.said().into_iter().flatten().collect();
+        let standing = Arc::new(Standing::new(&self.identity, &self.own, &said, version));
+        self.standing.store(Arc::clone(&standing));
+        standing
     }
-
-    async fn admit_call(&self, caller: &Principal, tool: Tool) -> Result<Slot, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, Method::CallTool)?;
-        self.limits.admit_tool(tenant, tool)?;
-        Ok(self.limits.slot(tenant).await?)
-    }
-}
-
-/// pagination, "Error Handling": an invalid cursor is -32602. There is one page, so none is valid.
-pub(super) fn only_page(envelope: &Envelope) -> Result<(), Failure> {
-    if envelope.text_param("cursor")?.is_some() {
-        let message = "there is no such cursor: the list has one page";
-        return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
-    }
-    Ok(())
 }
 
 /// The refusal of a method that nobody here answers.
@@ -259,35 +242,10 @@ pub(super) fn refuse(
     let (response, code) = match failure {
         Failure::Rejected(rejection) => (reject(rejection), rejection.code()),
         Failure::Fault(fault) => (fail(fault, envelope.era(), envelope.id()), fault.code()),
-        Failure::Tool(_) => {
-            unreachable!("only tools make tool errors, and they answer through `reply`")
+        Failure::Tool(_) | Failure::Upstream(_) => {
+            unreachable!("what makes these answers through `reply`")
         }
     };
     observation.end(Outcome::Error(code.number()), response.status());
     response
-}
-
-/// The span of the calls to workers that a tool makes; the samples make none.
-fn worker_span(served: &Span, tool: Tool) -> Span {
-    if tool.is_sample() {
-        return Span::none();
-    }
-    served.start_client(|| format!("worker {}", tool.name()))
-}
-
-/// What the next hop is told of a span.
-pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
-    let Some(context) = span.context() else { return TraceHeaders::default() };
-    TraceHeaders {
-        traceparent: context.traceparent(),
-        tracestate: context.tracestate().map(str::to_owned),
-        baggage: context.baggage().map(str::to_owned),
-    }
-}
-
-fn end_client_span(mut span: Span, result: &Result<ToolAnswer, Failure>) {
-    if let Some(error) = observe::outcome(result).error_type() {
-        span.fail(&error);
-    }
-    span.end();
 }

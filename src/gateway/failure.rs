@@ -9,7 +9,10 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::identity::Unauthenticated;
-use crate::mcp::{Era, ErrorCode, Rejection, RejectionKind, RequestId, render_error};
+use crate::mcp::{
+    Era, ErrorCode, Object, RawError, Rejection, RejectionKind, RequestId, render_error,
+    render_raw_error,
+};
 
 /// Whether the caller's code ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,62 @@ pub(super) enum Failure {
     Tool(ToolError),
     /// Ours, or too much at once: logged here, and the client learns only the code.
     Fault(Fault),
+    /// An upstream's own error, which goes to the client as it is.
+    Upstream(UpstreamError),
+}
+
+/// A JSON-RPC error of an upstream, with the status that it came with.
+#[derive(Clone, Debug)]
+pub(super) struct UpstreamError {
+    status: StatusCode,
+    error: RawError,
+}
+
+impl UpstreamError {
+    /// As it came.
+    pub(super) fn new(status: StatusCode, error: RawError) -> Self {
+        Self { status, error }
+    }
+
+    /// The number a client sees.
+    pub(super) fn code(&self) -> i64 {
+        self.error.code
+    }
+
+    /// The JSON-RPC error response, in the words of the client's era.
+    pub(super) fn body(&self, era: Era, id: &RequestId) -> Vec<u8> {
+        let code = match (era, self.error.code) {
+            // What only 2026-07-28 means by these, an older client cannot know.
+            (Era::Legacy(_), -32022..=-32020) => Some(ErrorCode::InvalidRequest),
+            // resources, "Error Handling": before 2026-07-28 a missing resource had a number of its own.
+            (Era::Modern, LEGACY_NO_RESOURCE) => Some(ErrorCode::InvalidParams),
+            _ => None,
+        };
+        let Some(code) = code else { return render_raw_error(Some(id), &self.error.raw) };
+        let mut error = Object::read(&self.error.raw).unwrap_or_default();
+        let code = serde_json::value::to_raw_value(&code.number()).expect("a number serializes");
+        error.set("code", code);
+        render_raw_error(Some(id), &error.render())
+    }
+
+    /// What an upstream said with its status stays what it says, unless that status is about the gateway itself. An
+    /// upstream of the legacy era says no more by it than 200.
+    fn status(&self) -> StatusCode {
+        match self.error.code {
+            -32601 if self.status == StatusCode::OK => StatusCode::NOT_FOUND,
+            _ if self.status.is_client_error() || self.status.is_server_error() => self.status,
+            _ => StatusCode::OK,
+        }
+    }
+}
+
+/// 2025-11-25 resources, "Error Handling".
+const LEGACY_NO_RESOURCE: i64 = -32002;
+
+/// The response for an upstream's error, before any of a result was sent.
+pub(super) fn pass_on(error: &UpstreamError, era: Era, id: &RequestId) -> Response<Body> {
+    let status = if era.is_modern() { error.status() } else { StatusCode::OK };
+    json_response(status, error.body(era, id))
 }
 
 impl From<Rejection> for Failure {
@@ -173,6 +232,28 @@ impl Fault {
     pub(super) fn outcome_unknown() -> Self {
         let message = "the connection to the worker broke: whether the code ran is not known";
         Self { retry_after: None, ..Self::new(ErrorCode::OutcomeUnknown, message, Executed::Maybe) }
+    }
+
+    /// An upstream does not do what it is there for, in words that say which and how.
+    pub(super) fn upstream_unavailable(
+        message: String,
+        executed: Executed,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let code = ErrorCode::UpstreamUnavailable;
+        Self { code, message: message.into(), executed, retry_after }
+    }
+
+    /// An upstream did not answer in time.
+    pub(super) fn upstream_deadline(message: String, executed: Executed) -> Self {
+        let code = ErrorCode::DeadlineExceeded;
+        Self { code, message: message.into(), executed, retry_after: None }
+    }
+
+    /// An upstream may have done what was asked, and nobody can tell.
+    pub(super) fn upstream_outcome_unknown(message: String) -> Self {
+        let (code, executed) = (ErrorCode::OutcomeUnknown, Executed::Maybe);
+        Self { code, message: message.into(), executed, retry_after: None }
     }
 
     /// A bug of ours; what it was is in the log.

@@ -13,13 +13,8 @@ const EVENTS: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Feed {
     begun: Arc<watch::Sender<bool>>,
-    progress: Option<Arc<Progress>>,
-}
-
-#[derive(Debug)]
-struct Progress {
-    reporter: Mutex<sse::ProgressReporter>,
-    events: mpsc::Sender<Vec<u8>>,
+    progress: Option<Arc<Mutex<sse::ProgressReporter>>>,
+    events: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// The other end of a [`Feed`].
@@ -29,18 +24,22 @@ pub(super) struct Events {
     events: Option<mpsc::Receiver<Vec<u8>>>,
 }
 
-/// A feed for one call; without a token, or for a client that takes no stream, progress goes nowhere.
-pub(super) fn feed(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
+/// A feed for a call that tells of its progress; without a token, or for a client that takes no stream, that goes
+/// nowhere.
+pub(super) fn of_progress(token: Option<&ProgressToken>, accepts_sse: bool) -> (Feed, Events) {
+    let token = token.filter(|_| accepts_sse);
+    let (mut feed, events) = of_notifications(token.is_some());
+    let reporter = |token: &ProgressToken| sse::ProgressReporter::new(token.clone());
+    feed.progress = token.map(|token| Arc::new(Mutex::new(reporter(token))));
+    (feed, events)
+}
+
+/// A feed for a call that passes on what others notify; for a client that takes no stream, that goes nowhere.
+pub(super) fn of_notifications(accepts_sse: bool) -> (Feed, Events) {
     let (begun, begins) = watch::channel(false);
-    let (progress, events) = match token.filter(|_| accepts_sse) {
-        None => (None, None),
-        Some(token) => {
-            let (sender, receiver) = mpsc::channel(EVENTS);
-            let reporter = Mutex::new(sse::ProgressReporter::new(token.clone()));
-            (Some(Arc::new(Progress { reporter, events: sender })), Some(receiver))
-        }
-    };
-    (Feed { begun: Arc::new(begun), progress }, Events { begun: begins, events })
+    let (sender, receiver) = accepts_sse.then(|| mpsc::channel(EVENTS)).unzip();
+    let feed = Feed { begun: Arc::new(begun), progress: None, events: sender };
+    (feed, Events { begun: begins, events: receiver })
 }
 
 impl Feed {
@@ -58,10 +57,17 @@ impl Feed {
     pub(super) async fn progress(&self, bytes: u64, text: &str, stream: &'static str) {
         let Some(progress) = &self.progress else { return };
         #[expect(clippy::cast_precision_loss, reason = "output is far shorter than 2^52 bytes")]
-        let event = progress.reporter.lock().await.report_output(bytes as f64, text, stream);
+        let event = progress.lock().await.report_output(bytes as f64, text, stream);
         if let Some(event) = event {
+            self.pass_on(event).await;
+        }
+    }
+
+    /// Passes a whole notification on; waits for a client that reads slowly.
+    pub(super) async fn pass_on(&self, notification: Vec<u8>) {
+        if let Some(events) = &self.events {
             // Nobody reads it any more: then the call is about to be dropped.
-            progress.events.send(event).await.ok();
+            events.send(notification).await.ok();
         }
     }
 }

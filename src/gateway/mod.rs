@@ -5,6 +5,7 @@
 //! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
+mod calls;
 mod claims;
 mod discover;
 mod dispatch;
@@ -16,6 +17,7 @@ mod identity;
 mod internal;
 mod limits;
 mod listen;
+mod lists;
 mod locate;
 mod observe;
 mod proxies;
@@ -30,12 +32,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -44,7 +48,10 @@ pub use limits::{InFlight, Rate, Rates};
 pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
-pub use upstream::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use upstream::{
+    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, Trust, Upstream, UpstreamName,
+    UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
+};
 
 pub use crate::mcp::Method;
 
@@ -56,7 +63,7 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
-use discover::Standing;
+use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
@@ -64,10 +71,12 @@ use guard::Guard;
 use internal::Internal;
 use limits::Limits;
 use listen::Hub;
+use lists::Own;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
 use tools::Tools;
+use upstream::{Changes, Upstreams};
 
 /// The MCP endpoint.
 pub const MCP_PATH: &str = "/mcp";
@@ -105,6 +114,8 @@ pub struct Config {
     pub environments: EnvironmentPolicy,
     /// Which tools there are.
     pub tools: ToolChoice,
+    /// Other MCP servers behind this one; the newest value is in force.
+    pub upstreams: watch::Receiver<UpstreamSet>,
     /// How often tenants may ask.
     pub rates: Rates,
     /// How much at once.
@@ -178,6 +189,7 @@ impl Gateway {
         }
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
+        let configured = config.upstreams.clone();
         let internal = Arc::new(Internal {
             fleet: Arc::clone(&fleet),
             door: ReportDoor::new(config.clock.clone()),
@@ -188,12 +200,15 @@ impl Gateway {
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
         // First, so that whoever listens here misses nothing.
         let events = directory.subscribe().await;
-        tasks.spawn(Arc::clone(&edge.hub).follow(events, drain.clone()));
+        let changes = edge.upstreams.changes();
+        tasks.spawn(Arc::clone(&edge.hub).follow(events, changes, drain.clone()));
         let internal_limits = ConnectionLimits {
             connections: INTERNAL_CONNECTIONS,
             connections_per_address: INTERNAL_CONNECTIONS,
             ..ConnectionLimits::default()
         };
+        let upstreams = Arc::clone(&edge.upstreams);
+        let following = tasks.spawn(follow(upstreams, configured, Arc::clone(&edge.hub)));
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -201,6 +216,7 @@ impl Gateway {
         let public = serve(clients, app(router(edge)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
+        following.abort();
         tasks.close();
         // Calls whose client left, and cancels on their way to workers.
         tokio::select! {
@@ -289,6 +305,19 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
     }
 }
 
+/// Puts every new set of upstreams in force, until there will be none.
+async fn follow(
+    upstreams: Arc<Upstreams>,
+    mut configured: watch::Receiver<UpstreamSet>,
+    hub: Arc<Hub>,
+) {
+    while configured.changed().await.is_ok() {
+        let set = Arc::clone(&configured.borrow_and_update());
+        upstreams.apply(&set);
+        hub.lists_changed();
+    }
+}
+
 fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
     let metrics = Metrics::new(&config.replica, observe::KNOWN_CODES);
     let counts = clients.counts();
@@ -325,13 +354,17 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
-    let hub = Hub::new(
-        config.replica.clone(),
-        Arc::clone(&config.directory),
-        config.listens,
+    let (replica, directory) = (config.replica.clone(), Arc::clone(&config.directory));
+    let hub = Arc::new(Hub::new(replica, directory, config.listens, tasks.clone()));
+    let upstreams = Arc::new(Upstreams::new(
+        config.keys.clone(),
+        &config.replica,
+        config.clock.clone(),
         tasks.clone(),
-    );
-    let hub = Arc::new(hub);
+        Changes::new(),
+    ));
+    upstreams.apply(&config.upstreams.borrow());
+    let (keys, clock) = (config.keys.clone(), config.clock.clone());
     let tools = Tools {
         hub: Arc::clone(&hub),
         choice: config.tools,
@@ -345,6 +378,8 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
+    let own =
+        OwnOffer { tools: Own::always(tools.definitions()), resources: tools.choice.environments };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -352,7 +387,11 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: Standing::new(&identity, &tools.definitions(), config.tools),
+        standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
+        own,
+        upstreams,
+        keys,
+        clock,
         tools: Arc::new(tools),
         hub,
         identity,

@@ -6,7 +6,8 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::failure::Failure;
-use super::tools::{Tool, ToolAnswer};
+use super::reply::Answer;
+use super::tools::Tool;
 use crate::mcp::{Envelope, ErrorCode, Method};
 use crate::telemetry::{
     AccessLog, Exchange, Metrics, Operation, OperationInFlight, Outcome, ParentChoice, Span,
@@ -160,12 +161,15 @@ impl Drop for Observation {
 }
 
 /// How a call ended, as telemetry tells it.
-pub(super) fn outcome(result: &Result<ToolAnswer, Failure>) -> Outcome {
+pub(super) fn outcome(result: &Result<Answer, Failure>) -> Outcome {
     match result {
         Ok(answer) if answer.is_error() => Outcome::ToolError,
         Ok(_) => Outcome::Done,
         Err(Failure::Tool(_)) => Outcome::ToolError,
         Err(Failure::Rejected(rejection)) => Outcome::Error(rejection.code().number()),
         Err(Failure::Fault(fault)) => Outcome::Error(fault.code().number()),
+        Err(Failure::Upstream(error)) => {
+            Outcome::Error(error.code().try_into().unwrap_or(i32::MAX))
+        }
     }
 }

@@ -14,11 +14,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use super::failure::{Executed, Failure, Fault, fail, json_response, reject};
+use super::failure::{Executed, Failure, Fault, fail, json_response, pass_on, reject};
 use super::feed::Events;
 use super::observe::{Observation, outcome};
 use super::tools::ToolAnswer;
-use crate::mcp::{Era, Identity, Reply, RequestId, sse};
+use super::upstream::Forwarded;
+use crate::mcp::{Era, Identity, Reply, RequestId, render_response, sse};
 
 /// How long a client that takes a stream waits for JSON.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,8 +37,27 @@ pub(super) struct Asker {
     pub accepts_sse: bool,
 }
 
+/// What is answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What one of Baton's own tools returned.
+    Tool(ToolAnswer),
+    /// What an upstream answered.
+    Forwarded(Forwarded),
+}
+
+impl Answer {
+    /// Whether it is an error that the model can put right.
+    pub(super) fn is_error(&self) -> bool {
+        match self {
+            Self::Tool(answer) => answer.is_error(),
+            Self::Forwarded(forwarded) => forwarded.is_error,
+        }
+    }
+}
+
 /// The work of one call.
-pub(super) type Work = BoxFuture<'static, Result<ToolAnswer, Failure>>;
+pub(super) type Work = BoxFuture<'static, Result<Answer, Failure>>;
 
 /// Answers when the work is done, or begins a stream.
 pub(super) async fn answer(
@@ -86,13 +106,16 @@ impl Streamed {
     }
 
     /// The one JSON object.
-    fn whole(&mut self, result: Result<ToolAnswer, Failure>) -> Response<Body> {
+    fn whole(&mut self, result: Result<Answer, Failure>) -> Response<Body> {
         let ended = outcome(&result);
         let response = match result {
             Ok(answer) => json_response(StatusCode::OK, self.write(answer)),
-            Err(Failure::Tool(error)) => json_response(StatusCode::OK, self.write((&error).into())),
+            Err(Failure::Tool(error)) => {
+                json_response(StatusCode::OK, self.write(Answer::Tool((&error).into())))
+            }
             Err(Failure::Rejected(rejection)) => reject(&rejection),
             Err(Failure::Fault(fault)) => fail(&fault, self.asker.era, &self.asker.id),
+            Err(Failure::Upstream(error)) => pass_on(&error, self.asker.era, &self.asker.id),
         };
         if let Some(observation) = self.observation.take() {
             observation.end(ended, response.status());
@@ -100,21 +123,31 @@ impl Streamed {
         response
     }
 
-    fn write(&self, answer: ToolAnswer) -> Vec<u8> {
-        Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
+    fn write(&self, answer: Answer) -> Vec<u8> {
+        match answer {
+            Answer::Tool(answer) => {
+                Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
+            }
+            Answer::Forwarded(forwarded) => render_response(&self.asker.id, &forwarded.result),
+        }
     }
 
     /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
-    fn last(&mut self, result: Result<ToolAnswer, Failure>) -> Vec<u8> {
+    fn last(&mut self, result: Result<Answer, Failure>) -> Vec<u8> {
         if let Some(observation) = self.observation.take() {
             observation.end(outcome(&result), StatusCode::OK);
         }
-        let fit = |answer: ToolAnswer| self.write(answer.fit(sse::MAX_FINAL_EVENT));
+        // An upstream's result is not ours to cut.
+        let fit = |answer: Answer| match answer {
+            Answer::Tool(answer) => self.write(Answer::Tool(answer.fit(sse::MAX_FINAL_EVENT))),
+            Answer::Forwarded(_) => self.write(answer),
+        };
         let message = match result {
             Ok(answer) => fit(answer),
-            Err(Failure::Tool(error)) => fit((&error).into()),
+            Err(Failure::Tool(error)) => fit(Answer::Tool((&error).into())),
             Err(Failure::Rejected(rejection)) => rejection.body(),
             Err(Failure::Fault(fault)) => fault.body(Some(&self.asker.id)),
+            Err(Failure::Upstream(error)) => error.body(self.asker.era, &self.asker.id),
         };
         sse::event(&message)
     }

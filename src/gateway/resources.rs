@@ -3,19 +3,20 @@
 //! Who may use an environment may read its state: the URI carries the handle, and the answers to handles that are
 //! unknown, foreign or expired are those of the tools.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::dispatch::{Edge, not_served, only_page, trace_headers};
+use super::calls::trace_headers;
+use super::dispatch::Edge;
 use super::failure::Failure;
+use super::lists::{FRESH_FOR, Own, OwnItem};
 use super::observe::Observation;
 use super::tools::{Tools, shown};
 use crate::domain::ids::{EnvironmentId, Principal};
-use crate::mcp::{
-    CacheHint, Empty, Envelope, ListResult, Listed, ReadResource, RejectionKind, Reply,
-};
+use crate::mcp::{CacheHint, Empty, Envelope, ReadResource, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
 
 /// What the URI of an environment begins with; its handle follows.
@@ -26,37 +27,6 @@ const STALE: CacheHint = CacheHint::private(Duration::ZERO);
 /// Which environment of this caller a URI names; `None` if it names none.
 pub(super) fn named(tools: &Tools, uri: &str, caller: &Principal) -> Option<EnvironmentId> {
     tools.named(uri.strip_prefix(ENVIRONMENTS)?, caller).ok()
-}
-
-/// The templates of what Baton has to read (resources, "Resource Templates").
-fn own_templates() -> Vec<Box<RawValue>> {
-    vec![raw(&json!({
-        "uriTemplate": format!("{ENVIRONMENTS}{{environmentId}}"),
-        "name": "environment",
-        "title": "State of an environment",
-        "description": "What an environment is doing, when it was last used, and when it ends if nobody uses it.",
-        "mimeType": "application/json",
-    }))]
-}
-
-/// The caller's own environments as resources. The anonymous have none of their own.
-async fn own_resources(
-    tools: &Tools,
-    caller: &Principal,
-    trace: &TraceHeaders,
-) -> Vec<Box<RawValue>> {
-    let (environments, _) = tools.own_environments(caller, trace).await;
-    let resource = |environment: &serde_json::Value| {
-        let handle = environment["environmentId"].as_str().unwrap_or_default();
-        let created = environment["createdAt"].as_str().unwrap_or_default();
-        raw(&json!({
-            "uri": format!("{ENVIRONMENTS}{handle}"),
-            "name": handle,
-            "title": format!("Environment of {created}"),
-            "mimeType": "application/json",
-        }))
-    };
-    environments.iter().map(resource).collect()
 }
 
 /// What Baton has to read under a URI; `None` if it is not one of its own.
@@ -79,34 +49,56 @@ fn raw(item: &serde_json::Value) -> Box<RawValue> {
 }
 
 impl Edge {
-    /// `resources/templates/list`.
-    pub(super) fn list_templates(
-        &self,
-        envelope: &Envelope,
-        caller: &Principal,
-    ) -> Result<Vec<u8>, Failure> {
-        self.admit_resources(envelope, caller)?;
-        only_page(envelope)?;
-        let fresh = CacheHint::public(super::discover::FRESH_FOR);
-        let list = ListResult::new(Listed::ResourceTemplates, own_templates(), fresh);
-        Ok(Reply::new(envelope.era(), &self.identity, &list).to(envelope.id()))
+    /// The templates of what Baton has to read (resources, "Resource Templates").
+    pub(super) fn own_templates(&self) -> Own {
+        if !self.tools.choice.environments {
+            return Own::default();
+        }
+        let template = format!("{ENVIRONMENTS}{{environmentId}}");
+        let definition = raw(&json!({
+            "uriTemplate": template,
+            "name": "environment",
+            "title": "State of an environment",
+            "description": "What an environment is doing, when it was last used, and when it ends if nobody uses it.",
+            "mimeType": "application/json",
+        }));
+        let items = Arc::new([OwnItem { key: template, definition }]);
+        Own { items, fresh_for: FRESH_FOR, private: false }
     }
 
-    /// `resources/list`: those that the caller could have from `listEnvironments`.
-    pub(super) async fn list_resources(
+    /// The caller's own environments as resources: those of `listEnvironments`. The anonymous have none of their own.
+    pub(super) async fn own_resources(
         &self,
-        envelope: &Envelope,
         caller: &Principal,
         observation: &Observation,
-    ) -> Result<Vec<u8>, Failure> {
-        self.admit_resources(envelope, caller)?;
-        only_page(envelope)?;
+    ) -> Result<Own, Failure> {
+        if !self.tools.choice.environments {
+            return Ok(Own::default());
+        }
         let _slot = self.limits.slot(caller.tenant_digest()).await?;
         let span = observation.span().start_client(|| "worker list".to_owned());
-        let resources = own_resources(&self.tools, caller, &trace_headers(&span)).await;
+        let (environments, _) = self.tools.own_environments(caller, &trace_headers(&span)).await;
         span.end();
-        let list = ListResult::new(Listed::Resources, resources, STALE);
-        Ok(Reply::new(envelope.era(), &self.identity, &list).to(envelope.id()))
+        let resource = |environment: &serde_json::Value| {
+            let handle = environment["environmentId"].as_str().unwrap_or_default();
+            let created = environment["createdAt"].as_str().unwrap_or_default();
+            let key = format!("{ENVIRONMENTS}{handle}");
+            let definition = raw(&json!({
+                "uri": key,
+                "name": handle,
+                "title": format!("Environment of {created}"),
+                "mimeType": "application/json",
+            }));
+            OwnItem { key, definition }
+        };
+        let items = environments.iter().map(resource).collect();
+        Ok(Own { items, fresh_for: Duration::ZERO, private: true })
+    }
+
+    /// Whether what is to be read is Baton's own.
+    pub(super) fn reads(&self, envelope: &Envelope) -> bool {
+        self.tools.choice.environments
+            && envelope.name().is_some_and(|uri| uri.starts_with(ENVIRONMENTS))
     }
 
     /// `resources/read`.
@@ -134,28 +126,23 @@ impl Edge {
 
     /// `resources/subscribe` and `resources/unsubscribe` of the legacy era: acknowledged for what there is. Without a
     /// session there is no stream on which anything would follow.
-    pub(super) fn acknowledge_subscription(
+    pub(super) async fn acknowledge_subscription(
         &self,
         envelope: &Envelope,
         caller: &Principal,
     ) -> Result<Vec<u8>, Failure> {
         self.admit_resources(envelope, caller)?;
         let uri = envelope.name().unwrap_or_default();
-        let Some(handle) = uri.strip_prefix(ENVIRONMENTS) else {
+        if let Some(handle) = uri.strip_prefix(ENVIRONMENTS).filter(|_| self.reads(envelope)) {
+            let named = self.tools.named(handle, caller);
+            named.map_err(|error| missing_for(envelope, error.into()))?;
+        } else if !self.upstreams.has_resource(uri, caller).await {
             return Err(missing(envelope, unknown(uri)));
-        };
-        match self.tools.named(handle, caller) {
-            Ok(_) => {
-                Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
-            }
-            Err(error) => Err(missing_for(envelope, error.into())),
         }
+        Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
     }
 
     fn admit_resources(&self, envelope: &Envelope, caller: &Principal) -> Result<(), Failure> {
-        if !self.tools.choice.environments {
-            return Err(not_served(envelope).into());
-        }
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         Ok(self.limits.admit_method(tenant, envelope.method())?)
@@ -171,12 +158,12 @@ fn missing_for(envelope: &Envelope, failure: Failure) -> Failure {
 }
 
 /// resources, "Error Handling": a resource that is not there is -32602, with its URI.
-fn missing(envelope: &Envelope, message: String) -> Failure {
+pub(super) fn missing(envelope: &Envelope, message: String) -> Failure {
     let uri = envelope.name().unwrap_or_default();
     let rejection = envelope.reject(RejectionKind::InvalidParams, message);
     rejection.with_data(json!({"uri": uri})).into()
 }
 
-fn unknown(uri: &str) -> String {
+pub(super) fn unknown(uri: &str) -> String {
     format!("There is no resource {}.", shown(uri, 128))
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::client::{ClientCapabilities, ClientInfo};
 use super::era::Era;
 use super::idempotency::{self, IdempotencyKey};
-use super::jsonrpc::RawScalar;
+use super::jsonrpc::{RawScalar, to_raw};
 use super::raw;
 use super::rejection::Refusal;
 
@@ -123,10 +123,14 @@ pub enum LogLevel {
 
 impl LogLevel {
     fn read(raw: &RawValue) -> Result<Self, Refusal> {
-        // A derived enum would take `{"debug": null}` too.
-        let level = raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok());
         // logging, "Error Handling": an unknown level SHOULD be refused with -32602.
-        level.ok_or_else(|| Refusal::params("logLevel is not a log level"))
+        Self::parse(raw).ok_or_else(|| Refusal::params("logLevel is not a log level"))
+    }
+
+    /// The level of this name.
+    pub fn parse(raw: &RawValue) -> Option<Self> {
+        // A derived enum would take `{"debug": null}` too.
+        raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok())
     }
 }
 
@@ -145,6 +149,11 @@ impl ProgressToken {
     /// The JSON text.
     pub fn as_json(&self) -> &str {
         self.0.as_json()
+    }
+
+    /// The same, to be put into other JSON.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        to_raw(self)
     }
 }
 

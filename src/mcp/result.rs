@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::capabilities::ServerCapabilities;
 use super::era::{Era, LegacyVersion, SUPPORTED_VERSIONS};
+use super::method::Method;
 use super::reply::{Identity, ResultBody};
 
 /// How long a result stays fresh, and for whom (caching, "Cacheable Model").
@@ -122,7 +123,7 @@ impl ResultBody for Initialize {
 }
 
 /// What a list lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listed {
     /// `tools/list`
     Tools,
@@ -135,7 +136,22 @@ pub enum Listed {
 }
 
 impl Listed {
-    fn key(self) -> &'static str {
+    /// Every kind of list.
+    pub const ALL: [Self; 4] =
+        [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
+
+    /// The method that lists it.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ListTools,
+            Self::Prompts => Method::ListPrompts,
+            Self::Resources => Method::ListResources,
+            Self::ResourceTemplates => Method::ListResourceTemplates,
+        }
+    }
+
+    /// The member that holds the items.
+    pub fn key(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",

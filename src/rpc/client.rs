@@ -45,6 +45,18 @@ pub struct TraceHeaders {
     pub baggage: Option<String>,
 }
 
+impl TraceHeaders {
+    /// Those that are there, by name.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("traceparent", &self.traceparent),
+            ("tracestate", &self.tracestate),
+            ("baggage", &self.baggage),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
 /// A call's answer as it comes in.
 #[derive(Debug)]
 pub struct Execution {

@@ -24,7 +24,7 @@ use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
 use baton::worker::sandbox::Limits;
 use baton::worker::{self, WorkerStop};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::fault::Proxy;
@@ -289,6 +289,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
             max_timeout: Duration::from_mins(1),
         },
         tools: ToolChoice { environments: true, samples: true },
+        upstreams: watch::channel(Arc::from([])).1,
         rates: Rates::default(),
         in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
         listens: Listens { streams: 100, streams_per_tenant: 32 },

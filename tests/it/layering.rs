@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 ];
 
 /// A crate, and the only places that may name it.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("redis", &["directory/redis"]),
     (
         "axum",
@@ -46,6 +46,9 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
+    ("rustls", &["gateway/upstream"]),
+    ("hyper_rustls", &["gateway/upstream"]),
+    ("rustls_native_certs", &["gateway/upstream"]),
     ("seccompiler", &["worker/sandbox"]),
     ("landlock", &["worker/sandbox"]),
 ];

@@ -5,17 +5,13 @@
 use std::time::Duration;
 
 use baton::gateway::{Config, Listens};
-use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
-use crate::mcp_client::{McpClient, Modern};
+use crate::mcp_client::{McpClient, Messages, Modern};
 
-/// How long a message may take that must come.
-const SOON: Duration = Duration::from_secs(10);
 const UPDATED: &str = "notifications/resources/updated";
 const RESOURCES: &str = "notifications/resources/list_changed";
 const TOOLS: &str = "notifications/tools/list_changed";
@@ -23,19 +19,15 @@ const TOOLS: &str = "notifications/tools/list_changed";
 /// An open stream, read message by message.
 struct Stream {
     id: Value,
-    headers: HeaderMap,
-    body: Incoming,
-    read: String,
+    messages: Messages,
 }
 
 impl Stream {
     /// Opens a stream and returns it with what was acknowledged.
     async fn open(client: &McpClient, id: Value, notifications: &Value) -> (Self, Value) {
-        let request = listen(id.clone(), notifications);
-        let response = client.open("POST", &request.headers(), request.body()).await;
-        let (parts, body) = response.into_parts();
-        assert_eq!(parts.status, StatusCode::OK);
-        let mut stream = Self { id, headers: parts.headers, body, read: String::new() };
+        let messages = client.open(&listen(id.clone(), notifications)).await;
+        assert_eq!(messages.status, StatusCode::OK);
+        let mut stream = Self { id, messages };
         let mut first = stream.next().await;
         assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
         let acknowledged = first["params"]["notifications"].take();
@@ -44,18 +36,7 @@ impl Stream {
 
     /// The next message, under the subscription's id; `None` at the end.
     async fn try_next(&mut self) -> Option<Value> {
-        let message = loop {
-            if let Some(end) = self.read.find("\n\n") {
-                let event: String = self.read.drain(..end + 2).collect();
-                match event.lines().find_map(|line| line.strip_prefix("data: ")) {
-                    Some(data) => break serde_json::from_str::<Value>(data).unwrap(),
-                    None => continue,
-                }
-            }
-            let frame = timeout(SOON, self.body.frame()).await.expect("nothing came")?;
-            let data = frame.unwrap().into_data().unwrap();
-            self.read.push_str(str::from_utf8(&data).unwrap());
-        };
+        let message = self.messages.next().await?;
         let told = message.get("params").unwrap_or(&message["result"]);
         assert_eq!(told["_meta"]["io.modelcontextprotocol/subscriptionId"], self.id, "{message}");
         Some(message)
@@ -87,6 +68,7 @@ impl Stream {
         let last = self.next().await;
         assert_eq!((&last["id"], &last["result"]["resultType"]), (&self.id, &json!("complete")));
         assert_eq!(self.try_next().await, None, "nothing follows the result");
+        assert!(!self.messages.broken);
         methods
     }
 }
@@ -115,8 +97,8 @@ async fn an_execution_through_one_replica_is_told_at_another_under_the_id_as_it_
         let asked = json!({"resourceSubscriptions": [uri_of(&watched)]});
         let (stream, acknowledged) = Stream::open(&alice(replica), id, &asked).await;
         assert_eq!(acknowledged, asked);
-        assert_eq!(stream.headers["content-type"], "text/event-stream");
-        assert_eq!(stream.headers["x-accel-buffering"], "no");
+        assert_eq!(stream.messages.headers["content-type"], "text/event-stream");
+        assert_eq!(stream.messages.headers["x-accel-buffering"], "no");
         streams.push(stream);
     }
     for replica in [1, 0] {
@@ -206,11 +188,7 @@ async fn a_tenant_and_a_replica_have_so_many_streams() {
     drop(first);
     // A client that leaves makes room, as soon as the gateway hears of it.
     let request = listen(json!(4), &asked);
-    eventually(async || {
-        let again = alice.open("POST", &request.headers(), request.body()).await;
-        again.status() == StatusCode::OK
-    })
-    .await;
+    eventually(async || alice.open(&request).await.status == StatusCode::OK).await;
 }
 
 #[tokio::test]

@@ -20,5 +20,8 @@ mod resources;
 mod rmcp;
 mod samples;
 mod sandbox;
+mod schema;
 mod tracing;
+mod upstream_server;
+mod upstreams;
 mod worker;

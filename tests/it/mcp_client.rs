@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+
+use crate::schema::Asked;
 
 /// No answer takes longer in a test.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -23,6 +25,8 @@ pub struct McpClient {
     http: Client<HttpConnector, Full<Bytes>>,
     pub url: String,
     key: Option<String>,
+    /// Whether each message is held to the schema of its revision.
+    judges: bool,
 }
 
 /// What came back.
@@ -36,7 +40,12 @@ pub struct Answer {
 impl McpClient {
     pub fn new(url: &str) -> Self {
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { http, url: url.to_owned(), key: None }
+        Self { http, url: url.to_owned(), key: None, judges: true }
+    }
+
+    /// One that takes what a server of the tests says as it comes.
+    pub fn unjudging(url: &str) -> Self {
+        Self { judges: false, ..Self::new(url) }
     }
 
     pub fn with_key(self, key: &str) -> Self {
@@ -60,21 +69,34 @@ impl McpClient {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let body = body.into();
+        let asked = self.judged(method, headers, &body);
+        let request = self.request(method, headers, body);
         let exchange = async {
-            let (parts, body) = self.open(method, headers, body).await.into_parts();
+            let response = self.http.request(request).await.unwrap();
+            let (parts, body) = response.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             Answer { status: parts.status, headers: parts.headers, body }
         };
-        tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
+        let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came");
+        if let Some(asked) = asked {
+            answer.messages().iter().for_each(|message| judge(&asked, message));
+        }
+        answer
     }
 
-    /// Any HTTP request, whose response is read by the caller.
-    pub async fn open(
+    /// What was asked, where it is for the schema to say what may come back.
+    fn judged(&self, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Asked> {
+        (self.judges && method == "POST" && self.url.ends_with("/mcp"))
+            .then(|| Asked::of(headers, body))
+    }
+
+    fn request(
         &self,
         method: &str,
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
-    ) -> Response<Incoming> {
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(method).uri(&self.url);
         let all = request.headers_mut().unwrap();
         for (name, value) in headers {
@@ -84,14 +106,29 @@ impl McpClient {
         if let Some(key) = &self.key {
             all.insert("x-ms-apikey", key.parse().unwrap());
         }
-        let request = request.body(Full::new(body.into())).unwrap();
-        self.http.request(request).await.unwrap()
+        request.body(Full::new(body.into())).unwrap()
     }
 
     /// A well-formed request of revision 2026-07-28.
     pub async fn modern(&self, method: &str, params: Value) -> Answer {
         let request = Modern::new(method, params);
         self.post(&request.headers(), request.body()).await
+    }
+
+    /// The same, read message by message while it goes on.
+    pub async fn open(&self, request: &Modern) -> Messages {
+        self.try_open(request).await.unwrap()
+    }
+
+    /// The same, where the connection may be closed instead of an answer.
+    pub async fn try_open(&self, modern: &Modern) -> Result<Messages, Error> {
+        let request = self.request("POST", &modern.headers(), modern.body());
+        let response = self.http.request(request);
+        let response = tokio::time::timeout(DEADLINE, response).await.expect("no head came")?;
+        let (parts, body) = response.into_parts();
+        let asked = self.judged("POST", &modern.headers(), modern.body().as_bytes());
+        let (waiting, broken) = (Vec::new(), false);
+        Ok(Messages { status: parts.status, headers: parts.headers, broken, body, waiting, asked })
     }
 
     /// A request as the legacy revisions send it.
@@ -145,14 +182,23 @@ impl McpClient {
 impl Answer {
     /// The body as JSON; of a stream, its last message.
     pub fn json(&self) -> Value {
+        let last = self.messages().pop();
+        last.unwrap_or_else(|| panic!("no message: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Every JSON-RPC message of the body.
+    pub fn messages(&self) -> Vec<Value> {
         let text = String::from_utf8_lossy(&self.body);
-        let message = match self.header("content-type") {
-            Some("text/event-stream") => {
-                text.lines().filter_map(|it| it.strip_prefix("data: ")).next_back().unwrap()
-            }
-            _ => &text,
+        let parse = |message: &str| {
+            serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {text}"))
         };
-        serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {text}"))
+        match self.header("content-type") {
+            Some("text/event-stream") => {
+                text.lines().filter_map(|it| it.strip_prefix("data: ")).map(parse).collect()
+            }
+            Some("application/json") => vec![parse(&text)],
+            _ => Vec::new(),
+        }
     }
 
     /// The result of a response that has one.
@@ -171,6 +217,66 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|it| it.to_str().ok())
+    }
+}
+
+/// An answer being read, one JSON-RPC message after the other.
+#[derive(Debug)]
+pub struct Messages {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The connection broke before the answer's end.
+    pub broken: bool,
+    body: Incoming,
+    waiting: Vec<u8>,
+    asked: Option<Asked>,
+}
+
+impl Messages {
+    /// The next message, comments left out; none at the end.
+    pub async fn next(&mut self) -> Option<Value> {
+        let read = async {
+            while !self.broken {
+                if let Some(message) = self.take_event() {
+                    return Some(message);
+                }
+                match self.body.frame().await {
+                    None => return self.take_rest(),
+                    Some(Ok(frame)) => self.waiting.extend(frame.into_data().unwrap_or_default()),
+                    Some(Err(_)) => self.broken = true,
+                }
+            }
+            None
+        };
+        let read = tokio::time::timeout(DEADLINE, read).await;
+        let message = read.expect("neither a message nor an end came");
+        if let (Some(asked), Some(message)) = (&self.asked, &message) {
+            judge(asked, message);
+        }
+        message
+    }
+
+    /// The message of the first whole event that has one.
+    fn take_event(&mut self) -> Option<Value> {
+        loop {
+            let end = self.waiting.windows(2).position(|two| two == b"\n\n")?;
+            let event: Vec<u8> = self.waiting.drain(..end + 2).collect();
+            let text = String::from_utf8(event).unwrap();
+            if let Some(data) = text.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The one message of an answer that is no stream.
+    fn take_rest(&mut self) -> Option<Value> {
+        serde_json::from_slice(&std::mem::take(&mut self.waiting)).ok()
+    }
+}
+
+fn judge(asked: &Asked, message: &Value) {
+    if let Err(why) = asked.admits(message) {
+        panic!("what left the gateway does not fit the schema: {why}\n{asked:?}\n{message}");
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Stopped;
 use crate::cli::banner::Access;
 use crate::cli::settings::{
@@ -16,7 +18,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::{
-    self, ApiKeys, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice,
+    self, ApiKeys, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice, UpstreamSet,
 };
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
@@ -34,6 +36,7 @@ pub(super) struct Parts {
     pub(super) keys: Keyring,
     pub(super) worker_roots: Vec<SecretKey>,
     pub(super) advertise: Option<String>,
+    pub(super) upstreams: watch::Receiver<UpstreamSet>,
     pub(super) clock: Clock,
 }
 
@@ -65,6 +68,7 @@ pub(super) fn gateway(
             max_timeout: environments.max_timeout,
         },
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
+        upstreams: parts.upstreams,
         rates: rates(&edge.rates)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },
         listens: Listens {

@@ -8,7 +8,10 @@ use std::future::Future;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::banner::banner;
 use super::console::{Console as _, Terminal};
@@ -50,6 +53,7 @@ pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
             keys: Keyring::new(edge.audience.as_str(), &settings.signing_keys)?,
             worker_roots: settings.worker_roots.clone(),
             advertise: settings.advertise.clone(),
+            upstreams: watch::channel(Arc::from([])).1,
             clock,
         };
         let config = configure::gateway(edge, process, &settings.telemetry, parts, &telemetry)?;
@@ -108,6 +112,7 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
             keys: Keyring::new(edge.audience.as_str(), &signing)?,
             worker_roots: roots,
             advertise: None,
+            upstreams: watch::channel(Arc::from([])).1,
             clock,
         };
         let gateway =

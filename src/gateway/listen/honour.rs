@@ -24,7 +24,8 @@ pub(super) fn honour(
     (honoured, Interest { lists, environments })
 }
 
-fn list(listed: Listed) -> List {
+/// A list as replicas speak of it; templates are told of with the resources.
+pub(super) fn list(listed: Listed) -> List {
     match listed {
         Listed::Tools => List::Tools,
         Listed::Prompts => List::Prompts,

@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::TaskTracker;
 
 use super::Listens;
+use super::honour::list;
 use super::listener::{Interest, Listener};
 use super::outbox::{Outbox, Put};
-use crate::directory::{Audience, Change, Directory, DirectoryEvent, Events, Heard};
+use crate::directory::{Audience, Change, Directory, DirectoryEvent, Events, Heard, List};
 use crate::domain::ids::{OwnerDigest, Principal, TenantDigest};
 use crate::gateway::failure::{Failure, Fault};
+use crate::gateway::upstream;
 use crate::serve::Drain;
 
 /// How long changes are gathered before the next event tells them.
@@ -98,8 +102,20 @@ impl Hub {
         }
     }
 
-    /// Passes on what other replicas tell, until the listeners of this one are to go elsewhere.
-    pub(in crate::gateway) async fn follow(self: Arc<Self>, mut events: Events, drain: Drain) {
+    /// Tells the listeners of this replica that every list may be another.
+    pub(in crate::gateway) fn lists_changed(&self) {
+        for list in List::ALL {
+            self.publish(&Change::List { list, audience: Audience::Everybody });
+        }
+    }
+
+    /// Passes on what other replicas and upstreams tell, until the listeners of this replica are to go elsewhere.
+    pub(in crate::gateway) async fn follow(
+        self: Arc<Self>,
+        mut events: Events,
+        mut upstreams: broadcast::Receiver<upstream::Change>,
+        drain: Drain,
+    ) {
         let mut closing = std::pin::pin!(drain.closing());
         loop {
             tokio::select! {
@@ -110,6 +126,14 @@ impl Hub {
                     }
                     Some(Heard::Missed) => self.publish(&Change::Everything),
                     None => break closing.await,
+                },
+                told = upstreams.recv() => match told {
+                    Ok(upstream::Change::List(listed)) => {
+                        let (list, audience) = (list(listed), Audience::Everybody);
+                        self.publish(&Change::List { list, audience });
+                    }
+                    Err(RecvError::Lagged(_)) => self.lists_changed(),
+                    Err(RecvError::Closed) => break closing.await,
                 },
                 () = &mut closing => break,
             }

@@ -37,13 +37,13 @@ pub struct Listens {
 
 impl Edge {
     /// `subscriptions/listen`: what is honoured of it, a place among the listeners, the stream.
-    pub(super) fn listen(
+    pub(super) async fn listen(
         &self,
         envelope: &Envelope,
         caller: &Principal,
         observation: Observation,
     ) -> Response<Body> {
-        let (listening, honoured) = match self.begin_listening(envelope, caller) {
+        let (listening, honoured) = match self.begin_listening(envelope, caller).await {
             Ok(begun) => begun,
             Err(failure) => return refuse(&failure, envelope, observation),
         };
@@ -52,7 +52,7 @@ impl Edge {
         reply::event_stream(Body::from_stream(stream.watched_by(observation)))
     }
 
-    fn begin_listening(
+    async fn begin_listening(
         &self,
         envelope: &Envelope,
         caller: &Principal,
@@ -61,8 +61,9 @@ impl Edge {
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
         let asked = envelope.listen_filter()?;
+        let standing = self.standing().await;
         let named = |uri: &str| super::resources::named(&self.tools, uri, caller);
-        let (honoured, interest) = honour::honour(asked, self.standing.capabilities(), named);
+        let (honoured, interest) = honour::honour(asked, standing.capabilities(), named);
         Ok((self.hub.join(caller, interest)?, honoured))
     }
 }

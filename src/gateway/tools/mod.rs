@@ -164,9 +164,10 @@ impl Tools {
         self.chosen().find(|tool| tool.name() == name)
     }
 
-    /// The definitions, in their fixed order.
-    pub(super) fn definitions(&self) -> Vec<Box<RawValue>> {
-        self.chosen().map(|tool| catalogue::define(tool, &self.policy).render()).collect()
+    /// The names and definitions, in their fixed order.
+    pub(super) fn definitions(&self) -> Vec<(&'static str, Box<RawValue>)> {
+        let define = |tool: Tool| (tool.name(), catalogue::define(tool, &self.policy).render());
+        self.chosen().map(define).collect()
     }
 
     fn chosen(&self) -> impl Iterator<Item = Tool> {

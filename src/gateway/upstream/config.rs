@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
+use super::tls::Trust;
 use crate::gateway::proxies::Network;
+use crate::mcp::Listed;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,8 +34,31 @@ pub struct Upstream {
     pub shared: bool,
     /// Addresses that are not public and still allowed, for this upstream alone.
     pub private_networks: Vec<Network>,
+    /// Who vouches for its name.
+    pub trust: Trust,
     /// How long it may take.
     pub timeouts: UpstreamTimeouts,
+}
+
+impl Upstream {
+    /// An upstream of which nothing else is said.
+    pub fn new(name: UpstreamName, endpoints: Vec<Uri>) -> Self {
+        Self {
+            name,
+            endpoints,
+            prefix: String::new(),
+            tools: NameFilter::default(),
+            prompts: NameFilter::default(),
+            resources: NameFilter::default(),
+            headers: Vec::new(),
+            era: EraChoice::default(),
+            priority: 0,
+            shared: false,
+            private_networks: Vec::new(),
+            trust: Trust::default(),
+            timeouts: UpstreamTimeouts::default(),
+        }
+    }
 }
 
 /// How long an upstream may take, and how long its lists are good.
@@ -51,6 +76,17 @@ pub struct UpstreamTimeouts {
     pub list_fresh: Duration,
     /// How long its last lists are offered when it does not answer.
     pub list_stale: Duration,
+}
+
+impl Upstream {
+    /// Which items of this list are offered. Templates are URIs with gaps.
+    pub(super) fn filter(&self, listed: Listed) -> &NameFilter {
+        match listed {
+            Listed::Tools => &self.tools,
+            Listed::Prompts => &self.prompts,
+            Listed::Resources | Listed::ResourceTemplates => &self.resources,
+        }
+    }
 }
 
 impl Default for UpstreamTimeouts {
@@ -123,9 +159,11 @@ impl NameFilter {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest of a URL may hold a secret, as headers do.
+        let hosts: Vec<_> = self.endpoints.iter().map(Uri::authority).collect();
         f.debug_struct("Upstream")
             .field("name", &self.name)
-            .field("endpoints", &self.endpoints)
+            .field("endpoints", &hosts)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }

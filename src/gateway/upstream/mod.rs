@@ -1,5 +1,144 @@
 //! Other MCP servers behind the gateway.
+//!
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached by a [`link`]
+//! ([`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is
+//! [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
+//! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
+//! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 
+mod address;
+mod ask;
+mod breaker;
 mod config;
+mod connect;
+mod dial;
+mod discovery;
+mod endpoints;
+mod exchange;
+mod fetch;
+mod forward;
+mod legacy;
+mod link;
+mod listing;
+mod modern;
+mod relay;
+mod routing;
+mod server;
+mod state;
+mod tls;
+mod translate;
+mod trouble;
+mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use tokio::sync::broadcast;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use address::{Refused, may_lead_somewhere};
+pub(super) use ask::Ask;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub(super) use discovery::Known;
+pub(super) use forward::Forwarded;
+pub(super) use listing::{Listing, Listings};
+pub(super) use routing::Destination;
+pub(super) use server::Server;
+pub use tls::{Authorities, NotAuthorities, Trust};
+pub(super) use watch::{Change, Changes};
+
+use crate::clock::Clock;
+use crate::domain::keyring::Keyring;
+
+/// All upstreams that are configured, in their order.
+pub type UpstreamSet = Arc<[Arc<Upstream>]>;
+
+/// The upstream servers in force.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    set: ArcSwap<Vec<Member>>,
+    keys: Keyring,
+    replica: String,
+    clock: Clock,
+    tasks: TaskTracker,
+    changes: Changes,
+    version: Arc<AtomicU64>,
+}
+
+/// A server, and what stops when it is no longer in force.
+#[derive(Clone, Debug)]
+struct Member {
+    server: Arc<Server>,
+    _keeper: Arc<DropGuard>,
+}
+
+impl Upstreams {
+    /// None yet.
+    pub(super) fn new(
+        keys: Keyring,
+        replica: &str,
+        clock: Clock,
+        tasks: TaskTracker,
+        changes: Changes,
+    ) -> Self {
+        let (replica, version) = (replica.to_owned(), Arc::default());
+        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version }
+    }
+
+    /// Puts these in force. Servers whose table did not change go on with all they know; calls under way at others
+    /// end as they began.
+    pub(super) fn apply(&self, configured: &[Arc<Upstream>]) {
+        let before = self.set.load();
+        let member = |config: &Arc<Upstream>| {
+            let same = before.iter().find(|it| it.server.config == *config);
+            same.cloned().unwrap_or_else(|| self.begin(config))
+        };
+        let mut members: Vec<Member> = configured.iter().map(member).collect();
+        // A stable sort: of equal priorities, the one configured first.
+        members.sort_by_key(|it| std::cmp::Reverse(it.server.config.priority));
+        self.set.store(Arc::new(members));
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A number that is another one after every change of the set, or of what one of it said of itself.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// What they say that changed, from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// What each has said of itself, if it has, in order.
+    pub(super) fn said(&self) -> Vec<Option<Arc<Known>>> {
+        self.set.load().iter().map(|it| it.server.said(Duration::MAX)).collect()
+    }
+
+    /// Asks those that have not said it yet.
+    pub(super) async fn ask_all(&self) {
+        join_all(self.servers().iter().map(|it| it.known())).await;
+    }
+
+    /// The servers, the one whose names win first.
+    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+        self.set.load().iter().map(|it| Arc::clone(&it.server)).collect()
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.load().is_empty()
+    }
+
+    fn begin(&self, config: &Arc<Upstream>) -> Member {
+        let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
+        let server = Arc::new(Server::new(Arc::clone(config), around));
+        let over = CancellationToken::new();
+        self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
+        Member { server, _keeper: Arc::new(over.drop_guard()) }
+    }
+}

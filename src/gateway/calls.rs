@@ -1,0 +1,171 @@
+//! Calls that take their time: Baton's own tools, and whatever upstreams answer. The answer is JSON or a stream.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::dispatch::{Edge, refuse};
+use super::failure::Failure;
+use super::feed::{self, Events};
+use super::limits::Slot;
+use super::observe::{self, Observation};
+use super::reply::{self, Answer, Asker, Work};
+use super::resources::{self, missing};
+use super::tools::{Call, Tool, shown};
+use super::upstream::{Ask, Destination};
+use crate::domain::ids::Principal;
+use crate::mcp::{Envelope, Era, Method, RejectionKind};
+use crate::rpc::client::TraceHeaders;
+use crate::telemetry::Span;
+use axum::body::Body;
+use http::Response;
+
+impl Edge {
+    /// A tool of Baton's own: may they now, do it.
+    pub(super) async fn call_own_tool(
+        &self,
+        tool: Tool,
+        envelope: Envelope,
+        caller: Principal,
+        observation: Observation,
+    ) -> Response<Body> {
+        let slot = match self.admit_call(&caller, &envelope, Some(tool)).await {
+            Ok(slot) => slot,
+            Err(failure) => return refuse(&failure, &envelope, observation),
+        };
+        let asker = asker(&envelope);
+        let token = envelope.meta().progress_token();
+        let (feed, events) = feed::of_progress(token, asker.accepts_sse);
+        let span = worker_span(observation.span(), tool);
+        let arguments = envelope.arguments().map(ToOwned::to_owned);
+        let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
+        let tools = Arc::clone(&self.tools);
+        let work = async move {
+            let result = tools.call(tool, &call).await.map(Answer::Tool);
+            end_client_span(span, &result);
+            drop(slot);
+            result
+        };
+        self.follow(asker, work, events, observation).await
+    }
+
+    /// What an upstream answers: whose is it, may they now, pass it on.
+    pub(super) async fn forward(
+        &self,
+        envelope: Envelope,
+        caller: Principal,
+        observation: Observation,
+    ) -> Response<Body> {
+        let slot = match self.admit_call(&caller, &envelope, None).await {
+            Ok(slot) => slot,
+            Err(failure) => return refuse(&failure, &envelope, observation),
+        };
+        let destination = match self.destination(&envelope, &caller).await {
+            Ok(destination) => destination,
+            Err(failure) => return refuse(&failure, &envelope, observation),
+        };
+        let Destination { server, name, replacing, .. } = destination;
+        let asker = asker(&envelope);
+        let (feed, events) = feed::of_notifications(asker.accepts_sse);
+        let span = observation.span().start_client(|| format!("upstream {}", server.config.name));
+        let trace = trace_headers(&span);
+        let ask = Ask { envelope: Arc::new(envelope), caller, name, replacing, trace };
+        let upstreams = Arc::clone(&self.upstreams);
+        let work = async move {
+            let result = upstreams.forward(&server, ask, &feed).await.map(Answer::Forwarded);
+            end_client_span(span, &result);
+            drop(slot);
+            result
+        };
+        self.follow(asker, work, events, observation).await
+    }
+
+    async fn destination(
+        &self,
+        envelope: &Envelope,
+        caller: &Principal,
+    ) -> Result<Destination, Failure> {
+        let found = self.upstreams.destination(envelope, caller).await?;
+        let destination = found.ok_or_else(|| unknown(envelope))?;
+        envelope.check_mirrors(&destination.mirrors)?;
+        Ok(destination)
+    }
+
+    async fn follow(
+        &self,
+        asker: Asker,
+        work: impl Future<Output = Result<Answer, Failure>> + Send + 'static,
+        events: Events,
+        observation: Observation,
+    ) -> Response<Body> {
+        let work: Work = match asker.era {
+            // streamable-http, "Cancellation": when the client leaves, the work is dropped with its future.
+            Era::Modern => Box::pin(work),
+            // There a disconnect is no cancel: the call runs to its end.
+            Era::Legacy(_) => {
+                let running = self.calls.spawn(work);
+                Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
+            }
+        };
+        reply::answer(asker, self.identity.clone(), work, events, observation).await
+    }
+
+    async fn admit_call(
+        &self,
+        caller: &Principal,
+        envelope: &Envelope,
+        tool: Option<Tool>,
+    ) -> Result<Slot, Failure> {
+        let tenant = caller.tenant_digest();
+        self.limits.admit_tenant(tenant)?;
+        self.limits.admit_method(tenant, envelope.method())?;
+        if let Some(tool) = tool {
+            self.limits.admit_tool(tenant, tool)?;
+        }
+        Ok(self.limits.slot(tenant).await?)
+    }
+}
+
+fn asker(envelope: &Envelope) -> Asker {
+    Asker { era: envelope.era(), id: envelope.id().clone(), accepts_sse: envelope.accepts_sse() }
+}
+
+/// What nobody here has (tools, prompts and resources, "Error Handling").
+fn unknown(envelope: &Envelope) -> Failure {
+    let name = envelope.name().unwrap_or_default();
+    let shown = shown(name, 128);
+    let what = match envelope.method() {
+        Method::CallTool => "Unknown tool",
+        Method::GetPrompt => "Unknown prompt",
+        Method::ReadResource => return missing(envelope, resources::unknown(name)),
+        _ => {
+            let message = Cow::Borrowed("nothing here has this reference");
+            return envelope.reject(RejectionKind::InvalidParams, message).into();
+        }
+    };
+    envelope.reject(RejectionKind::InvalidParams, format!("{what}: {shown}")).into()
+}
+
+/// The span of the calls to workers that a tool makes; the samples make none.
+fn worker_span(served: &Span, tool: Tool) -> Span {
+    if tool.is_sample() {
+        return Span::none();
+    }
+    served.start_client(|| format!("worker {}", tool.name()))
+}
+
+/// What the next hop is told of a span.
+pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
+    let Some(context) = span.context() else { return TraceHeaders::default() };
+    TraceHeaders {
+        traceparent: context.traceparent(),
+        tracestate: context.tracestate().map(str::to_owned),
+        baggage: context.baggage().map(str::to_owned),
+    }
+}
+
+fn end_client_span(mut span: Span, result: &Result<Answer, Failure>) {
+    if let Some(error) = observe::outcome(result).error_type() {
+        span.fail(&error);
+    }
+    span.end();
+}

@@ -1,0 +1,184 @@
+//! The four lists: Baton's own items and those of all upstreams, merged, page by page.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use super::dispatch::{Edge, not_served};
+use super::failure::Failure;
+use super::observe::Observation;
+use super::upstream::{Listing, Listings, Upstreams};
+use crate::domain::ids::{Principal, Timestamp};
+use crate::domain::keyring::Keyring;
+use crate::domain::sealed::{self, Kind};
+use crate::mcp::{CacheHint, Envelope, ListResult, Listed, RejectionKind, Reply};
+
+/// How long clients may keep what does not change while a replica runs.
+pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
+/// How long the place in a list can be come back to.
+const CURSOR_LIFE_MILLIS: u64 = 60 * 60 * 1000;
+
+/// Items of a page; what clients read at once without trouble.
+const PAGE_ITEMS: usize = 500;
+
+impl Edge {
+    /// Any of the four lists.
+    pub(super) async fn list(
+        &self,
+        listed: Listed,
+        envelope: &Envelope,
+        caller: &Principal,
+        observation: &Observation,
+    ) -> Result<Vec<u8>, Failure> {
+        let tenant = caller.tenant_digest();
+        self.limits.admit_tenant(tenant)?;
+        self.limits.admit_method(tenant, envelope.method())?;
+        let standing = self.standing().await;
+        if !standing.capabilities().lists(listed) {
+            return Err(not_served(envelope).into());
+        }
+        let cursor = envelope.text_param("cursor")?;
+        // Without upstreams the list of tools is the same for everybody, and has one page.
+        if listed == Listed::Tools && self.upstreams.is_empty() && cursor.is_none() {
+            return Ok(standing.tools(envelope.era()).to(envelope.id()));
+        }
+        let own = self.own_items(listed, caller, observation).await?;
+        let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
+        let page = merged.page(cursor.as_deref(), PAGE_ITEMS, caller, &self.keys, self.clock.now());
+        // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
+        let page = page.map_err(|NoSuchCursor| {
+            let message = "there is no such cursor: begin the list again without one";
+            envelope.reject(RejectionKind::InvalidParams, message)
+        })?;
+        Ok(Reply::new(envelope.era(), &self.identity, &page).to(envelope.id()))
+    }
+
+    async fn own_items(
+        &self,
+        listed: Listed,
+        caller: &Principal,
+        observation: &Observation,
+    ) -> Result<Own, Failure> {
+        Ok(match listed {
+            Listed::Tools => self.own.tools.clone(),
+            Listed::Prompts => Own::default(),
+            Listed::Resources => self.own_resources(caller, observation).await?,
+            Listed::ResourceTemplates => self.own_templates(),
+        })
+    }
+}
+
+/// One item of Baton's own: what clients call it, and its definition.
+#[derive(Clone, Debug)]
+pub(super) struct OwnItem {
+    /// The name or the URI.
+    pub key: String,
+    /// The definition.
+    pub definition: Box<RawValue>,
+}
+
+/// Baton's own part of a list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Own {
+    /// In their order, before those of upstreams.
+    pub items: Arc<[OwnItem]>,
+    /// How long they are fresh.
+    pub fresh_for: Duration,
+    /// Whether they are this caller's alone.
+    pub private: bool,
+}
+
+impl Own {
+    /// Tools that stay the same while the replica runs.
+    pub(super) fn always(tools: Vec<(&'static str, Box<RawValue>)>) -> Self {
+        let item = |(name, definition): (&str, _)| OwnItem { key: name.to_owned(), definition };
+        Self { items: tools.into_iter().map(item).collect(), fresh_for: FRESH_FOR, private: false }
+    }
+}
+
+/// There is no such place in the list.
+#[derive(Debug)]
+pub(super) struct NoSuchCursor;
+
+/// One list for one caller, whole.
+#[derive(Debug)]
+pub(super) struct Merged {
+    listed: Listed,
+    own: Own,
+    lists: Vec<Arc<Listing>>,
+}
+
+impl Merged {
+    /// Asks all upstreams at once. One that does not answer is missing, or there with its last list.
+    pub(super) async fn gather(
+        upstreams: &Upstreams,
+        listed: Listed,
+        own: Own,
+        caller: &Principal,
+    ) -> Self {
+        let servers = upstreams.servers();
+        let lists = join_all(servers.iter().map(|it| Listings::get(it, listed, caller))).await;
+        Self { listed, own, lists: lists.into_iter().flatten().collect() }
+    }
+
+    /// The page that begins at this cursor; the first without one.
+    pub(super) fn page(
+        &self,
+        cursor: Option<&str>,
+        size: usize,
+        caller: &Principal,
+        keys: &Keyring,
+        now: Timestamp,
+    ) -> Result<ListResult, NoSuchCursor> {
+        let items = self.items();
+        let context = [self.listed as u8];
+        let from = match cursor {
+            None => 0,
+            Some(cursor) => {
+                let last = sealed::open(Kind::Cursor, cursor, caller, &context, keys, now);
+                let last = last.map_err(|_| NoSuchCursor)?;
+                let place = items.iter().position(|(key, _)| key.as_bytes() == last);
+                place.ok_or(NoSuchCursor)? + 1
+            }
+        };
+        let to = items.len().min(from + size);
+        let page = items[from..to].iter().map(|(_, definition)| (*definition).to_owned()).collect();
+        let result = ListResult::new(self.listed, page, self.hint());
+        if to == items.len() {
+            return Ok(result);
+        }
+        let not_after = Timestamp::from_millis(now.as_millis() + CURSOR_LIFE_MILLIS);
+        let last = items[to - 1].0.as_bytes();
+        let next = sealed::seal(Kind::Cursor, caller, &context, last, not_after, keys);
+        // A name that is too long to be sealed ends the list: it could not be called either.
+        Ok(match next {
+            Some(next) => result.with_next_cursor(next),
+            None => result,
+        })
+    }
+
+    /// Every item once; of equal names the first.
+    fn items(&self) -> Vec<(&str, &RawValue)> {
+        let own = self.own.items.iter().map(|it| (it.key.as_str(), &*it.definition));
+        let others =
+            self.lists.iter().flat_map(|it| &it.items).map(|it| (&*it.key, &*it.definition));
+        let mut seen = HashSet::new();
+        own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
+    }
+
+    /// caching: as fresh as the stalest part, and private if one part is.
+    fn hint(&self) -> CacheHint {
+        let own = Some(self.own.fresh_for)
+            .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
+        let fresh =
+            self.lists.iter().map(|it| it.fresh_left()).chain(own).min().unwrap_or_default();
+        if self.own.private || self.lists.iter().any(|it| !it.public) {
+            CacheHint::private(fresh)
+        } else {
+            CacheHint::public(fresh)
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One request to an upstream, and the messages that answer it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::trouble::Trouble;
+use crate::mcp::{EventReader, Message};
+
+/// The largest message taken from an upstream, in bytes.
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
+
+/// When an exchange has to be over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    at: Instant,
+    after: Duration,
+}
+
+impl Until {
+    /// From now on, this long.
+    pub(super) fn within(after: Duration) -> Self {
+        Self { at: Instant::now() + after, after }
+    }
+
+    /// The moment.
+    pub(super) fn at(self) -> Instant {
+        self.at
+    }
+
+    /// Whether it is over, as the reason for what was lost.
+    pub(super) fn over(self) -> Option<Trouble> {
+        (Instant::now() >= self.at).then_some(Trouble::Deadline(self.after))
+    }
+
+    /// The work, or [`Trouble::Deadline`].
+    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        timeout_at(self.at, work).await.map_err(|_| Trouble::Deadline(self.after))
+    }
+}
+
+/// The messages that answer one POST, as they come in. Dropped early, it closes the stream, which is how a modern
+/// upstream learns that nobody waits any more (cancellation, "Transport-Specific Cancellation").
+#[derive(Debug)]
+pub(super) struct Exchange {
+    status: StatusCode,
+    headers: HeaderMap,
+    source: Source,
+    until: Until,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A JSON body, not read yet.
+    Whole(Incoming),
+    /// An event stream.
+    Stream { body: Incoming, reader: EventReader },
+    /// There is nothing more.
+    Over,
+}
+
+impl Exchange {
+    /// Takes the head of an answer.
+    pub(super) fn new(response: Response<Incoming>, until: Until) -> Self {
+        let (head, body) = response.into_parts();
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or("");
+        let kind = kind.split(';').next().unwrap_or("").trim();
+        let source = if kind.eq_ignore_ascii_case("text/event-stream") {
+            let reader = EventReader::new(MAX_MESSAGE);
+            Source::Stream { body, reader }
+        } else if head.status == StatusCode::ACCEPTED {
+            Source::Over
+        } else {
+            // An error's body may be JSON under any type; what it is shows when it is read.
+            Source::Whole(body)
+        };
+        Self { status: head.status, headers: head.headers, source, until }
+    }
+
+    /// The HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The HTTP headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Whether the answer is a stream, of which notifications may come.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.source, Source::Stream { .. })
+    }
+
+    /// The next message; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, Trouble> {
+        self.until.bound(self.source.next(self.status)).await?
+    }
+}
+
+impl Source {
+    async fn next(&mut self, status: StatusCode) -> Result<Option<Message>, Trouble> {
+        match self {
+            Self::Over => Ok(None),
+            Self::Whole(body) => {
+                let bytes = whole(body).await?;
+                *self = Self::Over;
+                Message::read(&bytes).map(Some).map_err(|_| Trouble::NotMcp(status))
+            }
+            Self::Stream { body, reader } => loop {
+                let event = reader.event().map_err(|_| Trouble::TooLarge(MAX_MESSAGE))?;
+                if let Some(event) = event {
+                    let message = Message::read(&event.data);
+                    return message
+                        .map(Some)
+                        .map_err(|_| Trouble::Protocol("an event is no message"));
+                }
+                let Some(bytes) = data(body).await? else {
+                    *self = Self::Over;
+                    return Ok(None);
+                };
+                reader.feed(&bytes);
+            },
+        }
+    }
+}
+
+async fn whole(body: &mut Incoming) -> Result<Bytes, Trouble> {
+    let Some(first) = data(body).await? else { return Ok(Bytes::new()) };
+    // Most answers come in one piece, which is then not copied.
+    let Some(second) = data(body).await? else { return Ok(first) };
+    let mut all = BytesMut::with_capacity((first.len() + second.len()) * 2);
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(bytes) = data(body).await? {
+        if all.len() + bytes.len() > MAX_MESSAGE {
+            return Err(Trouble::TooLarge(MAX_MESSAGE));
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all.freeze())
+}
+
+async fn data(body: &mut Incoming) -> Result<Option<Bytes>, Trouble> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(Trouble::Cut(error.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+    }
+}

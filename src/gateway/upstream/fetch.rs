@@ -1,0 +1,148 @@
+//! Fetching a whole list from an upstream, page by page.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::ask::next_number;
+use super::discovery::{Known, Spoken};
+use super::exchange::Until;
+use super::listing::{Item, Listing};
+use super::modern;
+use super::server::{Answered, Server};
+use super::translate::gateway_meta;
+use super::trouble::Trouble;
+use crate::domain::ids::Principal;
+use crate::mcp::{Listed, Mirror, Object};
+use crate::rpc::client::TraceHeaders;
+
+/// Pages of one list.
+const MAX_PAGES: usize = 100;
+/// Items of one list; what comes after them is not offered.
+const MAX_ITEMS: usize = 10_000;
+/// Nobody keeps a list longer than this, whatever the upstream says.
+const MAX_FRESH: Duration = Duration::from_hours(24);
+
+/// The whole list, as this caller may see it.
+pub(super) async fn fetch(
+    server: &Server,
+    listed: Listed,
+    caller: &Principal,
+) -> Result<Listing, Trouble> {
+    let known = server.known().await?;
+    if !known.capabilities.lists(listed) {
+        return Ok(Listing::new(Vec::new(), server.config.timeouts.list_fresh, true));
+    }
+    let mut gathered = Gathered::new(server, &known);
+    let mut cursor: Option<Box<RawValue>> = None;
+    for _ in 0..MAX_PAGES {
+        let page = page(server, &known, listed, caller, cursor.take()).await?;
+        let page = Object::read(&page).ok_or(Trouble::Protocol("a result is an object"))?;
+        gathered.add(listed, &page)?;
+        cursor = page.get("nextCursor").filter(|it| it.get() != "null").map(ToOwned::to_owned);
+        if cursor.is_none() || gathered.items.len() >= MAX_ITEMS {
+            break;
+        }
+    }
+    Ok(gathered.finish())
+}
+
+async fn page(
+    server: &Server,
+    known: &Known,
+    listed: Listed,
+    caller: &Principal,
+    cursor: Option<Box<RawValue>>,
+) -> Result<Box<RawValue>, Trouble> {
+    let mut params = Object::default();
+    if let Some(cursor) = cursor {
+        params.set("cursor", cursor);
+    }
+    let until = Until::within(server.config.timeouts.list);
+    let answered = match known.spoken {
+        Spoken::Modern => {
+            params.set("_meta", gateway_meta());
+            let (number, none) = (next_number(), std::iter::empty());
+            let trace = TraceHeaders::default();
+            let post = modern::post(number, listed.method(), None, &params.render(), none, &trace);
+            server.answer(post, number, until).await?
+        }
+        Spoken::Legacy(_) => {
+            server.legacy.list(server, listed.method(), &params.render(), caller, until).await?
+        }
+    };
+    match answered {
+        Answered::Result(result) => Ok(result),
+        Answered::Error(_) => Err(Trouble::Protocol("the list was refused")),
+    }
+}
+
+/// What has been read of a list.
+struct Gathered<'a> {
+    server: &'a Server,
+    items: Vec<Item>,
+    fresh_for: Duration,
+    public: bool,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(server: &'a Server, known: &Known) -> Self {
+        let (fresh_for, public) = match known.spoken {
+            Spoken::Modern => (MAX_FRESH, true),
+            Spoken::Legacy(_) => (server.config.timeouts.list_fresh, server.config.shared),
+        };
+        Self { server, items: Vec::new(), fresh_for, public }
+    }
+
+    /// caching, "Cacheable Results": the page that is stale first makes the list stale, and one that is private makes
+    /// it private.
+    fn add(&mut self, listed: Listed, page: &Object<'_>) -> Result<(), Trouble> {
+        if let Some(ttl) = page.get("ttlMs").and_then(|it| it.get().parse().ok()) {
+            self.fresh_for = self.fresh_for.min(Duration::from_millis(ttl));
+        } else {
+            self.fresh_for = self.fresh_for.min(self.server.config.timeouts.list_fresh);
+        }
+        if page.get("cacheScope").is_some_and(|it| it.get() == r#""private""#) {
+            self.public = false;
+        }
+        let items: Vec<&RawValue> = page
+            .get(listed.key())
+            .and_then(|it| serde_json::from_str(it.get()).ok())
+            .ok_or(Trouble::Protocol("a list has no items"))?;
+        let room = MAX_ITEMS.saturating_sub(self.items.len());
+        let offered = items.into_iter().filter_map(|it| item(self.server, listed, it));
+        self.items.extend(offered.take(room));
+        Ok(())
+    }
+
+    fn finish(self) -> Listing {
+        Listing::new(self.items, self.fresh_for, self.public)
+    }
+}
+
+/// One item as it is offered here; `None` if it is not, or has no name.
+fn item(server: &Server, listed: Listed, definition: &RawValue) -> Option<Item> {
+    let config = &server.config;
+    let mut object = Object::read(definition)?;
+    let named = |key| object.text(key).map(std::borrow::Cow::into_owned);
+    let own = match listed {
+        Listed::Tools | Listed::Prompts => named("name")?,
+        Listed::Resources => named("uri")?,
+        Listed::ResourceTemplates => named("uriTemplate")?,
+    };
+    if !config.filter(listed).admits(&own) {
+        return None;
+    }
+    let mirrors = match object.get("inputSchema").filter(|_| listed == Listed::Tools) {
+        // streamable-http, "Custom Headers from Tool Parameters": clients leave such a tool out; so do we.
+        Some(schema) => Mirror::in_schema(schema).ok()?,
+        None => Vec::new(),
+    };
+    let prefixed = matches!(listed, Listed::Tools | Listed::Prompts) && !config.prefix.is_empty();
+    if !prefixed {
+        return Some(Item { key: own.into(), definition: definition.to_owned(), mirrors });
+    }
+    let key = format!("{}{own}", config.prefix);
+    object.set_text("name", &key);
+    Some(Item { key: key.into(), definition: object.render(), mirrors })
+}

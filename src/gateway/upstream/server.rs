@@ -1,0 +1,249 @@
+//! One upstream server: its endpoints, what it said of itself, and requests put to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::ask::{Ask, next_number};
+use super::config::Upstream;
+use super::discovery::{self, Known, Spoken};
+use super::exchange::{Exchange, Until};
+use super::legacy::Legacy;
+use super::link::UpstreamLink;
+use super::listing::Listings;
+use super::modern::{self, Post};
+use super::relay::Relay;
+use super::translate;
+use super::trouble::Trouble;
+use super::watch::Changes;
+use crate::gateway::failure::UpstreamError;
+use crate::gateway::feed::Feed;
+use crate::mcp::{Listed, Message, RawError, RequestId};
+
+/// How long what an upstream said of itself is believed without asking again.
+const KNOWN_FOR: Duration = Duration::from_mins(5);
+/// How long an upstream may be silent before the client is given the beginning of a stream: by then it has refused
+/// what it refuses.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// One upstream server.
+#[derive(Debug)]
+pub(in crate::gateway) struct Server {
+    /// What its operator said.
+    pub config: Arc<Upstream>,
+    /// The way to it.
+    pub(super) link: UpstreamLink,
+    known: RwLock<Option<(Arc<Known>, Instant)>>,
+    asking: tokio::sync::Mutex<()>,
+    /// Its lists.
+    pub listings: Listings,
+    /// Its sessions, where it has any.
+    pub(super) legacy: Legacy,
+    /// What goes on when a request has been answered.
+    pub(super) tasks: TaskTracker,
+    /// Where it says that something changed.
+    pub(super) changes: Changes,
+    version: Arc<AtomicU64>,
+}
+
+/// How an upstream answered.
+#[derive(Debug)]
+pub(in crate::gateway) enum Answered {
+    /// A result, as it came.
+    Result(Box<RawValue>),
+    /// A JSON-RPC error, as it came.
+    Error(UpstreamError),
+}
+
+impl Server {
+    /// A server that nobody has spoken to yet.
+    pub(super) fn new(
+        config: Arc<Upstream>,
+        (tasks, changes, version): (TaskTracker, Changes, Arc<AtomicU64>),
+    ) -> Self {
+        Self {
+            link: UpstreamLink::new(&config),
+            known: RwLock::default(),
+            asking: tokio::sync::Mutex::default(),
+            listings: Listings::default(),
+            legacy: Legacy::default(),
+            tasks,
+            changes,
+            version,
+            config,
+        }
+    }
+
+    /// Whether this name or URI may be one of its, as far as is known.
+    pub(super) fn may_have(&self, listed: Listed, own: &str) -> bool {
+        let lists = |known: Arc<Known>| known.capabilities.lists(listed);
+        self.config.filter(listed).admits(own) && self.said(Duration::MAX).is_none_or(lists)
+    }
+
+    /// What it said of itself; it is asked if that is unknown or old.
+    pub(in crate::gateway) async fn known(&self) -> Result<Arc<Known>, Trouble> {
+        if let Some(known) = self.said(KNOWN_FOR) {
+            return Ok(known);
+        }
+        let _one = self.asking.lock().await;
+        if let Some(known) = self.said(KNOWN_FOR) {
+            return Ok(known);
+        }
+        match discovery::discover(self).await {
+            Ok(known) => {
+                let known = Arc::new(known);
+                let mut place = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                *place = Some((Arc::clone(&known), Instant::now()));
+                self.version.fetch_add(1, Ordering::AcqRel);
+                Ok(known)
+            }
+            // It was good a while ago, and its calls will tell for themselves.
+            Err(trouble) => self.said(Duration::MAX).ok_or(trouble),
+        }
+    }
+
+    /// What it said at most this long ago.
+    pub(in crate::gateway) fn said(&self, within: Duration) -> Option<Arc<Known>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let (known, at) = known.as_ref()?;
+        (at.elapsed() < within).then(|| Arc::clone(known))
+    }
+
+    /// Puts a client's request to it and passes notifications on until the answer.
+    pub(super) async fn ask(
+        &self,
+        ask: &Ask,
+        feed: &Feed,
+    ) -> Result<(Answered, Arc<Known>), Trouble> {
+        let known = self.known().await?;
+        let answered = match known.spoken {
+            Spoken::Modern => self.ask_modern(ask, feed).await?,
+            Spoken::Legacy(_) => self.legacy.ask(self, ask, feed).await?,
+        };
+        Ok((answered, known))
+    }
+
+    async fn ask_modern(&self, ask: &Ask, feed: &Feed) -> Result<Answered, Trouble> {
+        let number = next_number();
+        let params = translate::modern_params(ask, number);
+        let mirrored =
+            ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
+        let method = ask.envelope.method();
+        let post = modern::post(number, method, ask.name.as_deref(), &params, mirrored, &ask.trace);
+        let until = Until::within(self.config.timeouts.call);
+        let relay = Relay::new(ask, feed, number);
+        let work = async {
+            let mut exchange = self.send(post, until).await?;
+            if exchange.is_stream() && exchange.status().is_success() {
+                feed.begin();
+            }
+            self.follow(&mut exchange, number, &relay).await
+        };
+        begin_late(feed, work).await
+    }
+
+    /// Reads messages until the answer to request `number`.
+    pub(super) async fn follow(
+        &self,
+        exchange: &mut Exchange,
+        number: u64,
+        relay: &Relay<'_>,
+    ) -> Result<Answered, Trouble> {
+        loop {
+            match exchange.next().await? {
+                None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
+                Some(Message::Notification { method, params }) => {
+                    relay.pass_on(self, &method, params.as_deref()).await;
+                }
+                // streamable-http, "Receiving Messages": the server MUST NOT send requests on it.
+                Some(Message::Request { .. }) => {
+                    return Err(Trouble::Protocol("a modern server sends no requests"));
+                }
+                Some(Message::Response { id, outcome }) => {
+                    return answer(exchange, id.as_ref(), number, outcome);
+                }
+            }
+        }
+    }
+
+    /// Puts a request to it that has one answer and no notifications anybody waits for.
+    pub(super) async fn answer(
+        &self,
+        post: Post,
+        number: u64,
+        until: Until,
+    ) -> Result<Answered, Trouble> {
+        let mut exchange = self.send(post, until).await?;
+        loop {
+            match exchange.next().await? {
+                None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
+                Some(Message::Response { id, outcome }) => {
+                    return answer(&exchange, id.as_ref(), number, outcome);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Sends a request, by whichever endpoint is well.
+    pub(super) async fn send(&self, post: Post, until: Until) -> Result<Exchange, Trouble> {
+        let (_, response) = self
+            .link
+            .send(self.request(post), until.at())
+            .await
+            .map_err(|error| Trouble::of(error, until))?;
+        let exchange = Exchange::new(response, until);
+        refused(&exchange)?;
+        Ok(exchange)
+    }
+
+    fn request(&self, post: Post) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(post.body));
+        *request.method_mut() = http::Method::POST;
+        let headers = request.headers_mut();
+        *headers = post.headers;
+        headers.extend(self.config.headers.iter().cloned());
+        request
+    }
+}
+
+/// An answer about the gateway's own credentials is not the client's.
+fn refused(exchange: &Exchange) -> Result<(), Trouble> {
+    match exchange.status().as_u16() {
+        401 | 403 | 407 => Err(Trouble::NotMcp(exchange.status())),
+        _ => Ok(()),
+    }
+}
+
+fn answer(
+    exchange: &Exchange,
+    id: Option<&RequestId>,
+    number: u64,
+    outcome: Result<Box<RawValue>, RawError>,
+) -> Result<Answered, Trouble> {
+    match outcome {
+        Ok(result) if id == Some(&RequestId::from(number)) => Ok(Answered::Result(result)),
+        Ok(_) => Err(Trouble::Protocol("the answer has another id")),
+        // An error may be about a request whose id could not be read.
+        Err(error) => Ok(Answered::Error(UpstreamError::new(exchange.status(), error))),
+    }
+}
+
+/// Tells the feed that the work has begun when the upstream has been silent for long.
+pub(super) async fn begin_late<T>(feed: &Feed, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(SILENCE) => feed.begin(),
+    }
+    work.await
+}
