@@ -17,6 +17,7 @@ pub(super) struct Legacy {}
 
 const NOT_SPOKEN: Trouble = Trouble::Protocol("it does not speak 2026-07-28");
 
+#[expect(clippy::unused_async, reason = "speaking to one waits; refusing does not")]
 impl Legacy {
     /// Shakes hands and says what the upstream is.
     pub(super) async fn introduce(&self, _server: &Server) -> Result<Known, Trouble> {
