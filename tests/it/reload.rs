@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cluster::{Scratch, eventually};
+use crate::mcp_client::McpClient;
 use crate::program::Program;
+use crate::upstream_server::{Answer, Gate, UpstreamServer, tool};
 
 /// `baton dev` with a configuration file and a log that can be read.
 struct Site {
@@ -102,4 +104,51 @@ async fn sighup_reads_the_configuration_again_and_ends_nothing() {
     site.answers().await;
     site.program.terminate();
     assert!(site.program.ended().await.success());
+}
+
+async fn tools(client: &McpClient) -> Vec<String> {
+    let answer = client.modern("tools/list", json!({})).await;
+    let tools = answer.result()["tools"].as_array().unwrap().clone();
+    tools.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_reload_drops_no_call_and_later_calls_meet_what_it_says() {
+    let (server, gate) = (UpstreamServer::modern().await, Gate::new());
+    server.offer(&[tool("slow"), tool("hidden")]);
+    let held = gate.clone();
+    server.on("tools/call", move |_| Answer::result(json!({ "content": [] })).after(&held));
+    let config = |prefix: &str| {
+        let own = "sample_tools = false\n[tools]\nenvironments = false\n";
+        let upstream = format!(
+            "[[upstream]]\nname = \"u\"\nurl = \"{}\"\nprefix = \"{prefix}\"\nprivate_networks = [\"127.0.0.1\"]\n",
+            server.url()
+        );
+        format!(
+            "{own}{upstream}headers = {{ Authorization = \"file:TOKEN\" }}\ntools.deny = [\"hid*\"]\n"
+        )
+    };
+    let secrets = Scratch::new("secrets");
+    let token = secrets.path().join("token");
+    let config = |prefix: &str| config(prefix).replace("TOKEN", token.to_str().unwrap());
+    fs::write(&token, "Bearer one\n").unwrap();
+    let site = Site::start(&config("a_")).await;
+    let client = site.program.client();
+    assert_eq!(tools(&client).await, ["a_slow"], "an upstream's alone");
+    let call = client.tool("a_slow", json!({}));
+    let meanwhile = async {
+        server.wait_for("tools/call", 1).await;
+        fs::write(&token, "Bearer two\n").unwrap();
+        site.replace(&config("b_"));
+        site.logged(&["the configuration was read again", "changed=[\"u\"]"]).await;
+        eventually(async || tools(&client).await == ["b_slow"]).await;
+        gate.open();
+    };
+    let (result, ()) = tokio::join!(call, meanwhile);
+    assert!(result["content"].is_array(), "{result}");
+    client.tool("b_slow", json!({})).await;
+    let calls = server.wait_for("tools/call", 2).await;
+    let shown: Vec<_> = calls.iter().map(|it| it.header("authorization")).collect();
+    assert_eq!(shown, [Some("Bearer one"), Some("Bearer two")]);
+    assert_eq!(count(&site.log, &["Bearer"]), 0);
 }

@@ -121,3 +121,41 @@ fn value(text: &str) -> Result<HeaderValue, Wrong> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::settings;
+    use crate::cli::settings::fake::Fake;
+
+    #[test]
+    fn headers_that_the_gateway_sets_are_refused_and_no_value_is_shown() {
+        let headers = |them: &str| {
+            let around = Fake::new().file("two-lines", "hunter2\nhunter2").file("empty", "\n");
+            let file = "[[upstream]]\nname = \"u\"\nurl = \"https://h\"\nheaders = ";
+            let around = around.file("b.toml", &format!("{file}{{ {them} }}"));
+            settings::dev(&["--config=b.toml".to_owned()], &around)
+        };
+        for (them, what) in [
+            ("Host = \"hunter2\"", "headers.Host: is set by the gateway itself → leave it out"),
+            ("content-type = \"hunter2\"", "is set by the gateway itself"),
+            ("MCP-Protocol-Version = \"hunter2\"", "is set by the gateway itself"),
+            ("Mcp-Session-Id = \"hunter2\"", "is set by the gateway itself"),
+            ("Traceparent = \"hunter2\"", "is set by the gateway itself"),
+            ("\"X Y\" = \"hunter2\"", "headers.X Y: is no name of a header"),
+            ("X = \"hunter2é\"", "not printable ASCII"),
+            ("X = \" hunter2\"", "without spaces around it"),
+            ("X = \"hunter2\\r\\nY: z\"", "not printable ASCII"),
+            ("X = \"file:two-lines\"", "not printable ASCII"),
+            ("X = \"file:empty\"", "its value is empty"),
+            ("X = \"file:none\"", "headers.X: \"none\" cannot be read"),
+            ("X = 5", "headers.X: is not a text"),
+            ("X = \"hunter2\", x = \"hunter2\"", "is there twice"),
+        ] {
+            let text = headers(them).unwrap_err().to_string();
+            assert!(text.contains(what) && !text.contains("hunter2"), "{them}: {text}");
+            assert_eq!(text.lines().count(), 3, "{them}: {text}");
+        }
+        let many: Vec<_> = (0..33).map(|it| format!("X-{it} = \"v\"")).collect();
+        assert!(headers(&many.join(", ")).unwrap_err().to_string().contains("there are 33"));
+    }
+}
