@@ -15,6 +15,7 @@ mod program;
 mod protocol;
 mod rates;
 mod redis_server;
+mod reload;
 mod resources;
 mod rmcp;
 mod samples;

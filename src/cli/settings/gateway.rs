@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::Network;
+use crate::gateway::{Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
@@ -95,6 +95,8 @@ pub struct EdgeSettings {
     pub max_body_bytes: usize,
     /// Whether there is a line for each exchange.
     pub access_log: bool,
+    /// Other MCP servers behind it.
+    pub upstreams: UpstreamSet,
 }
 
 impl EdgeSettings {
@@ -113,6 +115,7 @@ impl EdgeSettings {
             max_calls_per_tenant: read.number("max-calls-per-tenant"),
             max_body_bytes: read.number("max-body-bytes"),
             access_log: read.switch("access-log"),
+            upstreams: read.upstreams(),
         }
     }
 }

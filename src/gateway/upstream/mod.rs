@@ -42,8 +42,11 @@ use tokio_util::task::TaskTracker;
 pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use connect::SendError;
 pub(super) use discovery::Known;
+pub use endpoints::{AllBroken, EndpointId};
 pub(super) use forward::Forwarded;
+pub use link::{Answer, LinkError, UpstreamLink};
 pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
@@ -53,7 +56,7 @@ pub(super) use watch::Changes;
 use crate::clock::Clock;
 use crate::domain::keyring::Keyring;
 
-/// All upstreams that are configured, in their order.
+/// All upstreams that are configured, in their order. One that a reload does not change keeps its place in memory.
 pub type UpstreamSet = Arc<[Arc<Upstream>]>;
 
 /// The upstream servers in force.
