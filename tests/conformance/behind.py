@@ -41,7 +41,7 @@ def check_foreign(gateways: list, upstream: str) -> int:
     """Modern clients and the legacy suite against a server with sessions; it lacks most fixtures, and must lack the same."""
     failed = sum(drive(script, gateways[0]) for script in ("foreign.py", "foreign.js"))
     direct = {"2025-11-25": run(upstream, "2025-11-25")}
-    return failed + check_way("server-everything behind a gateway", gateways[:1], direct, direct)
+    return failed + check_way("server-everything", gateways[:1], direct, direct)
 
 
 def drive(script: str, url: str) -> int:
