@@ -10,6 +10,7 @@ mod failover;
 mod fault;
 mod handles;
 mod layering;
+mod listen;
 mod mcp_client;
 mod program;
 mod protocol;

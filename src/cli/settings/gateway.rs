@@ -91,6 +91,10 @@ pub struct EdgeSettings {
     pub max_calls: usize,
     /// Calls of one tenant in flight at once.
     pub max_calls_per_tenant: usize,
+    /// Streams of `subscriptions/listen` open at once.
+    pub max_listens: usize,
+    /// Those of one tenant.
+    pub max_listens_per_tenant: usize,
     /// Longest request body.
     pub max_body_bytes: usize,
     /// Whether there is a line for each exchange.
@@ -113,6 +117,8 @@ impl EdgeSettings {
             rates: RateSettings::read(read),
             max_calls: read.number("max-calls"),
             max_calls_per_tenant: read.number("max-calls-per-tenant"),
+            max_listens: read.number("max-listens"),
+            max_listens_per_tenant: read.number("max-listens-per-tenant"),
             max_body_bytes: read.number("max-body-bytes"),
             access_log: read.switch("access-log"),
             upstreams: read.upstreams(),
