@@ -46,8 +46,8 @@ pub use limits::{InFlight, Rate, Rates};
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
-    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, SendError, Trust, Upstream,
-    UpstreamClient, UpstreamName, UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
+    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, Trust, Upstream, UpstreamName,
+    UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;

@@ -159,9 +159,11 @@ impl NameFilter {
 
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest of a URL may hold a secret, as headers do.
+        let hosts: Vec<_> = self.endpoints.iter().map(Uri::authority).collect();
         f.debug_struct("Upstream")
             .field("name", &self.name)
-            .field("endpoints", &self.endpoints)
+            .field("endpoints", &hosts)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }

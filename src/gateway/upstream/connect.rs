@@ -32,7 +32,7 @@ const STALE_TRIES: usize = 3;
 
 /// Sends requests to one upstream. Clones share their connections.
 #[derive(Clone, Debug)]
-pub struct UpstreamClient(Client<Dialer, Full<Bytes>>);
+pub(super) struct UpstreamClient(Client<Dialer, Full<Bytes>>);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ struct Late;
 
 impl UpstreamClient {
     /// A client without connections.
-    pub fn new(upstream: &Upstream) -> Self {
+    pub(super) fn new(upstream: &Upstream) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
@@ -70,7 +70,7 @@ impl UpstreamClient {
     /// Sends a request, once, to the URL that it names; returns when the head of the answer is there. The body streams;
     /// to drop it, or this future, closes the connection and so tells the upstream. A redirect is an answer like any
     /// other: it is not followed.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         request: Request<Full<Bytes>>,
         deadline: Instant,

@@ -1,13 +1,14 @@
 //! Other MCP servers behind the gateway.
 //!
-//! An operator's table ([`config`]) becomes a [`Server`], which is reached at one of its [`endpoints`] ([`connect`],
-//! by way of [`dial`], [`address`] and [`tls`]) and tells what it is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is
-//! [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached ([`wire`], [`link`]) at one of its
+//! [`endpoints`] that is well ([`breaker`]; [`connect`], by way of [`dial`], [`address`] and [`tls`]) and tells what it
+//! is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
 //! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
 //! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 
 mod address;
 mod ask;
+mod breaker;
 mod config;
 mod connect;
 mod dial;
@@ -17,6 +18,7 @@ mod exchange;
 mod fetch;
 mod forward;
 mod legacy;
+mod link;
 mod listing;
 mod modern;
 mod relay;
@@ -27,6 +29,7 @@ mod tls;
 mod translate;
 mod trouble;
 mod watch;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +43,6 @@ use tokio_util::task::TaskTracker;
 pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
-pub use connect::{SendError, UpstreamClient};
 pub(super) use discovery::Known;
 pub(super) use forward::Forwarded;
 pub(super) use listing::{Listing, Listings};

@@ -5,18 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::Full;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::ask::{Ask, next_number};
 use super::config::Upstream;
-use super::connect::{SendError, UpstreamClient};
 use super::discovery::{self, Known, Spoken};
-use super::endpoints::Endpoints;
 use super::exchange::{Exchange, Until};
 use super::legacy::Legacy;
 use super::listing::Listings;
@@ -25,14 +20,13 @@ use super::relay::Relay;
 use super::translate;
 use super::trouble::Trouble;
 use super::watch::Changes;
+use super::wire::Wire;
 use crate::gateway::failure::UpstreamError;
 use crate::gateway::feed::Feed;
 use crate::mcp::{Listed, Message, RawError, RequestId};
 
 /// How long what an upstream said of itself is believed without asking again.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
-/// How many endpoints a request may be tried at, while none has received it.
-const TRIES: usize = 2;
 /// How long an upstream may be silent before the client is given the beginning of a stream: by then it has refused
 /// what it refuses.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -42,8 +36,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(in crate::gateway) struct Server {
     /// What its operator said.
     pub config: Arc<Upstream>,
-    client: UpstreamClient,
-    endpoints: Endpoints,
+    /// The way to it.
+    pub(super) wire: Wire,
     known: RwLock<Option<(Arc<Known>, Instant)>>,
     asking: tokio::sync::Mutex<()>,
     /// Its lists.
@@ -73,8 +67,7 @@ impl Server {
         (tasks, changes, version): (TaskTracker, Changes, Arc<AtomicU64>),
     ) -> Self {
         Self {
-            client: UpstreamClient::new(&config),
-            endpoints: Endpoints::new(&config.endpoints),
+            wire: Wire::new(&config),
             known: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             listings: Listings::default(),
@@ -199,55 +192,13 @@ impl Server {
 
     /// Sends a request to one of the endpoints, to another only while nothing of it can have arrived.
     pub(super) async fn send(&self, post: &Post, until: Until) -> Result<Exchange, Trouble> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let endpoint = self
-                .endpoints
-                .pick()
-                .map_err(|broken| Trouble::Broken { retry_after: broken.retry_after })?;
-            let request = self.request(endpoint.uri(), post);
-            match self.client.send(request, until.at()).await {
-                Ok(response) => {
-                    endpoint.answered();
-                    let exchange = Exchange::new(response, until);
-                    refused(&exchange)?;
-                    return Ok(exchange);
-                }
-                Err(SendError::NotSent(_)) if tries < TRIES => endpoint.failed(),
-                Err(error) => {
-                    endpoint.failed();
-                    return Err(match error {
-                        SendError::NotSent(reason) => Trouble::NotSent(chain(&*reason)),
-                        SendError::Unknown(reason) => {
-                            until.over().unwrap_or_else(|| Trouble::Cut(chain(&*reason)))
-                        }
-                    });
-                }
-            }
-        }
-    }
-
-    fn request(&self, endpoint: &Uri, post: &Post) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(post.body.clone()));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = endpoint.clone();
-        let headers = request.headers_mut();
-        *headers = post.headers.clone();
-        headers.extend(self.config.headers.iter().cloned());
-        request
+        let (_, exchange) = self.wire.post(post, until).await?;
+        Ok(exchange)
     }
 }
 
-/// An answer about the gateway's own credentials is not the client's.
-fn refused(exchange: &Exchange) -> Result<(), Trouble> {
-    match exchange.status().as_u16() {
-        401 | 403 | 407 => Err(Trouble::NotMcp(exchange.status())),
-        _ => Ok(()),
-    }
-}
-
-fn answer(
+/// The answer to request `number`.
+pub(super) fn answer(
     exchange: &Exchange,
     id: Option<&RequestId>,
     number: u64,
@@ -270,11 +221,4 @@ pub(super) async fn begin_late<T>(feed: &Feed, work: impl Future<Output = T>) ->
         () = tokio::time::sleep(SILENCE) => feed.begin(),
     }
     work.await
-}
-
-/// An error with its causes: what is below says the most.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }
