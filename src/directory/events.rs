@@ -10,17 +10,20 @@ use crate::domain::ids::{EnvironmentId, OwnerDigest};
 /// Events that wait for a slow reader; then it has missed some.
 const WAITING: usize = 1024;
 
-/// A change, as one replica tells it.
+/// The most changes that one event tells of.
+pub const MAX_CHANGES: usize = 256;
+
+/// What one replica tells at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryEvent {
     /// The id of the replica that tells it.
     pub replica: String,
-    /// What changed.
-    pub change: Change,
+    /// What changed, at most [`MAX_CHANGES`].
+    pub changes: Vec<Change>,
 }
 
 /// What changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A list has other entries than before.
     List {
@@ -36,10 +39,12 @@ pub enum Change {
         /// Whose it is; nobody else is to learn of it.
         owner: OwnerDigest,
     },
+    /// More than can be told one by one: take it that everything did.
+    Everything,
 }
 
 /// One of the lists that clients keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum List {
     /// Of tools.
     Tools,
@@ -64,7 +69,7 @@ impl List {
 }
 
 /// Whom a change is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {
     /// Every client.
     Everybody,

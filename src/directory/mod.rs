@@ -17,7 +17,7 @@ pub mod redis;
 mod settings;
 mod terms;
 
-pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List};
+pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
     LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
@@ -91,7 +91,7 @@ pub trait Directory: Send + Sync + Debug {
         term: Duration,
     ) -> Result<Tally, DirectoryError>;
 
-    /// Tells every replica that reads events now of a change. Who does not read now never learns of it.
+    /// Tells every replica that reads events now of changes. Who does not read now never learns of it.
     async fn publish(&self, event: &DirectoryEvent) -> Result<(), DirectoryError>;
 
     /// What replicas tell from now on, this one too. While the directory is away nothing is heard; that it was is

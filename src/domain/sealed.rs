@@ -153,13 +153,16 @@ mod tests {
     #[test]
     fn what_is_sealed_reads_back() {
         for kind in KINDS {
-            for payload in [&b""[..], b"a", &[0; MAX_PAYLOAD]] {
+            for payload in [&b""[..], b"a", &vec![0; MAX_PAYLOAD]] {
                 let text = sealed(kind, b"c", payload);
                 assert!(text.starts_with(kind.prefix()));
                 assert_eq!(opened(kind, b"c", &text).unwrap(), payload);
             }
         }
-        assert_eq!(seal(Kind::Task, &owner("s"), b"", &[0; MAX_PAYLOAD + 1], LATER, &ring()), None);
+        assert_eq!(
+            seal(Kind::Task, &owner("s"), b"", &vec![0; MAX_PAYLOAD + 1], LATER, &ring()),
+            None
+        );
     }
 
     #[test]

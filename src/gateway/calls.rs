@@ -3,22 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::body::Body;
-use http::Response;
-use serde_json::json;
-
 use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::feed::{self, Events};
 use super::limits::Slot;
 use super::observe::{self, Observation};
 use super::reply::{self, Answer, Asker, Work};
+use super::resources::{self, missing};
 use super::tools::{Call, Tool, shown};
 use super::upstream::{Ask, Destination};
 use crate::domain::ids::Principal;
 use crate::mcp::{Envelope, Era, Method, RejectionKind};
 use crate::rpc::client::TraceHeaders;
 use crate::telemetry::Span;
+use axum::body::Body;
+use http::Response;
 
 impl Edge {
     /// A tool of Baton's own: may they now, do it.
@@ -137,11 +136,7 @@ fn unknown(envelope: &Envelope) -> Failure {
     let what = match envelope.method() {
         Method::CallTool => "Unknown tool",
         Method::GetPrompt => "Unknown prompt",
-        Method::ReadResource => {
-            let data = json!({"uri": name});
-            let message = format!("Resource not found: {shown}");
-            return envelope.reject_with(RejectionKind::InvalidParams, message, data).into();
-        }
+        Method::ReadResource => return missing(envelope, resources::unknown(name)),
         _ => {
             let message = Cow::Borrowed("nothing here has this reference");
             return envelope.reject(RejectionKind::InvalidParams, message).into();
@@ -159,7 +154,7 @@ fn worker_span(served: &Span, tool: Tool) -> Span {
 }
 
 /// What the next hop is told of a span.
-fn trace_headers(span: &Span) -> TraceHeaders {
+pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
     let Some(context) = span.context() else { return TraceHeaders::default() };
     TraceHeaders {
         traceparent: context.traceparent(),

@@ -22,10 +22,20 @@ const INSTRUCTIONS: &str = "Runs Python and shell code in isolated Linux environ
 /// Bytes of instructions at most; what upstreams add beyond is left out.
 const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
+/// What Baton has of its own.
+#[derive(Clone, Debug)]
+pub(super) struct OwnOffer {
+    /// Its tools.
+    pub tools: Own,
+    /// Whether environments can be read as resources.
+    pub resources: bool,
+}
+
 /// The answers that are the same for everyone, rendered.
 #[derive(Debug)]
 pub(super) struct Standing {
     version: u64,
+    capabilities: ServerCapabilities,
     discover: Rendered,
     initialize: Vec<(LegacyVersion, Rendered)>,
     tools: Vec<(Era, Rendered)>,
@@ -36,7 +46,7 @@ impl Standing {
     /// that.
     pub(super) fn new(
         identity: &Identity,
-        own: &Own,
+        own: &OwnOffer,
         upstreams: &[Arc<Known>],
         version: u64,
     ) -> Self {
@@ -55,12 +65,13 @@ impl Standing {
             (version, Reply::new(Era::Legacy(version), identity, &result).render())
         };
         let list = |era: Era| {
-            let tools = own.items.iter().map(|it| it.definition.clone()).collect();
+            let tools = own.tools.items.iter().map(|it| it.definition.clone()).collect();
             let result = ListResult::new(Listed::Tools, tools, CacheHint::public(FRESH_FOR));
             (era, Reply::new(era, identity, &result).render())
         };
         Self {
             version,
+            capabilities: capabilities.clone(),
             discover: Reply::new(Era::Modern, identity, &discover).render(),
             initialize: LegacyVersion::ALL.map(initialize).into(),
             tools: [Era::Modern]
@@ -69,6 +80,11 @@ impl Standing {
                 .map(list)
                 .collect(),
         }
+    }
+
+    /// What there is.
+    pub(super) fn capabilities(&self) -> &ServerCapabilities {
+        &self.capabilities
     }
 
     /// Which state of the upstreams it tells of.
@@ -95,17 +111,20 @@ impl Standing {
     }
 }
 
-fn capabilities(own: &Own, upstreams: &[Arc<Known>]) -> ServerCapabilities {
+fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities {
     let mut all = ServerCapabilities::default();
-    if !own.items.is_empty() || upstreams.is_empty() {
+    if !own.tools.items.is_empty() || upstreams.is_empty() {
         all = all.with_tools();
+    }
+    if own.resources {
+        all = all.with_resources();
     }
     upstreams.iter().fold(all, |all, known| all.merge(known.capabilities.clone()))
 }
 
 /// Baton's own guidance, then that of each upstream.
-fn instructions(own: &Own, upstreams: &[Arc<Known>]) -> Option<String> {
-    let own = (!own.items.is_empty()).then(|| INSTRUCTIONS.to_owned());
+fn instructions(own: &OwnOffer, upstreams: &[Arc<Known>]) -> Option<String> {
+    let own = (!own.tools.items.is_empty()).then(|| INSTRUCTIONS.to_owned());
     let theirs = upstreams.iter().filter_map(|it| it.instructions.clone());
     let mut all = String::new();
     for text in own.into_iter().chain(theirs) {

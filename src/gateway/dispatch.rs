@@ -10,12 +10,11 @@ use http::{Request, Response, StatusCode};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::discover::Standing;
+use super::discover::{OwnOffer, Standing};
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
 use super::guard::Guard;
 use super::identity::Credentials;
 use super::limits::Limits;
-use super::lists::{Merged, NoSuchCursor, Own};
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
 use super::tools::{Tool, Tools};
@@ -23,12 +22,12 @@ use super::upstream::{Known, Upstreams};
 use crate::clock::Clock;
 use crate::domain::ids::Principal;
 use crate::domain::keyring::Keyring;
-use crate::mcp::{Empty, Envelope, Identity, Incoming, Listed, Method, RejectionKind, Reply};
+use crate::mcp::{
+    Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
+};
 use crate::serve::{BodyError, Peer, read_body};
 use crate::telemetry::{Outcome, TraceContext};
 
-/// Items of a page; what clients read at once without trouble.
-const PAGE_ITEMS: usize = 500;
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
 const INTRODUCTIONS: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive.
@@ -53,8 +52,8 @@ pub(super) struct Edge {
     pub standing: ArcSwap<Standing>,
     /// The tools.
     pub tools: Arc<Tools>,
-    /// The tools, as lists have them.
-    pub own_tools: Own,
+    /// What Baton has of its own, as lists have it.
+    pub own: OwnOffer,
     /// Other servers.
     pub upstreams: Arc<Upstreams>,
     /// The keys that seal cursors.
@@ -149,11 +148,18 @@ impl Edge {
             Method::Discover => Ok(self.standing().await.discover().to(&id)),
             Method::Initialize => self.initialize(&envelope).await,
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),
-            Method::ListTools => self.list(Listed::Tools, &envelope, &caller).await,
-            Method::ListPrompts => self.list(Listed::Prompts, &envelope, &caller).await,
-            Method::ListResources => self.list(Listed::Resources, &envelope, &caller).await,
+            Method::ListTools => self.list(Listed::Tools, &envelope, &caller, &observation).await,
+            Method::ListPrompts => {
+                self.list(Listed::Prompts, &envelope, &caller, &observation).await
+            }
+            Method::ListResources => {
+                self.list(Listed::Resources, &envelope, &caller, &observation).await
+            }
             Method::ListResourceTemplates => {
-                self.list(Listed::ResourceTemplates, &envelope, &caller).await
+                self.list(Listed::ResourceTemplates, &envelope, &caller, &observation).await
+            }
+            Method::ReadResource if self.reads(&envelope) => {
+                self.read_resource(&envelope, &caller, &observation).await
             }
             Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Complete => {
                 return match tool {
@@ -161,18 +167,16 @@ impl Edge {
                     None => self.forward(envelope, caller, observation).await,
                 };
             }
+            Method::Subscribe | Method::Unsubscribe => {
+                self.acknowledge_subscription(&envelope, &caller).await
+            }
+            Method::SetLogLevel => self.set_log_level(&envelope).await,
             Method::Listen
             | Method::GetTask
             | Method::UpdateTask
             | Method::CancelTask
             | Method::TaskResult
-            | Method::ListTasks
-            | Method::SetLogLevel
-            | Method::Subscribe
-            | Method::Unsubscribe => {
-                let message = format!("{} is not served here", method.as_str());
-                Err(envelope.reject(RejectionKind::MethodNotFound, message).into())
-            }
+            | Method::ListTasks => Err(not_served(&envelope).into()),
         };
         match answer {
             Ok(message) => {
@@ -188,42 +192,23 @@ impl Edge {
         Ok(self.standing().await.initialize(asked.as_deref()).to(envelope.id()))
     }
 
-    async fn list(
-        &self,
-        listed: Listed,
-        envelope: &Envelope,
-        caller: &Principal,
-    ) -> Result<Vec<u8>, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
-        let cursor = envelope.text_param("cursor")?;
-        // Without upstreams the list of tools is the same for everybody, and has one page.
-        if listed == Listed::Tools && self.upstreams.is_empty() && cursor.is_none() {
-            return Ok(self.standing().await.tools(envelope.era()).to(envelope.id()));
+    /// 2025-11-25 logging, "Setting Log Level". Without a session there is nothing to keep it in: upstreams are asked
+    /// for what most of them send unasked, and their messages go to whoever takes a stream.
+    async fn set_log_level(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
+        if !self.standing().await.capabilities().has_logging() {
+            return Err(not_served(envelope).into());
         }
-        let own = self.own_items(listed);
-        let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
-        let page = merged.page(cursor.as_deref(), PAGE_ITEMS, caller, &self.keys, self.clock.now());
-        // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
-        let page = page.map_err(|NoSuchCursor| {
-            let message = "there is no such cursor: begin the list again without one";
-            envelope.reject(RejectionKind::InvalidParams, message)
-        })?;
-        Ok(Reply::new(envelope.era(), &self.identity, &page).to(envelope.id()))
-    }
-
-    /// Baton's own part of a list.
-    fn own_items(&self, listed: Listed) -> Own {
-        match listed {
-            Listed::Tools => self.own_tools.clone(),
-            Listed::Prompts | Listed::Resources | Listed::ResourceTemplates => Own::default(),
+        let level = envelope.params().get("level").and_then(LogLevel::parse);
+        if level.is_none() {
+            let message = "params.level is not a log level";
+            return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
         }
+        Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
     }
 
     /// The answers that are the same for everyone, with all that upstreams have said of themselves by now. A client
     /// learns here what there is, so upstreams that were never heard of are waited for, a little.
-    async fn standing(&self) -> Arc<Standing> {
+    pub(super) async fn standing(&self) -> Arc<Standing> {
         if self.upstreams.said().iter().any(Option::is_none) {
             timeout(INTRODUCTIONS, self.upstreams.ask_all()).await.ok();
         }
@@ -233,10 +218,16 @@ impl Edge {
             return standing;
         }
         let said: Vec<Arc<Known>> = self.upstreams.said().into_iter().flatten().collect();
-        let standing = Arc::new(Standing::new(&self.identity, &self.own_tools, &said, version));
+        let standing = Arc::new(Standing::new(&self.identity, &self.own, &said, version));
         self.standing.store(Arc::clone(&standing));
         standing
     }
+}
+
+/// The refusal of a method that nobody here answers.
+pub(super) fn not_served(envelope: &Envelope) -> Rejection {
+    let message = format!("{} is not served here", envelope.method().as_str());
+    envelope.reject(RejectionKind::MethodNotFound, message)
 }
 
 /// The response of a request that was refused before any work.

@@ -7,16 +7,69 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
+use super::dispatch::{Edge, not_served};
+use super::failure::Failure;
+use super::observe::Observation;
 use super::upstream::{Listing, Listings, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
-use crate::mcp::{CacheHint, ListResult, Listed};
+use crate::mcp::{CacheHint, Envelope, ListResult, Listed, RejectionKind, Reply};
 
 /// How long clients may keep what does not change while a replica runs.
 pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
 /// How long the place in a list can be come back to.
 const CURSOR_LIFE_MILLIS: u64 = 60 * 60 * 1000;
+
+/// Items of a page; what clients read at once without trouble.
+const PAGE_ITEMS: usize = 500;
+
+impl Edge {
+    /// Any of the four lists.
+    pub(super) async fn list(
+        &self,
+        listed: Listed,
+        envelope: &Envelope,
+        caller: &Principal,
+        observation: &Observation,
+    ) -> Result<Vec<u8>, Failure> {
+        let tenant = caller.tenant_digest();
+        self.limits.admit_tenant(tenant)?;
+        self.limits.admit_method(tenant, envelope.method())?;
+        let standing = self.standing().await;
+        if !standing.capabilities().lists(listed) {
+            return Err(not_served(envelope).into());
+        }
+        let cursor = envelope.text_param("cursor")?;
+        // Without upstreams the list of tools is the same for everybody, and has one page.
+        if listed == Listed::Tools && self.upstreams.is_empty() && cursor.is_none() {
+            return Ok(standing.tools(envelope.era()).to(envelope.id()));
+        }
+        let own = self.own_items(listed, caller, observation).await?;
+        let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
+        let page = merged.page(cursor.as_deref(), PAGE_ITEMS, caller, &self.keys, self.clock.now());
+        // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
+        let page = page.map_err(|NoSuchCursor| {
+            let message = "there is no such cursor: begin the list again without one";
+            envelope.reject(RejectionKind::InvalidParams, message)
+        })?;
+        Ok(Reply::new(envelope.era(), &self.identity, &page).to(envelope.id()))
+    }
+
+    async fn own_items(
+        &self,
+        listed: Listed,
+        caller: &Principal,
+        observation: &Observation,
+    ) -> Result<Own, Failure> {
+        Ok(match listed {
+            Listed::Tools => self.own.tools.clone(),
+            Listed::Prompts => Own::default(),
+            Listed::Resources => self.own_resources(caller, observation).await?,
+            Listed::ResourceTemplates => self.own_templates(),
+        })
+    }
+}
 
 /// One item of Baton's own: what clients call it, and its definition.
 #[derive(Clone, Debug)]

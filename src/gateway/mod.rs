@@ -21,6 +21,7 @@ mod locate;
 mod observe;
 mod proxies;
 mod reply;
+mod resources;
 mod table;
 mod tools;
 mod upstream;
@@ -60,7 +61,7 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
-use discover::Standing;
+use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
@@ -359,7 +360,8 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
-    let own_tools = Own::always(tools.definitions());
+    let own =
+        OwnOffer { tools: Own::always(tools.definitions()), resources: tools.choice.environments };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -367,8 +369,8 @@ fn edge(
         credentials: config.credentials,
         limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
-        standing: ArcSwap::from_pointee(Standing::new(&identity, &own_tools, &[], 0)),
-        own_tools,
+        standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
+        own,
         upstreams,
         keys,
         clock,

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::accept::{Accept, Welcome};
 use super::agreement::Agreement;
@@ -182,16 +182,6 @@ impl Envelope {
         self.refusal(Refusal::new(kind, message))
     }
 
-    /// The same with data that says more to a program.
-    pub fn reject_with(
-        &self,
-        kind: RejectionKind,
-        message: impl Into<Cow<'static, str>>,
-        data: Value,
-    ) -> Rejection {
-        self.refusal(Refusal { kind, message: message.into(), data: Some(data) })
-    }
-
     /// Refuses this request because its client did not declare an extension (basic, "`_meta`").
     pub fn require_extension(&self, extension: &str) -> Result<(), Rejection> {
         if self.meta.client_capabilities().declares_extension(extension) {
@@ -205,7 +195,7 @@ impl Envelope {
         }))
     }
 
-    fn refusal(&self, refusal: Refusal) -> Rejection {
+    pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         refusal.to(self.era, Some(self.id.clone()))
     }
 }

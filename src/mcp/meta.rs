@@ -123,10 +123,14 @@ pub enum LogLevel {
 
 impl LogLevel {
     fn read(raw: &RawValue) -> Result<Self, Refusal> {
-        // A derived enum would take `{"debug": null}` too.
-        let level = raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok());
         // logging, "Error Handling": an unknown level SHOULD be refused with -32602.
-        level.ok_or_else(|| Refusal::params("logLevel is not a log level"))
+        Self::parse(raw).ok_or_else(|| Refusal::params("logLevel is not a log level"))
+    }
+
+    /// The level of this name.
+    pub fn parse(raw: &RawValue) -> Option<Self> {
+        // A derived enum would take `{"debug": null}` too.
+        raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok())
     }
 }
 

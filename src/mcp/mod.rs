@@ -19,6 +19,7 @@ mod header;
 mod idempotency;
 mod input_required;
 mod jsonrpc;
+mod listen;
 mod message;
 mod meta;
 mod method;
@@ -33,6 +34,9 @@ mod result;
 mod result_type;
 pub mod sse;
 mod strict;
+mod subscription;
+mod task;
+mod task_state;
 #[cfg(test)]
 mod testing;
 mod tool;
@@ -47,6 +51,7 @@ pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
 pub use input_required::{InputRequest, InputRequired, NotInputRequired};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
+pub use listen::{Change, ListenFilter};
 pub use message::{
     Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
     render_response,
@@ -59,7 +64,10 @@ pub use object::Object;
 pub use params::Params;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
-pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed};
+pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed, ReadResource};
 pub use result_type::ResultType;
 pub use strict::{MAX_DEPTH, MAX_VALUES};
+pub use subscription::Subscription;
+pub use task::{RELATED_TASK, Task, TaskCreated, TaskRequested, related_task};
+pub use task_state::{TaskState, TaskStatus};
 pub use tool::{Content, ToolAnnotations, ToolDefinition, ToolResult};

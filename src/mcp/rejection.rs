@@ -110,6 +110,13 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// With what the error's `data` must hold.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.refusal.data = Some(data);
+        self
+    }
+
     /// Which rule was broken.
     pub fn kind(&self) -> RejectionKind {
         self.refusal.kind

@@ -28,12 +28,12 @@ enum CacheScope {
 
 impl CacheHint {
     /// The result is the same for every caller.
-    pub fn public(fresh_for: Duration) -> Self {
+    pub const fn public(fresh_for: Duration) -> Self {
         Self { fresh_for, scope: CacheScope::Public }
     }
 
     /// The result is for this caller's credentials only.
-    pub fn private(fresh_for: Duration) -> Self {
+    pub const fn private(fresh_for: Duration) -> Self {
         Self { fresh_for, scope: CacheScope::Private }
     }
 
@@ -195,6 +195,32 @@ impl ResultBody for ListResult {
         if let Some(cursor) = &self.next_cursor {
             result.serialize_entry("nextCursor", cursor)?;
         }
+        self.cache.write(era, result)
+    }
+}
+
+/// The result of `resources/read` (resources, "Reading Resources").
+#[derive(Debug, Clone)]
+pub struct ReadResource {
+    contents: Vec<Box<RawValue>>,
+    cache: CacheHint,
+}
+
+impl ReadResource {
+    /// `contents` are never empty: a resource that is not there is an error.
+    pub fn new(contents: Vec<Box<RawValue>>, cache: CacheHint) -> Self {
+        Self { contents, cache }
+    }
+}
+
+impl ResultBody for ReadResource {
+    fn write<M: SerializeMap>(
+        &self,
+        era: Era,
+        _: &Identity,
+        result: &mut M,
+    ) -> Result<(), M::Error> {
+        result.serialize_entry("contents", &self.contents)?;
         self.cache.write(era, result)
     }
 }

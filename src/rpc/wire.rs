@@ -276,6 +276,9 @@ pub struct ListRequest {
     pub tenant: String,
     /// Digest of the owner.
     pub owner: Option<String>,
+    /// Asks for this one alone.
+    #[serde(default)]
+    pub environment: Option<String>,
 }
 
 /// Answer to [`ListRequest`], oldest first, at most [`MAX_LISTED`].

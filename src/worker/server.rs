@@ -193,7 +193,9 @@ impl Server {
         let tenant = TenantDigest::from_hex(&request.tenant).ok_or(Malformed)?;
         let read = |owner: &String| OwnerDigest::from_hex(owner).ok_or(Malformed);
         let owner = request.owner.as_ref().map(read).transpose()?;
-        Ok(self.supervisor.list(tenant, owner))
+        let read = |id: &String| EnvironmentId::from_hex(id).ok_or(Malformed);
+        let one = request.environment.as_ref().map(read).transpose()?;
+        Ok(self.supervisor.list(tenant, owner, one))
     }
 }
 

@@ -179,14 +179,21 @@ impl Supervisor {
         }
     }
 
-    /// The environments of an owner, or of a whole tenant; oldest first.
-    pub(super) fn list(&self, tenant: TenantDigest, owner: Option<OwnerDigest>) -> ListReply {
+    /// The environments of an owner, or of a whole tenant, or one alone of them; oldest first.
+    pub(super) fn list(
+        &self,
+        tenant: TenantDigest,
+        owner: Option<OwnerDigest>,
+        one: Option<EnvironmentId>,
+    ) -> ListReply {
         let mut environments: Vec<Listed> = self
             .live()
             .iter()
             .filter(|environment| {
                 let record = environment.record();
-                record.tenant == tenant && owner.is_none_or(|owner| owner == record.owner)
+                record.tenant == tenant
+                    && owner.is_none_or(|owner| owner == record.owner)
+                    && one.is_none_or(|one| one == environment.id())
             })
             .map(|environment| environment.listed())
             .collect();

@@ -14,6 +14,8 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
+use crate::schema::Asked;
+
 /// No answer takes longer in a test.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -23,6 +25,8 @@ pub struct McpClient {
     http: Client<HttpConnector, Full<Bytes>>,
     pub url: String,
     key: Option<String>,
+    /// Whether each message is held to the schema of its revision.
+    judges: bool,
 }
 
 /// What came back.
@@ -36,7 +40,12 @@ pub struct Answer {
 impl McpClient {
     pub fn new(url: &str) -> Self {
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { http, url: url.to_owned(), key: None }
+        Self { http, url: url.to_owned(), key: None, judges: true }
+    }
+
+    /// One that takes what a server of the tests says as it comes.
+    pub fn unjudging(url: &str) -> Self {
+        Self { judges: false, ..Self::new(url) }
     }
 
     pub fn with_key(self, key: &str) -> Self {
@@ -60,6 +69,8 @@ impl McpClient {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        let body = body.into();
+        let asked = self.judged(method, headers, &body);
         let request = self.request(method, headers, body);
         let exchange = async {
             let response = self.http.request(request).await.unwrap();
@@ -67,7 +78,17 @@ impl McpClient {
             let body = body.collect().await.unwrap().to_bytes();
             Answer { status: parts.status, headers: parts.headers, body }
         };
-        tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came")
+        let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("no answer came");
+        if let Some(asked) = asked {
+            answer.messages().iter().for_each(|message| judge(&asked, message));
+        }
+        answer
+    }
+
+    /// What was asked, where it is for the schema to say what may come back.
+    fn judged(&self, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Asked> {
+        (self.judges && method == "POST" && self.url.ends_with("/mcp"))
+            .then(|| Asked::of(headers, body))
     }
 
     fn request(
@@ -105,8 +126,9 @@ impl McpClient {
         let response = self.http.request(request);
         let response = tokio::time::timeout(DEADLINE, response).await.expect("no head came")?;
         let (parts, body) = response.into_parts();
+        let asked = self.judged("POST", &modern.headers(), modern.body().as_bytes());
         let (waiting, broken) = (Vec::new(), false);
-        Ok(Messages { status: parts.status, headers: parts.headers, body, waiting, broken })
+        Ok(Messages { status: parts.status, headers: parts.headers, broken, body, waiting, asked })
     }
 
     /// A request as the legacy revisions send it.
@@ -160,14 +182,23 @@ impl McpClient {
 impl Answer {
     /// The body as JSON; of a stream, its last message.
     pub fn json(&self) -> Value {
+        let last = self.messages().pop();
+        last.unwrap_or_else(|| panic!("no message: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Every JSON-RPC message of the body.
+    pub fn messages(&self) -> Vec<Value> {
         let text = String::from_utf8_lossy(&self.body);
-        let message = match self.header("content-type") {
-            Some("text/event-stream") => {
-                text.lines().filter_map(|it| it.strip_prefix("data: ")).next_back().unwrap()
-            }
-            _ => &text,
+        let parse = |message: &str| {
+            serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {text}"))
         };
-        serde_json::from_str(message).unwrap_or_else(|error| panic!("{error}: {text}"))
+        match self.header("content-type") {
+            Some("text/event-stream") => {
+                text.lines().filter_map(|it| it.strip_prefix("data: ")).map(parse).collect()
+            }
+            Some("application/json") => vec![parse(&text)],
+            _ => Vec::new(),
+        }
     }
 
     /// The result of a response that has one.
@@ -198,6 +229,7 @@ pub struct Messages {
     pub broken: bool,
     body: Incoming,
     waiting: Vec<u8>,
+    asked: Option<Asked>,
 }
 
 impl Messages {
@@ -216,7 +248,12 @@ impl Messages {
             }
             None
         };
-        tokio::time::timeout(DEADLINE, read).await.expect("neither a message nor an end came")
+        let read = tokio::time::timeout(DEADLINE, read).await;
+        let message = read.expect("neither a message nor an end came");
+        if let (Some(asked), Some(message)) = (&self.asked, &message) {
+            judge(asked, message);
+        }
+        message
     }
 
     /// The message of the first whole event that has one.
@@ -234,6 +271,12 @@ impl Messages {
     /// The one message of an answer that is no stream.
     fn take_rest(&mut self) -> Option<Value> {
         serde_json::from_slice(&std::mem::take(&mut self.waiting)).ok()
+    }
+}
+
+fn judge(asked: &Asked, message: &Value) {
+    if let Err(why) = asked.admits(message) {
+        panic!("what left the gateway does not fit the schema: {why}\n{asked:?}\n{message}");
     }
 }
 

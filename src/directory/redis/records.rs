@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Audience, Change, DirectoryError, DirectoryEvent, List};
+use crate::directory::{Audience, Change, DirectoryError, DirectoryEvent, List, MAX_CHANGES};
 use crate::domain::ids::{
     EnvironmentId, Incarnation, OwnerDigest, TenantDigest, Timestamp, WorkerId,
 };
@@ -107,14 +107,14 @@ pub(super) fn indexed(entry: &str) -> Result<(TenantDigest, u64), DirectoryError
     read().ok_or_else(|| unreadable("an entry of a worker's index"))
 }
 
-/// The most bytes that an event's message has; a longer one is not looked at.
-const MAX_EVENT: usize = 4096;
+/// The most bytes that an event's message has, which is room for [`MAX_CHANGES`]; a longer one is not looked at.
+const MAX_EVENT: usize = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct EventRecord {
     v: u32,
     replica: String,
-    change: ChangeRecord,
+    changes: Vec<ChangeRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,30 +123,55 @@ enum ChangeRecord {
     /// For everybody where there is no owner.
     List {
         list: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
         owner: Option<String>,
     },
     Environment {
         environment: String,
         owner: String,
     },
+    Everything,
+}
+
+impl ChangeRecord {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::List { list, audience } => Self::List {
+                list: list.as_str().to_owned(),
+                owner: match audience {
+                    Audience::Everybody => None,
+                    Audience::Owner(owner) => Some(owner.to_string()),
+                },
+            },
+            Change::Environment { environment, owner } => {
+                Self::Environment { environment: environment.to_string(), owner: owner.to_string() }
+            }
+            Change::Everything => Self::Everything,
+        }
+    }
+
+    fn read(self) -> Option<Change> {
+        Some(match self {
+            Self::List { list, owner } => Change::List {
+                list: List::ALL.into_iter().find(|it| it.as_str() == list)?,
+                audience: match owner {
+                    None => Audience::Everybody,
+                    Some(owner) => Audience::Owner(OwnerDigest::from_hex(&owner)?),
+                },
+            },
+            Self::Environment { environment, owner } => Change::Environment {
+                environment: EnvironmentId::from_hex(&environment)?,
+                owner: OwnerDigest::from_hex(&owner)?,
+            },
+            Self::Everything => Change::Everything,
+        })
+    }
 }
 
 /// An event as its channel carries it.
 pub(super) fn event(event: &DirectoryEvent) -> String {
-    let change = match event.change {
-        Change::List { list, audience } => ChangeRecord::List {
-            list: list.as_str().to_owned(),
-            owner: match audience {
-                Audience::Everybody => None,
-                Audience::Owner(owner) => Some(owner.to_string()),
-            },
-        },
-        Change::Environment { environment, owner } => ChangeRecord::Environment {
-            environment: environment.to_string(),
-            owner: owner.to_string(),
-        },
-    };
-    let record = EventRecord { v: VERSION, replica: event.replica.clone(), change };
+    let changes = event.changes.iter().map(ChangeRecord::of).collect();
+    let record = EventRecord { v: VERSION, replica: event.replica.clone(), changes };
     serde_json::to_string(&record).expect("a record of numbers and text has a JSON form")
 }
 
@@ -156,20 +181,11 @@ pub(super) fn told(message: &[u8]) -> Option<DirectoryEvent> {
         return None;
     }
     let record: EventRecord = serde_json::from_slice(message).ok()?;
-    let change = match record.change {
-        ChangeRecord::List { list, owner } => Change::List {
-            list: List::ALL.into_iter().find(|it| it.as_str() == list)?,
-            audience: match owner {
-                None => Audience::Everybody,
-                Some(owner) => Audience::Owner(OwnerDigest::from_hex(&owner)?),
-            },
-        },
-        ChangeRecord::Environment { environment, owner } => Change::Environment {
-            environment: EnvironmentId::from_hex(&environment)?,
-            owner: OwnerDigest::from_hex(&owner)?,
-        },
-    };
-    (record.v == VERSION).then_some(DirectoryEvent { replica: record.replica, change })
+    if record.v != VERSION || record.changes.len() > MAX_CHANGES {
+        return None;
+    }
+    let changes = record.changes.into_iter().map(ChangeRecord::read).collect::<Option<_>>()?;
+    Some(DirectoryEvent { replica: record.replica, changes })
 }
 
 /// What a script or a record should not have held.
@@ -213,18 +229,24 @@ mod tests {
         let owner = OwnerDigest::from_bytes([2; 16]);
         let audiences = [Audience::Everybody, Audience::Owner(owner)];
         let lists = List::ALL.into_iter().zip(audiences.into_iter().cycle());
-        let lists = lists.map(|(list, audience)| Change::List { list, audience });
+        let mut changes: Vec<_> =
+            lists.map(|(list, audience)| Change::List { list, audience }).collect();
+        changes.push(Change::Everything);
         let environment = EnvironmentId::from_bytes([1; 16]);
-        for change in lists.chain([Change::Environment { environment, owner }]) {
-            let sent = DirectoryEvent { replica: "r".to_owned(), change };
-            let text = event(&sent);
-            assert_eq!(told(text.as_bytes()), Some(sent), "{text}");
-            assert!(told(text.replacen('{', r#"{"zone":"b","#, 1).as_bytes()).is_some());
-            assert_eq!(told(text.replace(r#""v":1"#, r#""v":2"#).as_bytes()), None);
-            assert_eq!(told(text.replace(r#""is":""#, r#""is":"x"#).as_bytes()), None);
-            assert_eq!(told(format!("{text}{}", " ".repeat(MAX_EVENT)).as_bytes()), None);
+        changes.resize(MAX_CHANGES, Change::Environment { environment, owner });
+        let sent = DirectoryEvent { replica: "r".repeat(128), changes };
+        let text = event(&sent);
+        assert_eq!(told(text.as_bytes()), Some(sent), "{text}");
+        assert!(told(text.replacen('{', r#"{"zone":"b","#, 1).as_bytes()).is_some());
+        for unknown in [
+            text.replace(r#""v":1"#, r#""v":2"#),
+            text.replacen(r#""is":""#, r#""is":"x"#, 1),
+            text.replacen('[', r#"[{"is":"everything"},"#, 1),
+            format!("{text}{}", " ".repeat(MAX_EVENT)),
+            String::new(),
+        ] {
+            assert_eq!(told(unknown.as_bytes()), None, "{unknown}");
         }
-        assert_eq!(told(b""), None);
     }
 
     #[test]

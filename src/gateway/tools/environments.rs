@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::directory::Reservation;
@@ -13,7 +13,7 @@ use crate::domain::placement::{Epoch, Holding, Placement, choose};
 use crate::gateway::claims;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::mcp::ErrorCode;
-use crate::rpc::client::Recovery;
+use crate::rpc::client::{Recovery, TraceHeaders};
 use crate::rpc::wire::{
     CloseRequest, CreateReply, CreateRequest, Done, ListRequest, Listed, NotStarted, Target,
 };
@@ -23,7 +23,7 @@ const CREATE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a worker may take to end an environment.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a worker may take to name environments; a list does without the slow ones.
-const LIST_DEADLINE: Duration = Duration::from_secs(1);
+pub(super) const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon the directory hears of an environment that ended, as a rule.
 const FREED_SOON: Duration = Duration::from_secs(5);
 /// Workers that are asked to take one new environment.
@@ -81,7 +81,7 @@ impl Tools {
 
     /// How long until a tenant may have a place again, if it does nothing.
     async fn next_place(&self, call: &Call) -> Duration {
-        let (environments, partial) = self.ask_all(call, None).await;
+        let (environments, partial) = self.ask_all(&call.caller, None, &call.trace).await;
         let held = u32::try_from(environments.len()).unwrap_or(u32::MAX);
         if !partial && held < self.policy.max_per_tenant {
             return FREED_SOON; // the directory has not heard yet of one that ended
@@ -188,19 +188,21 @@ impl Tools {
             let note = "Without an API key nobody owns an environment, so none are listed.";
             return Ok(ToolAnswer::of(json!({"environments": [], "partial": false, "note": note})));
         }
-        let owner = Some(call.caller.owner_digest().to_string());
-        let (listed, partial) = self.ask_all(call, owner).await;
-        let environments: Vec<Value> =
-            listed.iter().filter_map(|it| self.describe(&call.caller, it)).collect();
+        let (environments, partial) = self.own_environments(&call.caller, &call.trace).await;
         Ok(ToolAnswer::of(json!({"environments": environments, "partial": partial})))
     }
 
     /// What every worker lists of a tenant or owner, oldest first, and whether one did not answer.
-    async fn ask_all(&self, call: &Call, owner: Option<String>) -> (Vec<Listed>, bool) {
-        let request = ListRequest { tenant: call.caller.tenant_digest().to_string(), owner };
+    pub(super) async fn ask_all(
+        &self,
+        caller: &Principal,
+        owner: Option<String>,
+        trace: &TraceHeaders,
+    ) -> (Vec<Listed>, bool) {
+        let tenant = caller.tenant_digest().to_string();
+        let request = ListRequest { tenant, owner, environment: None };
         let peers = self.fleet.peers();
-        let asked =
-            peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, &call.trace));
+        let asked = peers.iter().map(|peer| self.client.list(peer, &request, LIST_DEADLINE, trace));
         // Who knows no worker knows nothing of what they hold.
         let (mut listed, mut partial) = (Vec::new(), peers.is_empty());
         for answer in join_all(asked).await {
@@ -214,21 +216,6 @@ impl Tools {
         }
         listed.sort_by(|a, b| (a.created_ms, &a.environment).cmp(&(b.created_ms, &b.environment)));
         (listed, partial)
-    }
-
-    fn describe(&self, caller: &Principal, listed: &Listed) -> Option<Value> {
-        let environment = EnvironmentId::from_hex(&listed.environment)?;
-        let moment = |millis| Timestamp::from_millis(millis).to_rfc3339();
-        let not_after = Timestamp::from_millis(listed.not_after_ms);
-        let handle = Handle::issue(environment, listed.generation, not_after);
-        Some(json!({
-            "environmentId": handle.seal(caller, &self.keys),
-            "state": listed.state,
-            "createdAt": moment(listed.created_ms),
-            "lastUsedAt": moment(listed.last_used_ms),
-            "idleExpiresAt": moment(listed.idle_deadline_ms),
-            "expiresAt": moment(listed.not_after_ms),
-        }))
     }
 }
 

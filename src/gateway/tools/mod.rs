@@ -6,6 +6,7 @@ mod catalogue;
 mod environments;
 mod run;
 mod samples;
+mod state;
 mod tally;
 
 use std::sync::Arc;

@@ -120,13 +120,11 @@ impl Source {
                         .map(Some)
                         .map_err(|_| Trouble::Protocol("an event is no message"));
                 }
-                match data(body).await? {
-                    Some(bytes) => reader.feed(&bytes),
-                    None => {
-                        *self = Self::Over;
-                        return Ok(None);
-                    }
-                }
+                let Some(bytes) = data(body).await? else {
+                    *self = Self::Over;
+                    return Ok(None);
+                };
+                reader.feed(&bytes);
             },
         }
     }

@@ -127,7 +127,7 @@ impl Listings {
                 return last;
             }
             let flight = held.flight.get_or_insert_with(|| {
-                let flight = listings.begin(server, &slot, listed, caller, generation);
+                let flight = Self::begin(server, &slot, listed, caller, generation);
                 server.tasks.spawn(flight.clone());
                 flight
             });
@@ -167,7 +167,6 @@ impl Listings {
     }
 
     fn begin(
-        &self,
         server: &Arc<Server>,
         slot: &Arc<Slot>,
         listed: Listed,

@@ -1,8 +1,9 @@
 //! Other MCP servers behind the gateway.
 //!
-//! An operator's table ([`config`]) becomes a [`Server`], which is reached ([`wire`], [`link`]) at one of its
-//! [`endpoints`] that is well ([`breaker`]; [`connect`], by way of [`dial`], [`address`] and [`tls`]) and tells what it
-//! is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached over a [`wire`] (a [`link`] to
+//! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
+//! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
+//! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
 //! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
 //! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 

@@ -57,10 +57,8 @@ impl<'a> Relay<'a> {
 
     /// logging, "Per-request log level": MUST NOT be sent to a client that did not ask, nor below what it asked for.
     async fn log(&self, params: Option<&RawValue>) {
-        let said = params.and_then(Object::read).and_then(|it| {
-            let level = it.get("level")?.get();
-            serde_json::from_str::<LogLevel>(level).ok()
-        });
+        let said = params.and_then(Object::read);
+        let said = said.and_then(|it| it.get("level").and_then(LogLevel::parse));
         if said.is_some() && self.level.is_some() && said >= self.level {
             self.send("notifications/message", params).await;
         }

@@ -33,10 +33,10 @@ impl Destination {
     fn named(server: &Arc<Server>, own: String, listing: Option<&Listing>, name: &str) -> Self {
         let item = listing.and_then(|it| it.find(name));
         let mirrors = item.map(|it| it.mirrors.clone()).unwrap_or_default();
-        let replacing = match own == name {
-            true => Vec::new(),
-            false => vec![("name", Some(translate::text(&own)))],
-        };
+        let mut replacing = Vec::new();
+        if own != name {
+            replacing.push(("name", Some(translate::text(&own))));
+        }
         Self { server: Arc::clone(server), name: Some(own), replacing, mirrors }
     }
 }
@@ -165,6 +165,11 @@ impl Upstreams {
         self.route_uri(template, caller).await
     }
 
+    /// Whether some upstream may have this resource.
+    pub(in crate::gateway) async fn has_resource(&self, uri: &str, caller: &Principal) -> bool {
+        self.route_uri(uri, caller).await.is_some()
+    }
+
     /// The server of this name.
     pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
         self.servers().into_iter().find(|it| it.config.name.as_str() == name)
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn a_template_fits_what_it_can_make() {
         let check = |template: &str, uri: &str, literal| {
-            assert_eq!(fit(template, uri), literal, "{template} {uri}")
+            assert_eq!(fit(template, uri), literal, "{template} {uri}");
         };
         check("test://a/{id}/data", "test://a/7/data", Some(14));
         check("test://a/{id}", "test://a/7", Some(9));

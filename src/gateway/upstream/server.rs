@@ -138,7 +138,7 @@ impl Server {
         let until = Until::within(self.config.timeouts.call);
         let relay = Relay::new(ask, feed, number);
         let work = async {
-            let mut exchange = self.send(&post, until).await?;
+            let mut exchange = self.send(post, until).await?;
             if exchange.is_stream() && exchange.status().is_success() {
                 feed.begin();
             }
@@ -178,7 +178,7 @@ impl Server {
         number: u64,
         until: Until,
     ) -> Result<Answered, Trouble> {
-        let mut exchange = self.send(&post, until).await?;
+        let mut exchange = self.send(post, until).await?;
         loop {
             match exchange.next().await? {
                 None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
@@ -191,7 +191,7 @@ impl Server {
     }
 
     /// Sends a request to one of the endpoints, to another only while nothing of it can have arrived.
-    pub(super) async fn send(&self, post: &Post, until: Until) -> Result<Exchange, Trouble> {
+    pub(super) async fn send(&self, post: Post, until: Until) -> Result<Exchange, Trouble> {
         let (_, exchange) = self.wire.post(post, until).await?;
         Ok(exchange)
     }

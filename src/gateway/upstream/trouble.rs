@@ -5,6 +5,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::config::UpstreamName;
+use super::connect::SendError;
+use super::exchange::Until;
+use super::link::LinkError;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::mcp::Method;
 
@@ -41,6 +44,17 @@ pub(in crate::gateway) enum Trouble {
 }
 
 impl Trouble {
+    /// What it means that there is no answer.
+    pub(super) fn of(error: LinkError, until: Until) -> Self {
+        match error {
+            LinkError::Broken(broken) => Self::Broken { retry_after: broken.retry_after },
+            LinkError::Send(SendError::NotSent(reason)) => Self::NotSent(chain(&*reason)),
+            LinkError::Send(SendError::Unknown(reason)) => {
+                until.over().unwrap_or_else(|| Self::Cut(chain(&*reason)))
+            }
+        }
+    }
+
     /// Whether the request can have been acted upon.
     pub(super) fn executed(&self) -> Executed {
         match self {
@@ -89,4 +103,11 @@ impl Trouble {
 /// Whether a request of this method can change something, so that it must not be made again unasked.
 fn may_act(method: Method) -> bool {
     matches!(method, Method::CallTool | Method::UpdateTask | Method::CancelTask)
+}
+
+/// An error with its causes: what is below says the most.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }

@@ -128,7 +128,7 @@ async fn listen(server: &Server, wanted: Vec<&'static str>) -> Result<(), Troubl
     loop {
         match exchange.next().await {
             Ok(Some(Message::Notification { method, params })) => {
-                server.noticed(&method, params.as_deref())
+                server.noticed(&method, params.as_deref());
             }
             // The graceful end, or the time to begin anew.
             Ok(Some(Message::Response { .. }) | None) | Err(Trouble::Deadline(_)) => return Ok(()),
@@ -152,7 +152,7 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
         none,
         &TraceHeaders::default(),
     );
-    let exchange = server.send(&post, Until::within(STREAM_LIFE)).await?;
+    let exchange = server.send(post, Until::within(STREAM_LIFE)).await?;
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
 }
 

@@ -7,7 +7,6 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 
 use super::config::Upstream;
-use super::connect::SendError;
 use super::endpoints::EndpointId;
 use super::exchange::{Exchange, Until};
 use super::link::{Answer, LinkError, UpstreamLink};
@@ -31,10 +30,10 @@ impl Wire {
     /// Posts to one of the endpoints, to another only while nothing can have arrived. Says which one answered.
     pub(super) async fn post(
         &self,
-        post: &Post,
+        post: Post,
         until: Until,
     ) -> Result<(EndpointId, Exchange), Trouble> {
-        let request = self.request(Method::POST, post.headers.clone(), post.body.clone());
+        let request = self.request(Method::POST, post.headers, post.body);
         read(self.link.send(request, until.at()).await, until)
     }
 
@@ -64,24 +63,11 @@ fn read(
     answer: Result<Answer, LinkError>,
     until: Until,
 ) -> Result<(EndpointId, Exchange), Trouble> {
-    let (endpoint, response) = answer.map_err(|error| match error {
-        LinkError::Broken(broken) => Trouble::Broken { retry_after: broken.retry_after },
-        LinkError::Send(SendError::NotSent(reason)) => Trouble::NotSent(chain(&*reason)),
-        LinkError::Send(SendError::Unknown(reason)) => {
-            until.over().unwrap_or_else(|| Trouble::Cut(chain(&*reason)))
-        }
-    })?;
+    let (endpoint, response) = answer.map_err(|error| Trouble::of(error, until))?;
     let exchange = Exchange::new(response, until);
     match exchange.status().as_u16() {
         // An answer about the gateway's own credentials is not the client's.
         401 | 403 | 407 => Err(Trouble::NotMcp(exchange.status())),
         _ => Ok((endpoint, exchange)),
     }
-}
-
-/// An error with its causes: what is below says the most.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<String> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }

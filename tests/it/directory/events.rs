@@ -31,7 +31,7 @@ fn event(number: u8) -> DirectoryEvent {
         1 => Change::List { list: List::Resources, audience: Audience::Owner(owner) },
         _ => Change::Environment { environment: environment(number), owner },
     };
-    DirectoryEvent { replica: format!("r{number}"), change }
+    DirectoryEvent { replica: format!("r{number}"), changes: vec![change, Change::Everything] }
 }
 
 async fn heard(events: &mut Events) -> Heard {

@@ -13,7 +13,7 @@ const SAMPLING: &str = "sampling/createMessage";
 #[tokio::test]
 async fn what_no_test_scripted_is_answered_in_good_order() {
     let upstream = UpstreamServer::modern().await;
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let listed = client.modern("tools/list", json!({})).await.result();
     assert_eq!(listed["tools"][0]["name"], "echo");
     assert_eq!(listed["resultType"], "complete");
@@ -33,7 +33,7 @@ async fn a_script_replaces_an_answer_and_what_came_is_kept() {
             .log("info", "half")
             .finish(json!({"saw": call.params()["name"]}))
     });
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let listed = client.modern("tools/list", json!({})).await.result();
     assert_eq!(listed["tools"][1]["name"], "two");
     let params = json!({"name": "one", "_meta": {"progressToken": 0}});
@@ -50,7 +50,7 @@ async fn a_script_replaces_an_answer_and_what_came_is_kept() {
 #[tokio::test]
 async fn a_session_is_needed_kept_and_forgotten() {
     let upstream = UpstreamServer::legacy().await;
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let discovered = client.modern("server/discover", json!({})).await;
     assert_eq!(discovered.status, StatusCode::BAD_REQUEST);
     assert_eq!(discovered.error()["code"], -32000);
@@ -74,7 +74,7 @@ async fn a_server_that_asks_waits_for_the_posted_response() {
             .ask(SAMPLING, json!({"maxTokens": 1, "messages": []}))
             .answered(|replies| json!({"heard": replies[0]["result"]}))
     });
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let call = client.legacy("tools/call", json!({"name": "ask"}));
     let reply = async {
         upstream.wait_for("tools/call", 1).await;
@@ -90,7 +90,7 @@ async fn whoever_leaves_before_the_end_is_counted() {
     let upstream = UpstreamServer::modern().await;
     upstream.on("tools/call", |_| Answer::never());
     let request = Modern::new("tools/call", json!({"name": "slow"}));
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let (headers, body) = (request.headers(), request.body());
     let left = tokio::select! {
         _ = client.post(&headers, body) => false,
@@ -110,7 +110,7 @@ async fn a_gate_holds_a_head_or_a_step_until_it_is_opened() {
     upstream.on("prompts/list", move |_| {
         Answer::stream().gate(&of_step).finish(json!({"prompts": [prompt("a")]}))
     });
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let opening = async {
         upstream.wait_for("resources/list", 1).await;
         head.open();
@@ -125,7 +125,7 @@ async fn a_gate_holds_a_head_or_a_step_until_it_is_opened() {
 #[tokio::test]
 async fn every_open_stream_gets_what_is_notified_under_its_own_id() {
     let upstream = UpstreamServer::modern().await;
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let listen =
         Modern::new("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
     let mut stream = client.open(&listen).await;
@@ -145,14 +145,14 @@ async fn a_refused_connection_is_taken_again_at_the_same_address() {
     upstream.refuse_connections().await;
     assert!(TcpStream::connect(upstream.address()).await.is_err());
     upstream.accept_connections().await;
-    let listed = McpClient::new(&upstream.url()).modern("prompts/list", json!({})).await;
+    let listed = McpClient::unjudging(&upstream.url()).modern("prompts/list", json!({})).await;
     assert_eq!(listed.result()["prompts"][0]["name"], "greeting");
 }
 
 #[tokio::test]
 async fn a_server_may_misbehave_in_every_way_there_is() {
     let upstream = UpstreamServer::modern().await;
-    let client = McpClient::new(&upstream.url());
+    let client = McpClient::unjudging(&upstream.url());
     let say = async |answer: fn() -> Answer| {
         upstream.on("tools/call", move |_| answer());
         client.open(&Modern::new("tools/call", json!({"name": "any"}))).await

@@ -138,17 +138,20 @@ async fn a_list_has_an_owners_environments_oldest_first() {
     site.clock.advance(Duration::from_secs(1));
     let second = worker.caller.create().await;
     let Caller { client, peer, .. } = &worker.caller;
-    let list = async |owner: Option<&str>| {
+    let list = async |owner: Option<&str>, one: Option<&str>| {
         let alice = principal("alice");
         let owner = owner.map(|subject| principal(subject).owner_digest().to_string());
-        let request = ListRequest { tenant: alice.tenant_digest().to_string(), owner };
+        let environment = one.map(str::to_owned);
+        let request = ListRequest { tenant: alice.tenant_digest().to_string(), owner, environment };
         let reply = client.list(peer, &request, SOON, &TraceHeaders::default()).await.unwrap();
         reply.environments.into_iter().map(|it| it.environment).collect::<Vec<_>>()
     };
     let both = [first.id.to_string(), second.id.to_string()];
-    assert_eq!(list(Some("alice")).await, both);
-    assert_eq!(list(None).await, both);
-    assert!(list(Some("mallory")).await.is_empty());
+    assert_eq!(list(Some("alice"), None).await, both);
+    assert_eq!(list(None, None).await, both);
+    assert!(list(Some("mallory"), None).await.is_empty());
+    assert_eq!(list(Some("alice"), Some(&both[1])).await, both[1..]);
+    assert!(list(Some("mallory"), Some(&both[1])).await.is_empty());
 }
 
 #[tokio::test]

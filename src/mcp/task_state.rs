@@ -1,0 +1,120 @@
+//! Where a task stands, in the words of both eras.
+
+use serde_json::value::RawValue;
+
+use super::era::Era;
+use super::object::Object;
+use super::raw;
+
+/// Where a task stands, with what exists only there.
+#[derive(Debug, Clone)]
+pub enum TaskState {
+    /// It is being worked on.
+    Working,
+    /// It waits for the answers to these `inputRequests`.
+    InputRequired(Box<RawValue>),
+    /// This is the result, an `isError` one too.
+    Completed(Box<RawValue>),
+    /// This is the JSON-RPC error.
+    Failed(Box<RawValue>),
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// A task's status: the words are those of both eras.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskStatus {
+    /// `working`
+    Working,
+    /// `input_required`
+    InputRequired,
+    /// `completed`
+    Completed,
+    /// `failed`
+    Failed,
+    /// `cancelled`
+    Cancelled,
+}
+
+impl TaskStatus {
+    const ALL: [Self; 5] =
+        [Self::Working, Self::InputRequired, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The status in an upstream's task; `None` if it is none.
+    pub fn of(task: &Object<'_>) -> Option<Self> {
+        let said = task.text("status")?;
+        Self::ALL.into_iter().find(|status| status.as_str() == said)
+    }
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::InputRequired => "input_required",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Does it stay so for good (2025-11-25 tasks, "Task Status Lifecycle")?
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl TaskState {
+    /// What it is called in `era`. A tool's error completes a modern task and fails a legacy one (2025-11-25 tasks,
+    /// "Task Status").
+    pub fn status(&self, era: Era) -> TaskStatus {
+        match self {
+            Self::Working => TaskStatus::Working,
+            Self::InputRequired(_) => TaskStatus::InputRequired,
+            Self::Completed(result) if !era.is_modern() && is_tool_error(result) => {
+                TaskStatus::Failed
+            }
+            Self::Completed(_) => TaskStatus::Completed,
+            Self::Failed(_) => TaskStatus::Failed,
+            Self::Cancelled => TaskStatus::Cancelled,
+        }
+    }
+
+    /// The member that a modern task of this state has (SEP-2663, "Task Status").
+    pub(super) fn detail(&self) -> Option<(&'static str, &RawValue)> {
+        match self {
+            Self::Working | Self::Cancelled => None,
+            Self::InputRequired(requests) => Some(("inputRequests", requests)),
+            Self::Completed(result) => Some(("result", result)),
+            Self::Failed(error) => Some(("error", error)),
+        }
+    }
+}
+
+fn is_tool_error(result: &RawValue) -> bool {
+    raw::member(result, "isError").is_some_and(|flag| flag.get() == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::LegacyVersion;
+
+    // 2025-11-25 tasks, "Task Status"; SEP-2663, "Task Status".
+    #[test]
+    fn a_tool_error_fails_a_legacy_task_and_completes_a_modern_one() {
+        let result = r#"{"content":[],"isError":true}"#;
+        let state = TaskState::Completed(RawValue::from_string(result.to_owned()).unwrap());
+        assert_eq!(state.status(Era::Modern), TaskStatus::Completed);
+        assert_eq!(state.status(Era::Legacy(LegacyVersion::LATEST)), TaskStatus::Failed);
+    }
+
+    #[test]
+    fn what_is_over_is_over() {
+        let over: Vec<_> = TaskStatus::ALL
+            .into_iter()
+            .filter(|it| it.is_final())
+            .map(TaskStatus::as_str)
+            .collect();
+        assert_eq!(over, ["completed", "failed", "cancelled"]);
+    }
+}
