@@ -47,8 +47,9 @@ pub use limits::{InFlight, Rate, Rates};
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
-    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, Trust, Upstream, UpstreamName,
-    UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
+    AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
+    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts,
+    may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;

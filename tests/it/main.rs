@@ -21,6 +21,7 @@ mod samples;
 mod sandbox;
 mod schema;
 mod tracing;
+mod upstream_legacy;
 mod upstream_server;
 mod upstreams;
 mod worker;

@@ -44,8 +44,11 @@ use tokio_util::task::TaskTracker;
 pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use connect::SendError;
 pub(super) use discovery::Known;
+pub use endpoints::{AllBroken, EndpointId};
 pub(super) use forward::Forwarded;
+pub use link::{Answer, LinkError, UpstreamLink};
 pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
@@ -54,6 +57,7 @@ pub(super) use watch::Changes;
 
 use crate::clock::Clock;
 use crate::domain::keyring::Keyring;
+use legacy::Suspended;
 
 /// All upstreams that are configured, in their order.
 pub type UpstreamSet = Arc<[Arc<Upstream>]>;
@@ -68,6 +72,7 @@ pub(super) struct Upstreams {
     tasks: TaskTracker,
     changes: Changes,
     version: Arc<AtomicU64>,
+    suspended: Arc<Suspended>,
 }
 
 /// A server, and what stops when it is no longer in force.
@@ -87,7 +92,8 @@ impl Upstreams {
         changes: Changes,
     ) -> Self {
         let (replica, version) = (replica.to_owned(), Arc::default());
-        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version }
+        let suspended = Suspended::new(tasks.clone());
+        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version, suspended }
     }
 
     /// Puts these in force. Servers whose table did not change go on with all they know; calls under way at others
@@ -132,7 +138,7 @@ impl Upstreams {
 
     fn begin(&self, config: &Arc<Upstream>) -> Member {
         let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
-        let server = Arc::new(Server::new(Arc::clone(config), around));
+        let server = Arc::new(Server::new(Arc::clone(config), around, Arc::clone(&self.suspended)));
         let over = CancellationToken::new();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }
