@@ -22,6 +22,7 @@ mod sandbox;
 mod schema;
 mod tracing;
 mod upstream_legacy;
+mod upstream_questions;
 mod upstream_server;
 mod upstreams;
 mod worker;
