@@ -114,10 +114,10 @@ impl Standing {
 fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities {
     let mut all = ServerCapabilities::default();
     if !own.tools.items.is_empty() || upstreams.is_empty() {
-        all = all.with_tools();
+        all = all.with_tools_list_changed();
     }
     if own.resources {
-        all = all.with_resources();
+        all = all.with_resources_list_changed().with_resource_subscriptions();
     }
     upstreams.iter().fold(all, |all, known| all.merge(known.capabilities.clone()))
 }

@@ -15,6 +15,7 @@ use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject,
 use super::guard::Guard;
 use super::identity::Credentials;
 use super::limits::Limits;
+use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
 use super::tools::{Tool, Tools};
@@ -52,6 +53,8 @@ pub(super) struct Edge {
     pub standing: ArcSwap<Standing>,
     /// The tools.
     pub tools: Arc<Tools>,
+    /// Who is told of changes.
+    pub hub: Arc<Hub>,
     /// What Baton has of its own, as lists have it.
     pub own: OwnOffer,
     /// Other servers.
@@ -171,8 +174,8 @@ impl Edge {
                 self.acknowledge_subscription(&envelope, &caller).await
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
-            Method::Listen
-            | Method::GetTask
+            Method::Listen => return self.listen(&envelope, &caller, observation).await,
+            Method::GetTask
             | Method::UpdateTask
             | Method::CancelTask
             | Method::TaskResult

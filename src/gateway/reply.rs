@@ -102,9 +102,7 @@ struct Streamed {
 
 impl Streamed {
     fn begin(mut self) -> Self {
-        let mut ticks = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.keep_alive = Some(ticks);
+        self.keep_alive = Some(keep_alive());
         self
     }
 
@@ -172,7 +170,12 @@ fn stream_response(streamed: Streamed, first: Option<Vec<u8>>) -> Response<Body>
         let (bytes, next) = step(phase).await?;
         Some((Ok::<_, Infallible>(Bytes::from(bytes)), next))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    event_stream(Body::from_stream(body))
+}
+
+/// A response whose body is a stream of events.
+pub(super) fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -209,6 +212,13 @@ async fn step(phase: Phase) -> Option<(Vec<u8>, Phase)> {
         () = tick(keep_alive) => sse::KEEP_ALIVE.to_vec(),
     };
     Some((bytes, Phase::Working(streamed, None)))
+}
+
+/// The moments at which a silent stream says that it lives.
+pub(super) fn keep_alive() -> Interval {
+    let mut ticks = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn tick(keep_alive: &mut Option<Interval>) {

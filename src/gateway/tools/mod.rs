@@ -22,6 +22,7 @@ pub(super) use answer::ToolAnswer;
 use super::failure::{Executed, Failure, Fault, ToolError};
 use super::feed::Feed;
 use super::fleet::Fleet;
+use super::listen::Hub;
 use super::locate::{self, Locator};
 use crate::clock::Clock;
 use crate::directory::Directory;
@@ -135,6 +136,8 @@ pub(super) struct Call {
 pub(super) struct Tools {
     /// Which there are.
     pub choice: ToolChoice,
+    /// Who is told of changes.
+    pub hub: Arc<Hub>,
     /// What environments may do.
     pub policy: EnvironmentPolicy,
     /// The keys that seal handles.

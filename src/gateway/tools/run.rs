@@ -1,5 +1,6 @@
 //! Running code in an environment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,10 +8,12 @@ use tokio_util::task::TaskTracker;
 
 use super::environments::{millis, target};
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
+use crate::directory::Change;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::gateway::failure::{Executed, Failure, ToolError};
 use crate::gateway::feed::Feed;
+use crate::gateway::listen::Hub;
 use crate::gateway::locate;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
@@ -85,16 +88,23 @@ impl Tools {
             match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
+                    self.environment_changed(&call.caller, handle.id());
                     return Ok(answer(&request.job, *ended));
                 }
                 Ok(Conclusion::NotStarted(why)) => {
                     stop.disarm();
+                    if let NotStarted::Restarted(_) = why {
+                        self.environment_changed(&call.caller, handle.id());
+                    }
                     route.not_started(&why)?;
                 }
                 // Nobody waits for it any more, so it is to stop.
                 Err(error @ WorkerError::Deadline(_)) => route.failed(&error)?,
                 Err(error) => {
                     stop.disarm();
+                    if error.may_have_run() {
+                        self.environment_changed(&call.caller, handle.id());
+                    }
                     route.failed(&error)?;
                 }
             }
@@ -227,6 +237,8 @@ struct CancelOnDrop {
     peer: Peer,
     trace: TraceHeaders,
     request: Option<CancelRequest>,
+    hub: Arc<Hub>,
+    change: Change,
 }
 
 impl CancelOnDrop {
@@ -237,6 +249,7 @@ impl CancelOnDrop {
         environment: EnvironmentId,
         execution: ExecutionId,
     ) -> Self {
+        let change = Change::Environment { environment, owner: call.caller.owner_digest() };
         let (environment, execution) = (environment.to_string(), execution.to_string());
         Self {
             client: tools.client.clone(),
@@ -244,6 +257,8 @@ impl CancelOnDrop {
             peer: peer.clone(),
             trace: call.trace.clone(),
             request: Some(CancelRequest { environment, execution }),
+            hub: Arc::clone(&tools.hub),
+            change,
         }
     }
 
@@ -257,10 +272,12 @@ impl Drop for CancelOnDrop {
         let Some(request) = self.request.take() else { return };
         let (client, peer) = (self.client.clone(), self.peer.clone());
         let trace = std::mem::take(&mut self.trace);
+        let (hub, change) = (Arc::clone(&self.hub), self.change);
         self.tasks.spawn(async move {
             if let Err(error) = client.cancel(&peer, &request, CANCEL_DEADLINE, &trace).await {
                 tracing::warn!(%error, worker = %peer.worker(), "cancel not delivered");
             }
+            hub.spread(change);
         });
     }
 }

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -53,13 +54,13 @@ pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
 pub use tls::{Authorities, NotAuthorities, Trust};
-pub(super) use watch::Changes;
+pub(super) use watch::{Change, Changes};
 
 use crate::clock::Clock;
 use crate::domain::keyring::Keyring;
 use legacy::Suspended;
 
-/// All upstreams that are configured, in their order.
+/// All upstreams that are configured, in their order. One that a reload does not change keeps its place in memory.
 pub type UpstreamSet = Arc<[Arc<Upstream>]>;
 
 /// The upstream servers in force.
@@ -114,6 +115,11 @@ impl Upstreams {
     /// A number that is another one after every change of the set, or of what one of it said of itself.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// What they say that changed, from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// What each has said of itself, if it has, in order.

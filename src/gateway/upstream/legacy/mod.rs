@@ -48,6 +48,7 @@ pub(super) struct Legacy {
     suspended: Arc<Suspended>,
 }
 
+#[expect(clippy::unused_async, reason = "speaking to one waits; refusing does not")]
 impl Legacy {
     /// No sessions yet.
     pub(super) fn new(suspended: Arc<Suspended>) -> Self {
