@@ -51,7 +51,8 @@ impl Answer {
     pub(super) fn is_error(&self) -> bool {
         match self {
             Self::Tool(answer) => answer.is_error(),
-            Self::Forwarded(forwarded) => forwarded.is_error,
+            Self::Forwarded(Forwarded::Result { is_error, .. }) => *is_error,
+            Self::Forwarded(Forwarded::Asks(_)) => false,
         }
     }
 }
@@ -128,7 +129,12 @@ impl Streamed {
             Answer::Tool(answer) => {
                 Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
             }
-            Answer::Forwarded(forwarded) => render_response(&self.asker.id, &forwarded.result),
+            Answer::Forwarded(Forwarded::Result { result, .. }) => {
+                render_response(&self.asker.id, &result)
+            }
+            Answer::Forwarded(Forwarded::Asks(asks)) => {
+                Reply::new(self.asker.era, &self.identity, &asks).to(&self.asker.id)
+            }
         }
     }
 

@@ -23,6 +23,8 @@ mod samples;
 mod sandbox;
 mod schema;
 mod tracing;
+mod upstream_legacy;
+mod upstream_questions;
 mod upstream_server;
 mod upstreams;
 mod worker;
