@@ -3,10 +3,11 @@
 
     tests/topology.py [--gateways 3] [--workers 2] [--api-key KEY] ... -- COMMAND ARG...
     tests/topology.py --dev -- COMMAND ARG...        one `baton dev` instead
+    tests/topology.py --fixture NAME -- COMMAND      another MCP server behind the gateways (upstreams.py)
     tests/topology.py                                prints the addresses and stays until it is interrupted
 
 The command finds MCP_URL (through nginx, or the only process), MCP_KEY, MCP_GATEWAYS (each gateway's own URL) and
-MCP_REPLICAS (their ids), comma-separated. Everything is started on free loopback ports, in a folder that goes away at
+MCP_REPLICAS (their ids), MCP_UPSTREAMS (NAME=URL) and MCP_JOURNALS (NAME=FILE), comma-separated. Everything is started on free loopback ports, in a folder that goes away at
 the end, and stopped by its pid whatever happens. The exit code is the command's; 70 if the deployment did not start,
 71 if a Baton process did not end with 0 when told to.
 """
@@ -26,6 +27,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import upstreams
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20
@@ -85,6 +88,7 @@ class Deployment:
 
     def __init__(self, options, folder: Path):
         self.options, self.folder, self.processes = options, folder, []
+        self.upstreams = upstreams.Upstreams(options, folder)
         self.url, self.gateways, self.replicas = None, [], []
 
     def run(self, name: str, command: list, env=None) -> Process:
@@ -95,6 +99,7 @@ class Deployment:
     def start(self):
         if not os.access(self.options.baton, os.X_OK):
             raise Trouble(f"no binary at {self.options.baton}: cargo build --release")
+        self.upstreams.start(self.run, free_port, accepts)
         if self.options.dev:
             self.start_dev()
         else:
@@ -104,7 +109,7 @@ class Deployment:
     def start_dev(self):
         dev = self.run("dev", [
             self.options.baton, "dev", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0",
-            "--data-dir", self.folder / "dev", *self.access(), *self.packages(),
+            "--data-dir", self.folder / "dev", *self.access(), *self.packages(), *self.upstreams.flags(),
         ])
         self.url = dev.listening("gateway")
         self.gateways = [self.url]
@@ -119,7 +124,8 @@ class Deployment:
                 self.options.baton, "gateway", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0",
                 "--redis", redis, "--signing-key-file", signing, "--worker-root-key-file", root,
                 "--replica-id", f"gateway-{number}", "--data-dir", self.folder / f"gateway-{number}",
-                *self.access(), *(["--sample-tools"] if self.options.sample_tools else []), *self.options.gateway_flag,
+                *self.access(), *(["--sample-tools"] if self.options.sample_tools else []), *self.upstreams.flags(),
+                *self.options.gateway_flag,
             ])
             self.gateways.append(gateway.listening("gateway"))
             internal += ["--gateway", gateway.listening("gateway-internal")]
@@ -173,6 +179,8 @@ class Deployment:
 
     def wait_until_it_serves(self):
         """Until each gateway gets an environment from a worker: a listener alone says nothing of heartbeats."""
+        if self.options.no_environments:
+            return
         for url in self.gateways:
             deadline = time.monotonic() + START_SECONDS
             while not (handle := launched(url, self.options.api_key)):
@@ -187,6 +195,7 @@ class Deployment:
             "MCP_KEY": self.options.api_key or "",
             "MCP_GATEWAYS": ",".join(self.gateways),
             "MCP_REPLICAS": ",".join(self.replicas),
+            **self.upstreams.environment(),
         }
 
     def stop(self) -> bool:
@@ -194,7 +203,8 @@ class Deployment:
         for process in reversed(self.processes):
             died = process.child.poll()
             code = process.stop()
-            if code != 0 and process.name not in ("nginx", "redis"):
+            ours = process.name not in ("nginx", "redis") and not process.name.startswith("upstream-")
+            if code != 0 and ours:
                 clean = False
                 how = f"had ended with {code} by itself" if died is not None else f"ended with {code} on SIGTERM"
                 print(f"topology: {process.name} {how}\n{process.tail()}", file=sys.stderr)
@@ -269,6 +279,7 @@ def parse(words=None):
     parser.add_argument("--python-packages", type=Path)
     parser.add_argument("--gateway-flag", action="append", default=[], help="passed on; repeatable")
     parser.add_argument("--worker-flag", action="append", default=[], help="passed on; repeatable")
+    upstreams.add_options(parser)
     parser.add_argument("--keep-logs", type=Path, help="copies every process's output there")
     parser.add_argument("command", nargs="*", metavar="-- COMMAND")
     return parser.parse_args(words)

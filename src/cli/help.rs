@@ -89,7 +89,7 @@ The file that --config (or BATON_CONFIG) names is TOML. Its keys are the flags, 
   idle_timeout_seconds = 600
   allowed_host = [\"baton.example.com\"]
 
-Three things are tables:
+Four things are tables:
 
   [[api_key]]                     # `baton key api` prints one
   hash = \"…\"                      # SHA-256 of the key, hexadecimal
@@ -101,4 +101,25 @@ Three things are tables:
 
   [tool_rate_per_second]          # likewise method_rate_per_second
   launchShell = 0.5
+
+  [[upstream]]                    # another MCP server behind the gateway; at most 64
+  name = \"files\"
+  url = \"https://files.example.com/mcp\"             # or urls = [\"…\", \"…\"]: equal endpoints, at most 8
+  prefix = \"files_\"                                # before the names of its tools and prompts
+  tools = { allow = [\"read*\"], deny = [\"read_all\"] } # likewise prompts, and resources (by URI)
+  headers = { Authorization = \"env:FILES_TOKEN\" }  # env:VARIABLE, file:PATH, or the value itself
+  era = \"auto\"                  # or modern (2026-07-28), legacy
+  priority = 0                  # of equal names the higher serves, then the first
+  shared = false                # legacy: it keeps no state, so callers may share a session
+  private_networks = [\"10.1.0.0/16\"]               # addresses that are not public, and http, only here
+  ca_file = \"ca.pem\"            # trusts these authorities instead of the machine's
+  connect_timeout_seconds = 2   # name, connection and TLS
+  call_timeout_seconds = 300
+  list_timeout_seconds = 5
+  session_idle_seconds = 300    # legacy: then its session is closed
+  list_fresh_seconds = 60       # where it does not say how long its lists are good
+  list_stale_seconds = 600      # how long its last lists are offered while it is away
+
+[[upstream]] tables, and the files that they name, are read again at SIGHUP and when one of the files changes. A wrong
+file changes nothing, and the log says why. Everything else needs a restart.
 ";

@@ -17,9 +17,9 @@ const MISUSE: u8 = 2;
 pub fn run(command: Command) -> ExitCode {
     let mut console = Terminal;
     match command {
-        Command::Dev(loaded) => serving::dev(settings(*loaded)),
-        Command::Gateway(loaded) => serving::gateway(settings(*loaded)),
-        Command::Worker(loaded) => serving::worker(settings(*loaded)),
+        Command::Dev(loaded) => serving::dev(warned(*loaded)),
+        Command::Gateway(loaded) => serving::gateway(warned(*loaded)),
+        Command::Worker(loaded) => serving::worker(warned(*loaded).settings),
         Command::Doctor(loaded) => {
             ExitCode::from(runtime().block_on(doctor::run(*loaded, &mut console)))
         }
@@ -43,12 +43,12 @@ pub fn refuse(refusal: &Refusal) -> ExitCode {
     ExitCode::from(MISUSE)
 }
 
-/// The settings, once their warnings are told.
-fn settings<T>(loaded: Loaded<T>) -> T {
+/// Tells the warnings.
+fn warned<T>(loaded: Loaded<T>) -> Loaded<T> {
     for warning in &loaded.warnings {
         Terminal.err(&format!("baton: {warning}\n"));
     }
-    loaded.settings
+    loaded
 }
 
 pub(super) fn runtime() -> Runtime {

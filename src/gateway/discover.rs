@@ -137,7 +137,7 @@ fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities 
     let mut all = ServerCapabilities::default();
     let has_tools = !own.tools(Era::Modern).items.is_empty();
     if has_tools || upstreams.is_empty() {
-        all = all.with_tools();
+        all = all.with_tools_list_changed();
     }
     if own.tasks {
         // SEP-2663, "Capability Negotiation": there are no settings.
@@ -145,7 +145,7 @@ fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities 
         all = all.with_extension(TASKS_EXTENSION, none);
     }
     if own.resources {
-        all = all.with_resources();
+        all = all.with_resources_list_changed().with_resource_subscriptions();
     }
     upstreams.iter().fold(all, |all, known| all.merge(known.capabilities.clone()))
 }

@@ -15,6 +15,7 @@ use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject,
 use super::guard::Guard;
 use super::identity::Credentials;
 use super::limits::Limits;
+use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
 use super::tools::{Tool, Tools};
@@ -52,6 +53,8 @@ pub(super) struct Edge {
     pub standing: ArcSwap<Standing>,
     /// The tools.
     pub tools: Arc<Tools>,
+    /// Who is told of changes.
+    pub hub: Arc<Hub>,
     /// What Baton has of its own, as lists have it.
     pub own: OwnOffer,
     /// Other servers.
@@ -171,11 +174,12 @@ impl Edge {
                 self.acknowledge_subscription(&envelope, &caller).await
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
+            Method::Listen => return self.listen(&envelope, &caller, observation).await,
             Method::GetTask => self.get_task(&envelope, &caller, observation.span()).await,
             Method::UpdateTask => self.update_task(&envelope, &caller, observation.span()).await,
             Method::CancelTask => self.cancel_task(&envelope, &caller, observation.span()).await,
             Method::TaskResult => return self.task_result(envelope, caller, observation).await,
-            Method::Listen | Method::ListTasks => Err(not_served(&envelope).into()),
+            Method::ListTasks => Err(not_served(&envelope).into()),
         };
         match answer {
             Ok(message) => {

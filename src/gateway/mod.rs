@@ -16,6 +16,7 @@ mod guard;
 mod identity;
 mod internal;
 mod limits;
+mod listen;
 mod lists;
 mod locate;
 mod observe;
@@ -45,11 +46,13 @@ use tower::ServiceExt as _;
 
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
+pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
-    Authorities, EraChoice, NameFilter, NotAuthorities, Refused, Trust, Upstream, UpstreamName,
-    UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
+    AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
+    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts,
+    may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;
@@ -69,6 +72,7 @@ use fleet::Fleet;
 use guard::Guard;
 use internal::Internal;
 use limits::Limits;
+use listen::Hub;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
@@ -117,6 +121,8 @@ pub struct Config {
     pub rates: Rates,
     /// How much at once.
     pub in_flight: InFlight,
+    /// How many clients listen.
+    pub listens: Listens,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
     /// Bounds on connections.
@@ -191,14 +197,19 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),
         });
+        let directory = Arc::clone(&config.directory);
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
+        // First, so that whoever listens here misses nothing.
+        let events = directory.subscribe().await;
+        let changes = edge.upstreams.changes();
+        tasks.spawn(Arc::clone(&edge.hub).follow(events, changes, drain.clone()));
         let internal_limits = ConnectionLimits {
             connections: INTERNAL_CONNECTIONS,
             connections_per_address: INTERNAL_CONNECTIONS,
             ..ConnectionLimits::default()
         };
         let upstreams = Arc::clone(&edge.upstreams);
-        let following = tasks.spawn(follow(upstreams, configured));
+        let following = tasks.spawn(follow(upstreams, configured, Arc::clone(&edge.hub)));
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -296,10 +307,15 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
 }
 
 /// Puts every new set of upstreams in force, until there will be none.
-async fn follow(upstreams: Arc<Upstreams>, mut configured: watch::Receiver<UpstreamSet>) {
+async fn follow(
+    upstreams: Arc<Upstreams>,
+    mut configured: watch::Receiver<UpstreamSet>,
+    hub: Arc<Hub>,
+) {
     while configured.changed().await.is_ok() {
         let set = Arc::clone(&configured.borrow_and_update());
         upstreams.apply(&set);
+        hub.lists_changed();
     }
 }
 
@@ -339,6 +355,8 @@ fn edge(
         client.clone(),
     );
     let identity = Identity::new("baton", env!("CARGO_PKG_VERSION"), &config.replica);
+    let (replica, directory) = (config.replica.clone(), Arc::clone(&config.directory));
+    let hub = Arc::new(Hub::new(replica, directory, config.listens, tasks.clone()));
     let upstreams = Arc::new(Upstreams::new(
         config.keys.clone(),
         &config.replica,
@@ -349,6 +367,7 @@ fn edge(
     upstreams.apply(&config.upstreams.borrow());
     let (keys, clock) = (config.keys.clone(), config.clock.clone());
     let tools = Tools {
+        hub: Arc::clone(&hub),
         choice: config.tools,
         policy: config.environments,
         keys: config.keys,
@@ -374,6 +393,7 @@ fn edge(
         keys,
         clock,
         tools: Arc::new(tools),
+        hub,
         identity,
         calls: tasks.clone(),
     }

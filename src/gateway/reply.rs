@@ -54,8 +54,8 @@ impl Answer {
     pub(super) fn is_error(&self) -> bool {
         match self {
             Self::Tool(answer) => answer.is_error(),
-            Self::Task(_) => false,
-            Self::Forwarded(forwarded) => forwarded.is_error,
+            Self::Task(_) | Self::Forwarded(Forwarded::Asks(_)) => false,
+            Self::Forwarded(Forwarded::Result { is_error, .. }) => *is_error,
         }
     }
 }
@@ -105,9 +105,7 @@ struct Streamed {
 
 impl Streamed {
     fn begin(mut self) -> Self {
-        let mut ticks = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.keep_alive = Some(ticks);
+        self.keep_alive = Some(keep_alive());
         self
     }
 
@@ -137,7 +135,12 @@ impl Streamed {
             Answer::Task(task) => {
                 Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
             }
-            Answer::Forwarded(forwarded) => render_response(&self.asker.id, &forwarded.result),
+            Answer::Forwarded(Forwarded::Result { result, .. }) => {
+                render_response(&self.asker.id, &result)
+            }
+            Answer::Forwarded(Forwarded::Asks(asks)) => {
+                Reply::new(self.asker.era, &self.identity, &asks).to(&self.asker.id)
+            }
         }
     }
 
@@ -173,7 +176,12 @@ fn stream_response(streamed: Streamed, first: Option<Vec<u8>>) -> Response<Body>
         let (bytes, next) = step(phase).await?;
         Some((Ok::<_, Infallible>(Bytes::from(bytes)), next))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    event_stream(Body::from_stream(body))
+}
+
+/// A response whose body is a stream of events.
+pub(super) fn event_stream(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -210,6 +218,13 @@ async fn step(phase: Phase) -> Option<(Vec<u8>, Phase)> {
         () = tick(keep_alive) => sse::KEEP_ALIVE.to_vec(),
     };
     Some((bytes, Phase::Working(streamed, None)))
+}
+
+/// The moments at which a silent stream says that it lives.
+pub(super) fn keep_alive() -> Interval {
+    let mut ticks = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn tick(keep_alive: &mut Option<Interval>) {

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::lists::{FRESH_FOR, Own, OwnItem};
 use super::observe::Observation;
 use super::tools::{Tools, shown};
-use crate::domain::ids::Principal;
+use crate::domain::ids::{EnvironmentId, Principal};
 use crate::mcp::{CacheHint, Empty, Envelope, ReadResource, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
 
@@ -23,6 +23,11 @@ use crate::rpc::client::TraceHeaders;
 const ENVIRONMENTS: &str = "baton://environments/";
 /// What is told of an environment may be another thing at once.
 const STALE: CacheHint = CacheHint::private(Duration::ZERO);
+
+/// Which environment of this caller a URI names; `None` if it names none.
+pub(super) fn named(tools: &Tools, uri: &str, caller: &Principal) -> Option<EnvironmentId> {
+    tools.named(uri.strip_prefix(ENVIRONMENTS)?, caller).ok()
+}
 
 /// What Baton has to read under a URI; `None` if it is not one of its own.
 async fn read_own(

@@ -46,7 +46,7 @@ pub enum NotInputRequired {
 }
 
 /// The result that ends a request for now: its client is to bring what is asked for, and to ask again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct InputRequired {
     requests: Vec<(String, InputRequest)>,
     state: Option<String>,

@@ -18,7 +18,7 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Rates, ToolChoice,
+    ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens, Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -293,6 +293,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         upstreams: watch::channel(Arc::from([])).1,
         rates: Rates::default(),
         in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
+        listens: Listens { streams: 100, streams_per_tenant: 32 },
         max_body_bytes: 4 << 20,
         connections: ConnectionLimits::default(),
         data_dir: None,

@@ -39,11 +39,20 @@ impl Program {
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         listeners: usize,
     ) -> Self {
+        Self::start_logging(arguments, listeners, Stdio::null()).await
+    }
+
+    /// Likewise, with somewhere for its log to go.
+    pub async fn start_logging(
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        listeners: usize,
+        log: Stdio,
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -117,8 +126,17 @@ impl Program {
 
     /// SIGTERM.
     pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("it has not ended");
-        kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGTERM).unwrap();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 
     /// SIGKILL.

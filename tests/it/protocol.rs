@@ -36,7 +36,9 @@ async fn discover_says_versions_capabilities_and_who_answers() {
     let result = answer.result();
     assert_eq!(result["resultType"], "complete");
     assert_eq!(result["supportedVersions"], json!(["2026-07-28"]));
-    assert_eq!(result["capabilities"], json!({"tools": {}}));
+    let resources = json!({"listChanged": true, "subscribe": true});
+    let capabilities = json!({"tools": {"listChanged": true}, "resources": resources});
+    assert_eq!(result["capabilities"], capabilities);
     assert!(result["ttlMs"].is_u64() && result["cacheScope"] == "public", "{result}");
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "baton");
     assert_eq!(result["_meta"]["dev.baton/servedBy"].as_str(), answer.header("baton-replica"));

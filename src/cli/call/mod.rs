@@ -9,7 +9,7 @@ mod error;
 mod list;
 mod mirror;
 mod output;
-mod sse;
+pub(crate) mod sse;
 #[cfg(test)]
 mod tests;
 

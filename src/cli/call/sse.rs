@@ -5,18 +5,18 @@ const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// Puts events together from a stream that is cut anywhere.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     rest: Vec<u8>,
     event: Vec<u8>,
 }
 
 /// An event was longer than any that a gateway sends.
 #[derive(Debug)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 impl Events {
     /// Takes the next bytes; gives the data of every event that they complete.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, TooLong> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, TooLong> {
         let mut complete = Vec::new();
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(line);

@@ -8,6 +8,7 @@ mod files;
 mod finding;
 mod network;
 mod runtime;
+mod upstreams;
 
 use super::console::Console;
 use super::settings::{
@@ -47,11 +48,13 @@ pub async fn run(loaded: Loaded<DoctorSettings>, console: &mut (dyn Console + Se
 async fn check_dev(report: &mut Report<'_>, dev: &DevSettings) {
     report.add(files::data_dir(&dev.process.data_dir));
     runtime::check(report, &dev.sandbox).await;
+    upstreams::check(report, &dev.edge.upstreams).await;
 }
 
 async fn check_gateway(report: &mut Report<'_>, gateway: &GatewaySettings) {
     report.add(files::data_dir(&gateway.process.data_dir));
     directory::check(report, &gateway.redis).await;
+    upstreams::check(report, &gateway.edge.upstreams).await;
 }
 
 async fn check_worker(report: &mut Report<'_>, worker: &WorkerSettings) {

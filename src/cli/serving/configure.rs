@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::{
-    self, ApiKeys, Credentials, InFlight, Method, Rates, Tool, ToolChoice, UpstreamSet,
+    self, ApiKeys, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice, UpstreamSet,
 };
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
@@ -72,6 +72,10 @@ pub(super) fn gateway(
         upstreams: parts.upstreams,
         rates: rates(&edge.rates)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },
+        listens: Listens {
+            streams: edge.max_listens,
+            streams_per_tenant: edge.max_listens_per_tenant,
+        },
         max_body_bytes: edge.max_body_bytes,
         connections: connections(&process.connections),
         data_dir: Some(process.data_dir.clone()),

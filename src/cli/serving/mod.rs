@@ -1,6 +1,8 @@
 //! The roles, connected: settings become a role's own configuration, and it serves until it has drained.
 
 mod configure;
+mod reload;
+mod stamps;
 
 use std::fmt::Display;
 use std::fs::DirBuilder;
@@ -8,26 +10,27 @@ use std::future::Future;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::watch;
 
 use super::banner::banner;
 use super::console::{Console as _, Terminal};
 use super::key::made_once;
-use super::settings::{DevSettings, GatewaySettings, TelemetrySettings, WorkerSettings};
+use super::settings::{
+    self, DevSettings, GatewaySettings, Loaded, Problems, Source, Surroundings, System,
+    TelemetrySettings, WorkerSettings,
+};
 use crate::clock::Clock;
 use crate::dev;
 use crate::directory::{DirectoryConfig, open};
 use crate::domain::ids::WorkerId;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, UpstreamSet};
 use crate::serve::{Drain, drain_on_signal};
 use crate::telemetry::logs;
 use crate::worker::sandbox::comes_by_path;
 use crate::worker::{self, Addresses};
 use configure::Parts;
+use reload::Reload;
 
 /// How long the last spans have to leave.
 const LAST_SPANS: Duration = Duration::from_secs(2);
@@ -40,12 +43,16 @@ const DEV_WORKER: &str = "dev";
 type Stopped = Box<dyn std::error::Error + Send + Sync>;
 
 /// `baton gateway`.
-pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
+pub(super) fn gateway(loaded: Loaded<GatewaySettings>) -> ExitCode {
+    let Loaded { settings, source, .. } = loaded;
     let drain = configure::drain(&settings.process, NOT_READY);
     serve("gateway", &settings.telemetry.clone(), &drain.clone(), async move {
         let GatewaySettings { process, edge, telemetry, .. } = &settings;
         make_private(&process.data_dir)?;
         let telemetry = configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
+        let upstreams = edge.upstreams.clone();
+        let (reload, upstreams) =
+            Reload::new(source, upstreams, gateway_upstreams, System::read())?;
         let clock = Clock::system();
         let directory = DirectoryConfig::Redis(settings.redis.clone());
         let parts = Parts {
@@ -53,13 +60,16 @@ pub(super) fn gateway(settings: GatewaySettings) -> ExitCode {
             keys: Keyring::new(edge.audience.as_str(), &settings.signing_keys)?,
             worker_roots: settings.worker_roots.clone(),
             advertise: settings.advertise.clone(),
-            upstreams: watch::channel(Arc::from([])).1,
             clock,
+            upstreams,
         };
         let config = configure::gateway(edge, process, &settings.telemetry, parts, &telemetry)?;
         let gateway = Gateway::bind(config)?;
         listening_gateway(&gateway);
-        let cut = gateway.serve(drain).await;
+        let cut = tokio::select! {
+            cut = gateway.serve(drain) => cut,
+            never = reload.run() => match never {},
+        };
         if cut > 0 {
             tracing::warn!(cut, "connections were cut at the end of the drain");
         }
@@ -89,7 +99,8 @@ pub(super) fn worker(settings: WorkerSettings) -> ExitCode {
 }
 
 /// `baton dev`.
-pub(super) fn dev(settings: DevSettings) -> ExitCode {
+pub(super) fn dev(loaded: Loaded<DevSettings>) -> ExitCode {
+    let Loaded { settings, source, .. } = loaded;
     let drain = configure::drain(&settings.process, Duration::ZERO);
     serve("dev", &settings.telemetry.clone(), &drain.clone(), async move {
         let DevSettings { process, edge, telemetry, sandbox, .. } = &settings;
@@ -106,14 +117,16 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
         let of_gateway =
             configure::telemetry("baton-gateway", edge.replica_id.as_str(), telemetry)?;
         let of_worker = configure::telemetry("baton-worker", DEV_WORKER, telemetry)?;
+        let upstreams = edge.upstreams.clone();
+        let (reload, upstreams) = Reload::new(source, upstreams, dev_upstreams, System::read())?;
         let clock = Clock::system();
         let parts = Parts {
             directory: open(&DirectoryConfig::Embedded, clock.clone()).await,
             keys: Keyring::new(edge.audience.as_str(), &signing)?,
             worker_roots: roots,
             advertise: None,
-            upstreams: watch::channel(Arc::from([])).1,
             clock,
+            upstreams,
         };
         let gateway =
             Gateway::bind(configure::gateway(edge, process, telemetry, parts, &of_gateway)?)?;
@@ -128,10 +141,29 @@ pub(super) fn dev(settings: DevSettings) -> ExitCode {
             listening_worker(addresses);
             Terminal.err(&welcome);
         };
-        Box::pin(dev::run(gateway, worker, drain, listening)).await?;
+        tokio::select! {
+            stopped = Box::pin(dev::run(gateway, worker, drain, listening)) => stopped?,
+            never = reload.run() => match never {},
+        }
         tokio::join!(of_gateway.shutdown(LAST_SPANS), of_worker.shutdown(LAST_SPANS));
         Ok(())
     })
+}
+
+fn gateway_upstreams(
+    arguments: &[String],
+    around: &dyn Surroundings,
+) -> Result<(UpstreamSet, Source), Problems> {
+    let loaded = settings::gateway(arguments, around)?;
+    Ok((loaded.settings.edge.upstreams, loaded.source))
+}
+
+fn dev_upstreams(
+    arguments: &[String],
+    around: &dyn Surroundings,
+) -> Result<(UpstreamSet, Source), Problems> {
+    let loaded = settings::dev(arguments, around)?;
+    Ok((loaded.settings.edge.upstreams, loaded.source))
 }
 
 /// Makes a directory that only this user can look into, if it is not there.

@@ -1,17 +1,29 @@
 //! The TOML file: the same settings, by keys.
 
+use std::sync::Arc;
+
 use toml::{Table, Value};
 
 use super::api_keys;
 use super::given::{Gathered, Origin, belongs_elsewhere};
-use super::problem::{Problem, nearest};
-use super::setting::{Setting, Shape};
+use super::problem::{Problem, Wrong, nearest};
+use super::setting::{Role, Setting, Shape};
+use super::surroundings::Surroundings;
 use super::table::settings;
+use super::upstream_headers::Sources;
+use super::upstreams;
+
+/// The tables of other MCP servers, which no flag and no variable could hold.
+const UPSTREAM: &str = "upstream";
 
 /// Takes the settings out of a file's text.
-pub(super) fn gather(gathered: &mut Gathered, file: &str, text: &str) {
+pub(super) fn gather(gathered: &mut Gathered, file: &str, text: &str, around: &dyn Surroundings) {
     match text.parse::<Table>() {
-        Ok(table) => File { gathered, file }.walk("", &table),
+        Ok(mut table) => {
+            File { gathered, path: file, around }.walk("", &table);
+            table.remove(UPSTREAM);
+            gathered.fixed = table;
+        }
         // The error's own text shows the line, which may hold a secret.
         Err(error) => {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -25,7 +37,8 @@ pub(super) fn gather(gathered: &mut Gathered, file: &str, text: &str) {
 
 struct File<'a> {
     gathered: &'a mut Gathered,
-    file: &'a str,
+    path: &'a str,
+    around: &'a dyn Surroundings,
 }
 
 impl File<'_> {
@@ -43,6 +56,7 @@ impl File<'_> {
                 }
                 (Some(setting), value) if setting.flag == "api-key" => self.api_keys(&key, value),
                 (Some(setting), value) => self.take(setting, &key, value),
+                (None, value) if key == UPSTREAM => self.upstreams(&key, value),
                 (None, Value::Table(table)) if leads_on => self.walk(&key, table),
                 (None, _) => self.unknown(&key),
             }
@@ -60,7 +74,7 @@ impl File<'_> {
                 .collect::<Option<Vec<_>>>(),
             (_, value) => scalar(value).map(|text| vec![text]),
         };
-        let origin = Origin::File { key: key.into(), file: self.file.into() };
+        let origin = Origin::File { key: key.into(), file: self.path.into() };
         match values {
             Some(values) => self.gathered.give(setting, values, origin),
             None if setting.shape.is_list() => {
@@ -71,23 +85,61 @@ impl File<'_> {
     }
 
     fn api_keys(&mut self, key: &str, value: &Value) {
+        let mend = "write [[api_key]] with hash, tenant and subject: `baton key api` prints them";
+        for (at, table) in self.tables(key, value, mend) {
+            match api_keys::from_table(table) {
+                Ok(grant) => self.gathered.api_keys.push(grant),
+                Err(wrongs) => self.wrongs(&at, wrongs),
+            }
+        }
+    }
+
+    fn upstreams(&mut self, key: &str, value: &Value) {
+        if !matches!(self.gathered.role, Role::Gateway | Role::Dev | Role::Doctor) {
+            let what = format!("not a setting of `baton {}`", self.gathered.role.as_str());
+            return self.problem(
+                key,
+                &what,
+                "leave it out: it belongs to `baton gateway`, `baton dev`",
+            );
+        }
+        let mend = "write [[upstream]] with name and url: `baton help config` shows one";
+        let mut tables = self.tables(key, value, mend);
+        if tables.len() > upstreams::MAX_UPSTREAMS {
+            let most = upstreams::MAX_UPSTREAMS;
+            let what = format!("there are {} of them", tables.len());
+            self.problem(key, &what, &format!("write at most {most}"));
+            tables.truncate(most);
+        }
+        let mut sources = Sources { around: self.around, files: Vec::new() };
+        for (at, table) in tables {
+            match upstreams::from_table(table, &mut sources) {
+                Ok(upstream) => self.gathered.upstreams.push(Arc::new(upstream)),
+                Err(wrongs) => self.wrongs(&at, wrongs),
+            }
+        }
+        self.gathered.named_files = sources.files;
+        let names = self.gathered.upstreams.clone();
+        for name in upstreams::repeated(names.iter().map(|it| &it.name)) {
+            self.problem(key, &format!("two are named \"{name}\""), "give each a name of its own");
+        }
+    }
+
+    /// The tables of a list, each with the place that messages name.
+    fn tables<'a>(&mut self, key: &str, value: &'a Value, mend: &str) -> Vec<(String, &'a Table)> {
         let tables: Option<Vec<&Table>> =
             value.as_array().and_then(|list| list.iter().map(Value::as_table).collect());
         let Some(tables) = tables else {
-            let mend =
-                "write [[api_key]] with hash, tenant and subject: `baton key api` prints them";
-            return self.problem(key, "not a list of tables", mend);
+            self.problem(key, "not a list of tables", mend);
+            return Vec::new();
         };
-        for (index, table) in tables.into_iter().enumerate() {
-            let at = format!("[[api_key]] number {} in {}", index + 1, self.file);
-            match api_keys::from_table(table) {
-                Ok(grant) => self.gathered.api_keys.push(grant),
-                Err(wrongs) => {
-                    let problems = wrongs.into_iter().map(|it| Problem::new(&at, it.what, it.mend));
-                    self.gathered.problems.extend(problems);
-                }
-            }
-        }
+        let at = |index| format!("[[{key}]] number {} in {}", index + 1, self.path);
+        tables.into_iter().enumerate().map(|(index, table)| (at(index), table)).collect()
+    }
+
+    fn wrongs(&mut self, at: &str, wrongs: Vec<Wrong>) {
+        let problems = wrongs.into_iter().map(|it| Problem::new(at, it.what, it.mend));
+        self.gathered.problems.extend(problems);
     }
 
     fn unknown(&mut self, key: &str) {
@@ -96,7 +148,8 @@ impl File<'_> {
             .filter_map(Setting::file_key)
             .collect();
         let flag_like = key.replace('-', "_");
-        let near = nearest(&flag_like, keys.iter().map(String::as_str));
+        let keys = keys.iter().map(String::as_str);
+        let near = nearest(&flag_like, keys.chain(std::iter::once(UPSTREAM)));
         let mend = match near {
             Some(near) => format!("did you mean {near}?"),
             None => format!("`baton help {}` lists the settings", self.gathered.role.as_str()),
@@ -105,7 +158,7 @@ impl File<'_> {
     }
 
     fn problem(&mut self, key: &str, what: &str, mend: &str) {
-        let at = Origin::File { key: key.into(), file: self.file.into() };
+        let at = Origin::File { key: key.into(), file: self.path.into() };
         self.gathered.problems.push(Problem::new(at.to_string(), what, mend));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::Network;
+use crate::gateway::{Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
@@ -91,10 +91,16 @@ pub struct EdgeSettings {
     pub max_calls: usize,
     /// Calls of one tenant in flight at once.
     pub max_calls_per_tenant: usize,
+    /// Streams of `subscriptions/listen` open at once.
+    pub max_listens: usize,
+    /// Those of one tenant.
+    pub max_listens_per_tenant: usize,
     /// Longest request body.
     pub max_body_bytes: usize,
     /// Whether there is a line for each exchange.
     pub access_log: bool,
+    /// Other MCP servers behind it.
+    pub upstreams: UpstreamSet,
 }
 
 impl EdgeSettings {
@@ -111,8 +117,11 @@ impl EdgeSettings {
             rates: RateSettings::read(read),
             max_calls: read.number("max-calls"),
             max_calls_per_tenant: read.number("max-calls-per-tenant"),
+            max_listens: read.number("max-listens"),
+            max_listens_per_tenant: read.number("max-listens-per-tenant"),
             max_body_bytes: read.number("max-body-bytes"),
             access_log: read.switch("access-log"),
+            upstreams: read.upstreams(),
         }
     }
 }

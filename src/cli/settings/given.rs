@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+
+use toml::Table;
+
+use crate::gateway::Upstream;
 
 use super::api_keys::ApiKeyGrant;
 use super::problem::{Problem, nearest};
@@ -43,6 +48,12 @@ pub(super) struct Gathered {
     pub(super) given: BTreeMap<&'static str, Given>,
     /// The file's `[[api_key]]` tables.
     pub(super) api_keys: Vec<ApiKeyGrant>,
+    /// The file's `[[upstream]]` tables.
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    /// The files that these name.
+    pub(super) named_files: Vec<String>,
+    /// All else in the file, as it stands there: what only a restart changes.
+    pub(super) fixed: Table,
     /// The arguments that are no flags.
     pub(super) words: Vec<String>,
     pub(super) problems: Vec<Problem>,
@@ -56,6 +67,9 @@ impl Gathered {
             role,
             given: BTreeMap::new(),
             api_keys: Vec::new(),
+            upstreams: Vec::new(),
+            named_files: Vec::new(),
+            fixed: Table::new(),
             words: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -65,7 +79,7 @@ impl Gathered {
         if let Some(config) = gathered.given.get("config") {
             let (path, origin) = (config.values[0].clone(), config.origin.to_string());
             match around.read(Path::new(&path)) {
-                Ok(text) => file::gather(&mut gathered, &path, &text),
+                Ok(text) => file::gather(&mut gathered, &path, &text, around),
                 Err(error) => gathered.problems.push(Problem::new(
                     origin,
                     format!("{path} cannot be read ({error})"),

@@ -7,6 +7,7 @@
 mod api_keys;
 mod common;
 mod dev;
+mod fields;
 mod file;
 mod flags;
 mod gateway;
@@ -16,11 +17,14 @@ mod rate;
 mod reader;
 pub mod render;
 mod setting;
+mod source;
 mod surroundings;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod upstream_headers;
+mod upstreams;
 mod value;
 mod worker;
 
@@ -31,6 +35,7 @@ pub use gateway::{EdgeSettings, EnvironmentSettings, GatewaySettings, RateSettin
 pub use problem::{Problem, Problems, nearest};
 pub use rate::Rate;
 pub use setting::{Role, Setting, Shape};
+pub use source::Source;
 #[cfg(test)]
 pub(crate) use surroundings::fake;
 pub use surroundings::{MAX_FILE_BYTES, Surroundings, System};
@@ -49,6 +54,8 @@ pub struct Loaded<T> {
     pub words: Vec<String>,
     /// What is odd and stops nothing.
     pub warnings: Vec<String>,
+    /// Where they came from.
+    pub source: Source,
 }
 
 type Loading<T> = Result<Loaded<T>, Problems>;
@@ -72,20 +79,20 @@ pub fn dev(arguments: &[String], around: &dyn Surroundings) -> Loading<DevSettin
 pub fn call(arguments: &[String], around: &dyn Surroundings) -> Loading<CallSettings> {
     let gathered = Gathered::new(Role::Call, arguments, around);
     let settings = finish(Role::Call, &gathered, around, |read| Some(CallSettings::read(read)))?;
-    Ok(loaded(settings, gathered))
+    Ok(loaded(settings, arguments, gathered))
 }
 
 /// The settings of `baton key`; its word is the kind of key.
 pub fn key(arguments: &[String], around: &dyn Surroundings) -> Loading<KeySettings> {
     let gathered = Gathered::new(Role::Key, arguments, around);
     let settings = finish(Role::Key, &gathered, around, |read| Some(KeySettings::read(read)))?;
-    Ok(loaded(settings, gathered))
+    Ok(loaded(settings, arguments, gathered))
 }
 
 /// The settings of `baton doctor`, which reads those of every role that is set up. What is wrong is a finding.
 pub fn doctor(arguments: &[String], around: &dyn Surroundings) -> Loaded<DoctorSettings> {
     let gathered = Gathered::new(Role::Doctor, arguments, around).without_words();
-    loaded(DoctorSettings::read(&gathered, around), gathered)
+    loaded(DoctorSettings::read(&gathered, around), arguments, gathered)
 }
 
 fn serving<T>(
@@ -96,7 +103,7 @@ fn serving<T>(
 ) -> Loading<T> {
     let gathered = Gathered::new(role, arguments, around).without_words();
     let settings = finish(role, &gathered, around, read)?;
-    Ok(loaded(settings, gathered))
+    Ok(loaded(settings, arguments, gathered))
 }
 
 fn finish<T>(
@@ -110,6 +117,7 @@ fn finish<T>(
     reader.finish(settings)
 }
 
-fn loaded<T>(settings: T, gathered: Gathered) -> Loaded<T> {
-    Loaded { settings, words: gathered.words, warnings: gathered.warnings }
+fn loaded<T>(settings: T, arguments: &[String], mut gathered: Gathered) -> Loaded<T> {
+    let source = Source::new(arguments, &mut gathered);
+    Loaded { settings, words: gathered.words, warnings: gathered.warnings, source }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::gateway::UpstreamSet;
+
 use super::api_keys::{self, ApiKeyGrant};
 use super::given::Gathered;
 use super::problem::{Problem, Problems, Wrong};
@@ -106,6 +108,11 @@ impl<'a> Reader<'a> {
             keys if keys.is_empty() => self.gathered.api_keys.clone(),
             keys => keys,
         }
+    }
+
+    /// Other MCP servers: the file's tables, for there is no other way to say so much of one.
+    pub(super) fn upstreams(&self) -> UpstreamSet {
+        self.gathered.upstreams.clone().into()
     }
 
     /// Whether somebody said something, right or wrong.

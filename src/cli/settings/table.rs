@@ -119,6 +119,8 @@ pub const SECTIONS: &[Section] = &[
         rates("tool-rate-per-second", "calls of one tenant to one tool, such as `launchShell=0.5`"),
         number("max-calls", (1, 1_000_000), EDGE, "calls in flight at once; one more is shed").or("1024"),
         number("max-calls-per-tenant", (1, 1_000_000), EDGE, "calls of one tenant in flight at once").or("512"),
+        number("max-listens", (1, 1_000_000), EDGE, "streams of `subscriptions/listen` open at one replica").or("10000"),
+        number("max-listens-per-tenant", (1, 1_000_000), EDGE, "those of one tenant").or("32"),
         number("max-body-bytes", (1024, 7 << 20), EDGE, "longest request body").or("4194304"),
         number("max-connections", (1, 1_000_000), SERVING, "connections of one listener at once").or("10000"),
         number("max-connections-per-address", (1, 1_000_000), SERVING, "connections from one address at once; behind a load balancer, raise it").or("256"),

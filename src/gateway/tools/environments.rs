@@ -48,6 +48,7 @@ impl Tools {
             tracing::warn!(%error, ?environment, "placement not noted");
         }
         self.locator.remember(environment, holding.placement);
+        self.environments_changed(&call.caller);
         Ok(ToolAnswer::of(json!({
             "environmentId": Handle::issue(environment, 0, not_after).seal(&call.caller, &self.keys),
             "expiresAt": not_after.to_rfc3339(),
@@ -177,6 +178,8 @@ impl Tools {
         }
         self.locator.forget(environment);
         self.release(&call.caller, environment).await;
+        self.environment_changed(&call.caller, environment);
+        self.environments_changed(&call.caller);
         Ok(ToolAnswer::of(json!({"closed": true})))
     }
 

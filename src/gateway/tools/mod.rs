@@ -25,6 +25,7 @@ pub(super) use run::QUEUE_TIME;
 use super::failure::{Executed, Failure, Fault, ToolError};
 use super::feed::Feed;
 use super::fleet::Fleet;
+use super::listen::Hub;
 use super::locate::{self, Locator};
 use super::reply::Answer;
 use crate::clock::Clock;
@@ -163,6 +164,8 @@ pub(super) enum BecomesTask {
 pub(super) struct Tools {
     /// Which there are.
     pub choice: ToolChoice,
+    /// Who is told of changes.
+    pub hub: Arc<Hub>,
     /// What environments may do.
     pub policy: EnvironmentPolicy,
     /// The keys that seal handles.

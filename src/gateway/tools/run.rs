@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -9,12 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use super::environments::{millis, target};
 use super::{BecomesTask, Call, Tool, Tools, arguments, outcome, random_id};
+use crate::directory::Change;
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, ExecutionId};
 use crate::domain::placement::Epoch;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::gateway::feed::Feed;
+use crate::gateway::listen::Hub;
 use crate::gateway::reply::Answer;
 use crate::gateway::tasks::OurTask;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
@@ -94,6 +97,7 @@ impl Tools {
             match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
+                    self.environment_changed(&call.caller, handle.id());
                     return Ok(Answer::Tool(outcome::answer(request.job.kind(), *ended)));
                 }
                 Ok(Conclusion::Task(task)) => {
@@ -105,12 +109,18 @@ impl Tools {
                 Ok(Conclusion::Unconfirmed) => return Err(Fault::outcome_unknown().into()),
                 Ok(Conclusion::NotStarted(why)) => {
                     stop.disarm();
+                    if let NotStarted::Restarted(_) = why {
+                        self.environment_changed(&call.caller, handle.id());
+                    }
                     route.not_started(&why)?;
                 }
                 // Nobody waits for it any more, so it is to stop.
                 Err(error @ WorkerError::Deadline(_)) => route.failed(&error)?,
                 Err(error) => {
                     stop.disarm();
+                    if error.may_have_run() {
+                        self.environment_changed(&call.caller, handle.id());
+                    }
                     route.failed(&error)?;
                 }
             }
@@ -278,6 +288,8 @@ struct CancelOnDrop {
     peer: Peer,
     trace: TraceHeaders,
     request: Option<CancelRequest>,
+    hub: Arc<Hub>,
+    change: Change,
 }
 
 impl CancelOnDrop {
@@ -288,6 +300,7 @@ impl CancelOnDrop {
         environment: EnvironmentId,
         execution: ExecutionId,
     ) -> Self {
+        let change = Change::Environment { environment, owner: call.caller.owner_digest() };
         let (environment, execution) = (environment.to_string(), execution.to_string());
         Self {
             client: tools.client.clone(),
@@ -295,6 +308,8 @@ impl CancelOnDrop {
             peer: peer.clone(),
             trace: call.trace.clone(),
             request: Some(CancelRequest { environment, execution }),
+            hub: Arc::clone(&tools.hub),
+            change,
         }
     }
 
@@ -308,10 +323,12 @@ impl Drop for CancelOnDrop {
         let Some(request) = self.request.take() else { return };
         let (client, peer) = (self.client.clone(), self.peer.clone());
         let trace = std::mem::take(&mut self.trace);
+        let (hub, change) = (Arc::clone(&self.hub), self.change);
         self.tasks.spawn(async move {
             if let Err(error) = client.cancel(&peer, &request, CANCEL_DEADLINE, &trace).await {
                 tracing::warn!(%error, worker = %peer.worker(), "cancel not delivered");
             }
+            hub.spread(change);
         });
     }
 }

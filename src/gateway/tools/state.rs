@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Tools;
 use super::environments::LIST_DEADLINE;
+use crate::directory::{Audience, Change, List};
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, Principal, Timestamp};
 use crate::gateway::failure::{Failure, ToolError};
@@ -70,6 +71,20 @@ impl Tools {
                 Err(error) => tracing::debug!(%error, "an environment's state was not told"),
             }
             route.not_started(&NotStarted::NotMine)?;
+        }
+    }
+
+    /// Tells whoever listens that an environment was used, or is no more.
+    pub(super) fn environment_changed(&self, caller: &Principal, environment: EnvironmentId) {
+        let owner = caller.owner_digest();
+        self.hub.spread(Change::Environment { environment, owner });
+    }
+
+    /// Tells whoever listens that the caller's environments are others. The anonymous have no list of their own.
+    pub(super) fn environments_changed(&self, caller: &Principal) {
+        if *caller != Principal::Anonymous {
+            let audience = Audience::Owner(caller.owner_digest());
+            self.hub.spread(Change::List { list: List::Resources, audience });
         }
     }
 

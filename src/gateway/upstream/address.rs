@@ -51,14 +51,25 @@ const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It lies inside some network, and nobody named that.
-    #[error("{0} is not a public address; if it is meant, add its network to private_networks")]
+    #[error("{0} is not a public address")]
     NotPublic(IpAddr),
     /// A public address, and a port that is for something else.
-    #[error("port {0} of a public address is neither 443 nor 8443; use one of these")]
+    #[error("port {0} of a public address is neither 443 nor 8443")]
     Port(u16),
     /// Without TLS anybody on the way reads and writes.
-    #[error("http is for addresses in private_networks only; use https, or add its network")]
+    #[error("http is for addresses in private_networks only")]
     Plain,
+}
+
+impl Refused {
+    /// What to do.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::NotPublic(_) => "if it is meant, add its network to private_networks",
+            Self::Port(_) => "use one of these, or add its network to private_networks",
+            Self::Plain => "use https, or add its network to private_networks",
+        }
+    }
 }
 
 /// Holds the connections of one upstream to the addresses that it may have.

@@ -4,18 +4,20 @@
 //! slowly fill the window that every other call shares, and let streams that stay open use up the number that the
 //! server allows, so that the next call hangs; and a reset of an HTTP/2 stream proves nothing about what was sent.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::Upstream;
-use super::dial::Dialer;
+use super::dial::{DialError, Dialer};
 
 /// How long an unused connection is kept. Common servers close theirs after 5 s: it is better to be the one that
 /// closes than to send a call that cannot be repeated into a connection that is just being closed.
@@ -45,7 +47,24 @@ pub enum SendError {
     Unknown(#[source] Cause),
 }
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type Cause = Box<dyn Error + Send + Sync>;
+
+impl SendError {
+    /// What an operator can do.
+    pub fn mend(&self) -> &'static str {
+        let (Self::NotSent(cause) | Self::Unknown(cause)) = self;
+        if let Some(DialError::Refused(refused)) = find(&**cause) {
+            return refused.mend();
+        }
+        match (self, find::<rustls::Error>(&**cause)) {
+            (_, Some(rustls::Error::InvalidCertificate(_))) => {
+                "renew its certificate, or give the one of its authority as ca_file"
+            }
+            (Self::NotSent(_), _) => "start it, or correct its url",
+            (Self::Unknown(_), _) => "see its log, or correct its url",
+        }
+    }
+}
 
 /// No head of an answer came in time.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +110,7 @@ impl UpstreamClient {
 
 /// Only two errors prove that nothing was written: no connection came about, or a pooled one was found dead
 /// while the request still lay in its queue.
-fn classify(error: Error) -> SendError {
+fn classify(error: legacy::Error) -> SendError {
     if error.is_connect() || was_handed_back(&error) {
         SendError::NotSent(error.into())
     } else {
@@ -100,10 +119,26 @@ fn classify(error: Error) -> SendError {
 }
 
 /// hyper calls "canceled" a request that it gives back unwritten.
-fn was_handed_back(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
+fn was_handed_back(error: &legacy::Error) -> bool {
+    let source = error.source();
     let source = source.and_then(|it| it.downcast_ref::<hyper::Error>());
     !error.is_connect() && source.is_some_and(hyper::Error::is_canceled)
+}
+
+/// The first error of this kind among an error and its causes.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>() {
+            // Its source is the source of what it holds: that itself would be passed over.
+            Some(error) => error.get_ref().map(|it| it as _),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 #[cfg(test)]
@@ -171,13 +206,13 @@ mod tests {
     }
 
     fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-        let causes = std::iter::successors(Some(error), |error| error.source());
+        let causes = std::iter::successors(Some(error), |error| (**error).source());
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
     fn not_sent(result: Result<StatusCode, SendError>, because: &str) {
         let error = result.unwrap_err();
-        let text = causes(&error);
+        let text = format!("{} → {}", causes(&error), error.mend());
         assert!(matches!(error, SendError::NotSent(_)) && text.contains(because), "{text}");
     }
 
@@ -188,7 +223,10 @@ mod tests {
         drop(listener);
         not_sent(post(&client, &url, LONG).await, "onnect");
         not_sent(post(&client, "https://127.0.0.2:1/mcp", LONG).await, "not a public address");
-        not_sent(post(&client, "http://[::1]:1/mcp", LONG).await, "private_networks only");
+        not_sent(
+            post(&client, "http://[::1]:1/mcp", LONG).await,
+            "private_networks only; use https, or add its network to private_networks → use https",
+        );
         not_sent(post(&client, "http://nobody.invalid/mcp", LONG).await, "cannot be resolved");
     }
 
@@ -326,7 +364,7 @@ mod tests {
             if believed {
                 assert_eq!(result.unwrap(), StatusCode::OK);
             } else {
-                not_sent(result, "invalid peer certificate");
+                not_sent(result, "→ renew its certificate, or give");
             }
         };
         check("localhost", &trust, true).await;

@@ -36,8 +36,8 @@ pub(super) enum DialError {
     Lookup(String, #[source] io::Error),
     #[error("{0} has no address")]
     NoAddress(String),
-    #[error(transparent)]
-    Refused(#[from] Refused),
+    #[error("{0}; {mend}", mend = .0.mend())]
+    Refused(Refused),
     #[error("no connection within {0:?}")]
     Late(Duration),
 }
@@ -125,7 +125,7 @@ impl Guarded {
         passed.truncate(MAX_ADDRESSES);
         match (passed.is_empty(), refused) {
             (false, _) => Ok(passed),
-            (true, Some(error)) => Err(error.into()),
+            (true, Some(error)) => Err(DialError::Refused(error)),
             (true, None) => Err(DialError::NoAddress(host.to_owned())),
         }
     }

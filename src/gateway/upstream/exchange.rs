@@ -58,8 +58,12 @@ pub(super) struct Exchange {
 enum Source {
     /// A JSON body, not read yet.
     Whole(Incoming),
+    /// A JSON body that was looked at.
+    Seen(Bytes),
     /// An event stream.
     Stream { body: Incoming, reader: EventReader },
+    /// An event stream that ended; the reader knows where it can be taken up again.
+    Ended(EventReader),
     /// There is nothing more.
     Over,
 }
@@ -97,6 +101,26 @@ impl Exchange {
         matches!(self.source, Source::Stream { .. })
     }
 
+    /// The body of an answer that is no stream, which stays to be read as a message.
+    pub(super) async fn look(&mut self) -> Result<Bytes, Trouble> {
+        self.until.bound(self.source.look()).await?
+    }
+
+    /// Where a stream that broke can be taken up again (2025-11-25 transports, "Resumability and Redelivery").
+    pub(super) fn last_event_id(&self) -> Option<&str> {
+        self.source.reader()?.last_event_id()
+    }
+
+    /// How long its server asks to be left alone before that.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.source.reader()?.retry()
+    }
+
+    /// Gives it time until then.
+    pub(super) fn extend(&mut self, until: Until) {
+        self.until = until;
+    }
+
     /// The next message; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Message>, Trouble> {
         self.until.bound(self.source.next(self.status)).await?
@@ -106,9 +130,9 @@ impl Exchange {
 impl Source {
     async fn next(&mut self, status: StatusCode) -> Result<Option<Message>, Trouble> {
         match self {
-            Self::Over => Ok(None),
-            Self::Whole(body) => {
-                let bytes = whole(body).await?;
+            Self::Over | Self::Ended(_) => Ok(None),
+            Self::Whole(_) | Self::Seen(_) => {
+                let bytes = self.look().await?;
                 *self = Self::Over;
                 Message::read(&bytes).map(Some).map_err(|_| Trouble::NotMcp(status))
             }
@@ -121,11 +145,32 @@ impl Source {
                         .map_err(|_| Trouble::Protocol("an event is no message"));
                 }
                 let Some(bytes) = data(body).await? else {
-                    *self = Self::Over;
+                    if let Self::Stream { reader, .. } = std::mem::replace(self, Self::Over) {
+                        *self = Self::Ended(reader);
+                    }
                     return Ok(None);
                 };
                 reader.feed(&bytes);
             },
+        }
+    }
+
+    async fn look(&mut self) -> Result<Bytes, Trouble> {
+        match self {
+            Self::Whole(body) => {
+                let bytes = whole(body).await?;
+                *self = Self::Seen(bytes.clone());
+                Ok(bytes)
+            }
+            Self::Seen(bytes) => Ok(bytes.clone()),
+            Self::Stream { .. } | Self::Ended(_) | Self::Over => Ok(Bytes::new()),
+        }
+    }
+
+    fn reader(&self) -> Option<&EventReader> {
+        match self {
+            Self::Stream { reader, .. } | Self::Ended(reader) => Some(reader),
+            Self::Whole(_) | Self::Seen(_) | Self::Over => None,
         }
     }
 }

@@ -10,7 +10,8 @@ use super::Upstreams;
 use super::ask::Ask;
 use super::config::UpstreamName;
 use super::discovery::Known;
-use super::server::{Answered, Server};
+use super::legacy::{Call, CallId, Suspension};
+use super::server::{Answered, Outcome, Server};
 use super::state::State;
 use super::translate;
 use super::trouble::Trouble;
@@ -18,18 +19,23 @@ use crate::domain::ids::Timestamp;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
-use crate::mcp::{NameSource, Object, RejectionKind, ResultType};
+use crate::mcp::{InputRequired, NameSource, Object, RejectionKind, ResultType};
 
 /// How long a task of an upstream can be asked about where it names no time.
 const TASK_LIFE: Duration = Duration::from_hours(24 * 7);
 
-/// A result for the client that asked, in its era's shape.
+/// What goes to the client that asked, in its era's shape.
 #[derive(Debug)]
-pub(in crate::gateway) struct Forwarded {
-    /// The result object.
-    pub result: Box<RawValue>,
-    /// Whether a tool says that it failed.
-    pub is_error: bool,
+pub(in crate::gateway) enum Forwarded {
+    /// An upstream's result.
+    Result {
+        /// The result object.
+        result: Box<RawValue>,
+        /// Whether a tool says that it failed.
+        is_error: bool,
+    },
+    /// The call waits here for this (legacy upstreams).
+    Asks(InputRequired),
 }
 
 impl Upstreams {
@@ -40,33 +46,67 @@ impl Upstreams {
         mut ask: Ask,
         feed: &Feed,
     ) -> Result<Forwarded, Failure> {
-        self.open_state(server, &mut ask)?;
+        let suspended = self.open_state(server, &mut ask)?;
         let name = &server.config.name;
         let method = ask.envelope.method();
-        let (answered, known) =
-            server.ask(&ask, feed).await.map_err(|trouble| trouble.into_failure(name, method))?;
-        match answered {
-            Answered::Error(error) => Err(Failure::Upstream(error)),
-            Answered::Result(result) => self.shape(&ask, name, &known, &result),
+        let outcome = server.ask(&ask, feed, suspended).await;
+        let (outcome, known) = outcome.map_err(|trouble| trouble.into_failure(name, method))?;
+        match outcome {
+            Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
+            Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
+            Outcome::Suspended(suspension) => self.put(&ask, name, suspension),
         }
     }
 
     /// What the client holds is ours; the upstream gets its own back (mrtr, "Server Requirements" 4: MUST be verified).
-    fn open_state(&self, server: &Server, ask: &mut Ask) -> Result<(), Failure> {
-        let Some(held) = ask.envelope.text_param("requestState")? else { return Ok(()) };
+    /// A call that waited for this request is taken up again.
+    fn open_state(&self, server: &Server, ask: &mut Ask) -> Result<Option<Call>, Failure> {
+        let Some(held) = ask.envelope.text_param("requestState")? else { return Ok(None) };
         let now = self.clock.now();
         let state = State::open(&held, &ask.envelope, &ask.caller, &self.keys, now);
-        let own = match state {
+        match state {
             Ok(State::Upstream { upstream, state }) if upstream == server.config.name.as_str() => {
-                state
+                ask.replacing.push(("requestState", Some(translate::text(&state))));
+                Ok(None)
             }
-            Ok(State::Suspended { .. } | State::Upstream { .. }) | Err(_) => {
+            Ok(State::Suspended { call, .. }) => self.take_up(ask, call).map(Some),
+            Ok(State::Upstream { .. }) | Err(_) => {
                 let message = "requestState does not verify: it is not the state of this request, or it has expired";
-                return Err(ask.envelope.reject(RejectionKind::InvalidParams, message).into());
+                Err(ask.envelope.reject(RejectionKind::InvalidParams, message).into())
             }
-        };
-        ask.replacing.push(("requestState", Some(translate::text(&own))));
-        Ok(())
+        }
+    }
+
+    /// A call that is taken up is no longer there for another request with the same state.
+    fn take_up(&self, ask: &Ask, call: CallId) -> Result<Call, Failure> {
+        let reject = |message| ask.envelope.reject(RejectionKind::InvalidParams, message);
+        if let Some(answers) = ask.envelope.object_param("inputResponses")?
+            && answers.iter().any(|(_, answer)| Object::read(answer).is_none())
+        {
+            return Err(reject("each of params.inputResponses must be an object").into());
+        }
+        self.suspended.take(call, &ask.caller).ok_or_else(|| {
+            let message = "the call that waited for this input is over: make the call anew, without requestState and \
+                           inputResponses";
+            reject(message).into()
+        })
+    }
+
+    /// Asks the client for what the upstream wants to know.
+    fn put(
+        &self,
+        ask: &Ask,
+        upstream: &UpstreamName,
+        suspension: Suspension,
+    ) -> Result<Forwarded, Failure> {
+        let Suspension { call, asks } = suspension;
+        let state = State::Suspended { replica: self.replica.clone(), call };
+        let sealed = state.seal(&ask.envelope, &ask.caller, &self.keys, self.clock.now());
+        let sealed = sealed.ok_or_else(|| {
+            Trouble::Protocol("its question cannot be sealed")
+                .into_failure(upstream, ask.envelope.method())
+        })?;
+        Ok(Forwarded::Asks(asks.with_state(sealed)))
     }
 
     fn shape(
@@ -102,7 +142,7 @@ impl Upstreams {
         let is_error = result.get("isError").is_some_and(|it| it.get() == "true");
         let era = ask.envelope.era();
         let result = translate::finish(result, era, method, known, &self.replica);
-        Ok(Forwarded { result, is_error })
+        Ok(Forwarded::Result { result, is_error })
     }
 
     fn seal_state(

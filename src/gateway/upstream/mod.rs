@@ -1,8 +1,9 @@
 //! Other MCP servers behind the gateway.
 //!
-//! An operator's table ([`config`]) becomes a [`Server`], which is reached by a [`link`]
-//! ([`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is
-//! [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached over a [`wire`] (a [`link`] to
+//! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
+//! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
+//! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
 //! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
 //! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 
@@ -29,6 +30,7 @@ mod tls;
 mod translate;
 mod trouble;
 mod watch;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,24 +38,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
+pub use connect::SendError;
 pub(super) use discovery::Known;
+pub use endpoints::{AllBroken, EndpointId};
 pub(super) use forward::Forwarded;
+pub use link::{Answer, LinkError, UpstreamLink};
 pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
 pub use tls::{Authorities, NotAuthorities, Trust};
-pub(super) use watch::Changes;
+pub(super) use watch::{Change, Changes};
 
 use crate::clock::Clock;
 use crate::domain::keyring::Keyring;
+use legacy::Suspended;
 
-/// All upstreams that are configured, in their order.
+/// All upstreams that are configured, in their order. One that a reload does not change keeps its place in memory.
 pub type UpstreamSet = Arc<[Arc<Upstream>]>;
 
 /// The upstream servers in force.
@@ -66,6 +73,7 @@ pub(super) struct Upstreams {
     tasks: TaskTracker,
     changes: Changes,
     version: Arc<AtomicU64>,
+    suspended: Arc<Suspended>,
 }
 
 /// A server, and what stops when it is no longer in force.
@@ -85,7 +93,8 @@ impl Upstreams {
         changes: Changes,
     ) -> Self {
         let (replica, version) = (replica.to_owned(), Arc::default());
-        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version }
+        let suspended = Suspended::new(tasks.clone());
+        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version, suspended }
     }
 
     /// Puts these in force. Servers whose table did not change go on with all they know; calls under way at others
@@ -106,6 +115,11 @@ impl Upstreams {
     /// A number that is another one after every change of the set, or of what one of it said of itself.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// What they say that changed, from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// What each has said of itself, if it has, in order.
@@ -130,7 +144,7 @@ impl Upstreams {
 
     fn begin(&self, config: &Arc<Upstream>) -> Member {
         let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
-        let server = Arc::new(Server::new(Arc::clone(config), around));
+        let server = Arc::new(Server::new(Arc::clone(config), around, Arc::clone(&self.suspended)));
         let over = CancellationToken::new();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }

@@ -170,6 +170,7 @@ impl Upstreams {
         self.route_uri(uri, caller).await.is_some()
     }
 
+    #[expect(dead_code, reason = "tasks of upstreams are asked by it")]
     /// The server of this name.
     pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
         self.servers().into_iter().find(|it| it.config.name.as_str() == name)

@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -16,14 +13,14 @@ use super::ask::{Ask, next_number};
 use super::config::Upstream;
 use super::discovery::{self, Known, Spoken};
 use super::exchange::{Exchange, Until};
-use super::legacy::Legacy;
-use super::link::UpstreamLink;
+use super::legacy::{Call, Legacy, Suspended, Suspension};
 use super::listing::Listings;
 use super::modern::{self, Post};
 use super::relay::Relay;
 use super::translate;
 use super::trouble::Trouble;
 use super::watch::Changes;
+use super::wire::Wire;
 use crate::gateway::failure::UpstreamError;
 use crate::gateway::feed::Feed;
 use crate::mcp::{Listed, Message, RawError, RequestId};
@@ -40,7 +37,7 @@ pub(in crate::gateway) struct Server {
     /// What its operator said.
     pub config: Arc<Upstream>,
     /// The way to it.
-    pub(super) link: UpstreamLink,
+    pub(super) wire: Wire,
     known: RwLock<Option<(Arc<Known>, Instant)>>,
     asking: tokio::sync::Mutex<()>,
     /// Its lists.
@@ -63,18 +60,28 @@ pub(in crate::gateway) enum Answered {
     Error(UpstreamError),
 }
 
+/// What became of a client's request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was answered.
+    Answered(Answered),
+    /// It waits here for what its client is asked for (legacy era).
+    Suspended(Suspension),
+}
+
 impl Server {
     /// A server that nobody has spoken to yet.
     pub(super) fn new(
         config: Arc<Upstream>,
         (tasks, changes, version): (TaskTracker, Changes, Arc<AtomicU64>),
+        suspended: Arc<Suspended>,
     ) -> Self {
         Self {
-            link: UpstreamLink::new(&config),
+            wire: Wire::new(&config),
             known: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             listings: Listings::default(),
-            legacy: Legacy::default(),
+            legacy: Legacy::new(suspended),
             tasks,
             changes,
             version,
@@ -117,18 +124,20 @@ impl Server {
         (at.elapsed() < within).then(|| Arc::clone(known))
     }
 
-    /// Puts a client's request to it and passes notifications on until the answer.
+    /// Puts a client's request to it, or goes on with one that waited, and passes notifications on until the answer.
     pub(super) async fn ask(
         &self,
         ask: &Ask,
         feed: &Feed,
-    ) -> Result<(Answered, Arc<Known>), Trouble> {
+        suspended: Option<Call>,
+    ) -> Result<(Outcome, Arc<Known>), Trouble> {
         let known = self.known().await?;
-        let answered = match known.spoken {
-            Spoken::Modern => self.ask_modern(ask, feed).await?,
-            Spoken::Legacy(_) => self.legacy.ask(self, ask, feed).await?,
+        let outcome = match (suspended, known.spoken) {
+            (Some(call), _) => self.legacy.go_on(self, ask, feed, call).await?,
+            (None, Spoken::Legacy(_)) => self.legacy.ask(self, ask, feed).await?,
+            (None, Spoken::Modern) => Outcome::Answered(self.ask_modern(ask, feed).await?),
         };
-        Ok((answered, known))
+        Ok((outcome, known))
     }
 
     async fn ask_modern(&self, ask: &Ask, feed: &Feed) -> Result<Answered, Trouble> {
@@ -182,48 +191,31 @@ impl Server {
         until: Until,
     ) -> Result<Answered, Trouble> {
         let mut exchange = self.send(post, until).await?;
-        loop {
-            match exchange.next().await? {
-                None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
-                Some(Message::Response { id, outcome }) => {
-                    return answer(&exchange, id.as_ref(), number, outcome);
-                }
-                Some(_) => {}
-            }
-        }
+        only_answer(&mut exchange, number).await
     }
 
-    /// Sends a request, by whichever endpoint is well.
+    /// Sends a request to one of the endpoints, to another only while nothing of it can have arrived.
     pub(super) async fn send(&self, post: Post, until: Until) -> Result<Exchange, Trouble> {
-        let (_, response) = self
-            .link
-            .send(self.request(post), until.at())
-            .await
-            .map_err(|error| Trouble::of(error, until))?;
-        let exchange = Exchange::new(response, until);
-        refused(&exchange)?;
+        let (_, exchange) = self.wire.post(post, until).await?;
         Ok(exchange)
     }
+}
 
-    fn request(&self, post: Post) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(post.body));
-        *request.method_mut() = http::Method::POST;
-        let headers = request.headers_mut();
-        *headers = post.headers;
-        headers.extend(self.config.headers.iter().cloned());
-        request
+/// The answer to request `number`, whatever is said before it.
+pub(super) async fn only_answer(exchange: &mut Exchange, number: u64) -> Result<Answered, Trouble> {
+    loop {
+        match exchange.next().await? {
+            None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
+            Some(Message::Response { id, outcome }) => {
+                return answer(exchange, id.as_ref(), number, outcome);
+            }
+            Some(_) => {}
+        }
     }
 }
 
-/// An answer about the gateway's own credentials is not the client's.
-fn refused(exchange: &Exchange) -> Result<(), Trouble> {
-    match exchange.status().as_u16() {
-        401 | 403 | 407 => Err(Trouble::NotMcp(exchange.status())),
-        _ => Ok(()),
-    }
-}
-
-fn answer(
+/// The answer to request `number`.
+pub(super) fn answer(
     exchange: &Exchange,
     id: Option<&RequestId>,
     number: u64,

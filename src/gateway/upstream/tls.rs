@@ -27,17 +27,30 @@ pub struct Authorities(Vec<CertificateDer<'static>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAuthorities {
     /// No PEM.
-    #[error("is no PEM file; give certificates as -----BEGIN CERTIFICATE-----")]
+    #[error("is no PEM file")]
     NotPem,
     /// No certificate in it.
-    #[error("holds no certificate; give at least one of an authority")]
+    #[error("holds no certificate")]
     Empty,
     /// Too many.
-    #[error("holds more than {MAX_AUTHORITIES} certificates; give only those needed")]
+    #[error("holds more than {MAX_AUTHORITIES} certificates")]
     TooMany,
     /// A certificate that cannot be read.
-    #[error("holds a certificate that cannot be one of an authority; leave it out")]
+    #[error("holds a certificate that cannot be an authority's")]
     Unfit,
+}
+
+impl NotAuthorities {
+    /// What to do.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::NotPem | Self::Empty => {
+                "give a file with -----BEGIN CERTIFICATE----- of the authority"
+            }
+            Self::TooMany => "give only the authorities that this upstream needs",
+            Self::Unfit => "leave that certificate out",
+        }
+    }
 }
 
 impl Authorities {

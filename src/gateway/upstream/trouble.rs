@@ -41,6 +41,9 @@ pub(in crate::gateway) enum Trouble {
     /// It has forgotten the session (legacy era).
     #[error("it has forgotten the session")]
     SessionLost,
+    /// Every session that may be had with it is in use (legacy era).
+    #[error("all of its {0} sessions are in use")]
+    SessionsInUse(usize),
 }
 
 impl Trouble {
@@ -58,7 +61,9 @@ impl Trouble {
     /// Whether the request can have been acted upon.
     pub(super) fn executed(&self) -> Executed {
         match self {
-            Self::NotSent(_) | Self::Broken { .. } | Self::SessionLost => Executed::No,
+            Self::NotSent(_) | Self::Broken { .. } | Self::SessionLost | Self::SessionsInUse(_) => {
+                Executed::No
+            }
             // It refused before it read the request.
             Self::NotMcp(status) if status.is_client_error() => Executed::No,
             _ => Executed::Maybe,
@@ -90,6 +95,9 @@ impl Trouble {
             }
             (Self::NotMcp(_) | Self::Protocol(_) | Self::TooLarge(_), Executed::No) => {
                 unavailable("gave an answer that cannot be used", None)
+            }
+            (Self::SessionsInUse(_), _) => {
+                unavailable("has as many sessions in use as the gateway may open with it", soon)
             }
             (_, Executed::No) => unavailable("does not answer", soon),
             (_, Executed::Maybe | Executed::Yes) => Fault::upstream_outcome_unknown(format!(

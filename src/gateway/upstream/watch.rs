@@ -76,8 +76,12 @@ impl Server {
     }
 }
 
-/// Watches one upstream for as long as it is in force.
+/// Watches one upstream, and tidies up after its callers, for as long as it is in force.
 pub(super) async fn keep(server: Arc<Server>) {
+    tokio::join!(watch(&server), server.legacy.tidy(server.config.timeouts.session_idle));
+}
+
+async fn watch(server: &Server) {
     let mut pause = FIRST_PAUSE;
     loop {
         match server.known().await {
@@ -85,7 +89,7 @@ pub(super) async fn keep(server: Arc<Server>) {
                 let wanted = filter(&known);
                 if wanted.is_empty() {
                     sleep(LOOK).await;
-                } else if let Err(trouble) = listen(&server, wanted).await {
+                } else if let Err(trouble) = listen(server, &known, wanted).await {
                     tracing::debug!(upstream = %server.config.name, error = %trouble, "notifications broke off");
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -108,9 +112,6 @@ pub(super) async fn keep(server: Arc<Server>) {
 
 /// The lists it says it tells the changes of.
 fn filter(known: &Known) -> Vec<&'static str> {
-    if known.spoken != Spoken::Modern {
-        return Vec::new();
-    }
     let wanted = [
         (Listed::Tools, "toolsListChanged"),
         (Listed::Prompts, "promptsListChanged"),
@@ -121,7 +122,10 @@ fn filter(known: &Known) -> Vec<&'static str> {
 }
 
 /// Reads the stream of notifications until it ends (subscriptions, "Opening a Stream").
-async fn listen(server: &Server, wanted: Vec<&'static str>) -> Result<(), Trouble> {
+async fn listen(server: &Server, known: &Known, wanted: Vec<&'static str>) -> Result<(), Trouble> {
+    if let Spoken::Legacy(_) = known.spoken {
+        return server.legacy.listen(server, Until::within(STREAM_LIFE), LOOK).await;
+    }
     let notifications: Value =
         wanted.into_iter().map(|key| (key.to_owned(), Value::Bool(true))).collect();
     let mut exchange = open(server, &notifications).await?;

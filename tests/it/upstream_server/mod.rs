@@ -129,7 +129,7 @@ impl UpstreamServer {
         self.address
     }
 
-    /// Says how a method is answered from now on, instead of what was said before.
+    /// Says how a method is answered from now on, instead of what was said before. An HTTP GET goes by `GET`.
     pub fn on(&self, method: &str, answer: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
         self.script.answers.lock().unwrap().insert(method.to_owned(), Arc::new(answer));
     }

@@ -93,7 +93,9 @@ impl Script {
         if let Some(refusal) = self.refuse(request) {
             return refusal;
         }
+        let scripted = |method: &str| self.answers.lock().unwrap().get(method).cloned();
         match request.verb {
+            Method::GET if scripted("GET").is_some() => return scripted("GET").unwrap()(request),
             Method::GET if self.speaks == Speaks::Sessions => return Answer::stream().feed(),
             Method::DELETE if self.speaks == Speaks::Sessions => {
                 let session = request.header(SESSION).unwrap_or_default();
@@ -103,8 +105,7 @@ impl Script {
             Method::POST => {}
             _ => return nothing(StatusCode::METHOD_NOT_ALLOWED),
         }
-        let scripted = self.answers.lock().unwrap().get(request.method()).cloned();
-        if let Some(answer) = scripted {
+        if let Some(answer) = scripted(request.method()) {
             return answer(request);
         }
         if request.id().is_null() {

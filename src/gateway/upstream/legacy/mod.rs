@@ -1,47 +1,158 @@
 //! An upstream of the legacy era: a handshake, and a session if it wants one.
+//!
+//! A caller's request is put ([`ask`]) in a [`session`] that begins with a [`handshake`] for what its client
+//! [`declared`], one of the [`sessions`] that are kept; it may turn out that the upstream has forgotten it
+//! ([`refusal`]). The [`call`] lasts until its answer. Where the upstream asks a [`question`] first, it is
+//! [`suspended`] until the client comes back.
 
+mod ask;
+mod call;
+mod declared;
+mod handshake;
+mod question;
+mod refusal;
+mod session;
+mod sessions;
+mod suspended;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
 use serde_json::value::RawValue;
+use tokio::time::sleep;
 
-use super::ask::Ask;
 use super::discovery::Known;
 use super::exchange::Until;
 use super::server::{Answered, Server};
 use super::trouble::Trouble;
 use crate::domain::ids::Principal;
-use crate::gateway::feed::Feed;
-use crate::mcp::Method;
+use crate::mcp::{Message, Method};
+pub(super) use call::Call;
+use declared::Declared;
+use sessions::{Key, Lease, Sessions, Whose};
+pub(super) use suspended::{CallId, Suspended, Suspension};
+
+/// How often idle sessions are looked for, as a part of how long they may be idle.
+const LOOKS_PER_IDLE_TIME: u32 = 4;
+/// The pause before the stream of notifications is opened again, at least and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The sessions with one upstream.
-#[derive(Debug, Default)]
-pub(super) struct Legacy {}
+#[derive(Debug)]
+pub(super) struct Legacy {
+    sessions: Sessions,
+    /// It gives no session ids: then all callers can do with what one handshake said.
+    keeps_none: AtomicBool,
+    suspended: Arc<Suspended>,
+}
 
-const NOT_SPOKEN: Trouble = Trouble::Protocol("it does not speak 2026-07-28");
-
+#[expect(clippy::unused_async, reason = "speaking to one waits; refusing does not")]
 impl Legacy {
+    /// No sessions yet.
+    pub(super) fn new(suspended: Arc<Suspended>) -> Self {
+        let (sessions, keeps_none) = Default::default();
+        Self { sessions, keeps_none, suspended }
+    }
+
     /// Shakes hands and says what the upstream is.
-    pub(super) async fn introduce(&self, _server: &Server) -> Result<Known, Trouble> {
-        Err(NOT_SPOKEN)
+    pub(super) async fn introduce(&self, server: &Server) -> Result<Known, Trouble> {
+        let mut lease = self.lease(server, own()).await?;
+        if !lease.is_new() {
+            // Asked again: does it still know us? If it keeps nothing, only another handshake can tell anything new.
+            let until = Until::within(server.config.timeouts.list);
+            match lease.is_kept() {
+                true => match lease.request("ping", None, until).await {
+                    Ok(_) => return Ok(lease.known.clone()),
+                    Err(Trouble::SessionLost) => {}
+                    Err(trouble) => return Err(trouble),
+                },
+                false => lease.give_up(),
+            }
+            drop(lease);
+            lease = self.lease(server, own()).await?;
+        }
+        self.keeps_none.store(!lease.is_kept(), Ordering::Relaxed);
+        Ok(lease.known.clone())
     }
 
     /// One page of a list, as this caller may see it.
     pub(super) async fn list(
         &self,
-        _server: &Server,
-        _method: Method,
-        _params: &RawValue,
-        _caller: &Principal,
-        _until: Until,
+        server: &Server,
+        method: Method,
+        params: &RawValue,
+        caller: &Principal,
+        until: Until,
     ) -> Result<Answered, Trouble> {
-        Err(NOT_SPOKEN)
+        let whose = || match server.config.shared {
+            true => Whose::Everybodys,
+            false => Whose::Callers(caller.owner_digest()),
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let lease = self.lease(server, (whose(), Declared::all())).await?;
+            match lease.request(method.as_str(), Some(params), until).await {
+                Err(Trouble::SessionLost) if tries == 1 => {}
+                answered => return answered,
+            }
+        }
     }
 
-    /// Puts a client's request to it and passes notifications on until the answer.
-    pub(super) async fn ask(
+    /// Reads what the upstream tells of its own accord, until the stream of it ends (2025-11-25 transports, "Listening
+    /// for Messages from the Server"). `none` is how long there is none where it says so.
+    pub(super) async fn listen(
         &self,
-        _server: &Server,
-        _ask: &Ask,
-        _feed: &Feed,
-    ) -> Result<Answered, Trouble> {
-        Err(NOT_SPOKEN)
+        server: &Server,
+        until: Until,
+        none: Duration,
+    ) -> Result<(), Trouble> {
+        let lease = self.lease(server, own()).await?;
+        let mut exchange = match lease.listen(until).await? {
+            exchange if exchange.is_stream() && exchange.status().is_success() => exchange,
+            exchange if exchange.status() == StatusCode::METHOD_NOT_ALLOWED => {
+                sleep(none).await;
+                return Ok(());
+            }
+            exchange => return Err(Trouble::NotMcp(exchange.status())),
+        };
+        loop {
+            match exchange.next().await {
+                Ok(Some(Message::Notification { method, params })) => {
+                    server.noticed(&method, params.as_deref());
+                }
+                Ok(Some(Message::Request { id, method, .. })) => {
+                    lease.session().tell_in_background(question::answer_unasked(&id, &method));
+                }
+                Ok(Some(Message::Response { .. })) => {}
+                Ok(None) | Err(Trouble::Deadline(_)) => {
+                    let (least, most) = PAUSES;
+                    sleep(exchange.retry().unwrap_or(least).clamp(least, most)).await;
+                    return Ok(());
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
     }
+
+    /// Closes sessions that nobody uses, for as long as it is polled.
+    pub(super) async fn tidy(&self, idle: Duration) {
+        loop {
+            sleep((idle / LOOKS_PER_IDLE_TIME).max(Duration::from_millis(50))).await;
+            self.sessions.close_idle(idle);
+        }
+    }
+
+    async fn lease(&self, server: &Server, key: Key) -> Result<Lease, Trouble> {
+        let key = if self.keeps_none.load(Ordering::Relaxed) { own() } else { key };
+        let until = Until::within(server.config.timeouts.list);
+        self.sessions.lease(key, (server.wire.clone(), server.tasks.clone()), until).await
+    }
+}
+
+/// The gateway's own session.
+fn own() -> Key {
+    (Whose::Everybodys, Declared::all())
 }

@@ -1,0 +1,38 @@
+//! What others than the hub tell one listener: upstreams of theirs, and whoever watches tasks.
+
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use crate::mcp::ListenFilter;
+
+/// Notifications for one listener that somebody else makes.
+#[derive(Debug)]
+pub(in crate::gateway) struct ExtraEvents {
+    /// The part of the client's filter that they are for; it is acknowledged with the rest.
+    pub honoured: ListenFilter,
+    /// The notifications. Where its sender is dropped before the client leaves, because the source broke off or the
+    /// client reads too slowly, the stream ends, so that the client begins anew and looks at what it may have missed.
+    pub events: mpsc::Receiver<ExtraEvent>,
+}
+
+/// One notification as its maker wrote it; the subscription's id is added on the way.
+#[derive(Debug)]
+pub(in crate::gateway) struct ExtraEvent {
+    /// Its method.
+    pub method: String,
+    /// Its params.
+    pub params: Option<Box<RawValue>>,
+}
+
+impl ExtraEvents {
+    /// Adds what these events are for to what is honoured otherwise.
+    pub(super) fn extend(&self, honoured: &mut ListenFilter) {
+        fn add<T: PartialEq + Clone>(all: &mut Vec<T>, more: &[T]) {
+            let new: Vec<_> = more.iter().filter(|it| !all.contains(it)).cloned().collect();
+            all.extend(new);
+        }
+        add(&mut honoured.lists, &self.honoured.lists);
+        add(&mut honoured.resources, &self.honoured.resources);
+        add(&mut honoured.tasks, &self.honoured.tasks);
+    }
+}

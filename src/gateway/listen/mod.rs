@@ -1,0 +1,69 @@
+//! `subscriptions/listen`: a client is told of changes for as long as it keeps the stream open.
+//!
+//! The [`Hub`] knows who listens at this replica, and tells the other replicas what changed through this one
+//! ([`outbox`]). A [`listener`] holds what its client has not been told yet, so nothing waits that is not different
+//! from what waits already. The [`stream`] is the response's body: no task of its own, and nothing but what the
+//! subscription needs.
+
+mod extra;
+mod honour;
+mod hub;
+mod listener;
+mod outbox;
+mod stream;
+
+use axum::body::Body;
+use http::Response;
+
+pub(super) use hub::Hub;
+
+use super::dispatch::{Edge, refuse};
+use super::failure::Failure;
+use super::observe::Observation;
+use super::reply;
+use crate::domain::ids::Principal;
+use crate::mcp::{Envelope, ListenFilter, Subscription};
+use hub::Listening;
+use stream::Stream;
+
+/// How many streams may be open at this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listens {
+    /// Streams in all.
+    pub streams: usize,
+    /// Streams of one tenant.
+    pub streams_per_tenant: usize,
+}
+
+impl Edge {
+    /// `subscriptions/listen`: what is honoured of it, a place among the listeners, the stream.
+    pub(super) async fn listen(
+        &self,
+        envelope: &Envelope,
+        caller: &Principal,
+        observation: Observation,
+    ) -> Response<Body> {
+        let (listening, honoured) = match self.begin_listening(envelope, caller).await {
+            Ok(begun) => begun,
+            Err(failure) => return refuse(&failure, envelope, observation),
+        };
+        let subscription = Subscription::new(envelope.id().clone());
+        let stream = Stream::begin(listening, subscription, self.identity.clone(), honoured, None);
+        reply::event_stream(Body::from_stream(stream.watched_by(observation)))
+    }
+
+    async fn begin_listening(
+        &self,
+        envelope: &Envelope,
+        caller: &Principal,
+    ) -> Result<(Listening, ListenFilter), Failure> {
+        let tenant = caller.tenant_digest();
+        self.limits.admit_tenant(tenant)?;
+        self.limits.admit_method(tenant, envelope.method())?;
+        let asked = envelope.listen_filter()?;
+        let standing = self.standing().await;
+        let named = |uri: &str| super::resources::named(&self.tools, uri, caller);
+        let (honoured, interest) = honour::honour(asked, standing.capabilities(), named);
+        Ok((self.hub.join(caller, interest)?, honoured))
+    }
+}

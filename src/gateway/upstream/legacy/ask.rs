@@ -1,0 +1,151 @@
+//! A client's request, from the session that it is put in to its answer, or to a question on the way.
+
+use tokio::time::{Duration, Instant, timeout_at};
+
+use super::Legacy;
+use super::call::Call;
+use super::declared::Declared;
+use super::question::Question;
+use super::sessions::Whose;
+use crate::gateway::feed::Feed;
+use crate::gateway::upstream::ask::{Ask, next_number};
+use crate::gateway::upstream::exchange::Until;
+use crate::gateway::upstream::relay::Relay;
+use crate::gateway::upstream::server::{Outcome, Server, answer, begin_late};
+use crate::gateway::upstream::translate::legacy_params;
+use crate::gateway::upstream::trouble::Trouble;
+use crate::mcp::{InputRequest, Message, Object, render_request};
+
+/// What an upstream asks within this time is put to the client at once.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// What it may ask at once.
+const MAX_QUESTIONS: usize = 16;
+
+impl Legacy {
+    /// Puts a client's request to it and passes notifications on until the answer, or until it asks for something.
+    pub(in crate::gateway::upstream) async fn ask(
+        &self,
+        server: &Server,
+        ask: &Ask,
+        feed: &Feed,
+    ) -> Result<Outcome, Trouble> {
+        let until = Until::within(server.config.timeouts.call);
+        let work = async {
+            let call = self.begin(server, ask, until).await?;
+            if call.exchange().is_stream() && call.exchange().status().is_success() {
+                feed.begin();
+            }
+            self.follow(server, ask, feed, call).await
+        };
+        begin_late(feed, work).await
+    }
+
+    /// Goes on with a call that waited, with what its client brought.
+    pub(in crate::gateway::upstream) async fn go_on(
+        &self,
+        server: &Server,
+        ask: &Ask,
+        feed: &Feed,
+        mut call: Call,
+    ) -> Result<Outcome, Trouble> {
+        call.extend(Until::within(server.config.timeouts.call));
+        let work = async {
+            let answers = ask.envelope.params().get("inputResponses").and_then(Object::read);
+            call.answer(&answers.unwrap_or_default()).await?;
+            self.follow(server, ask, feed, call).await
+        };
+        begin_late(feed, work).await
+    }
+
+    /// Sends the request; again, once, in a new session, if the upstream has forgotten the old one: then it was
+    /// certainly not acted on.
+    async fn begin(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
+        match self.begin_once(server, ask, until).await {
+            Err(Trouble::SessionLost) => self.begin_once(server, ask, until).await,
+            begun => begun,
+        }
+    }
+
+    async fn begin_once(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
+        let whose = match server.config.shared {
+            true => Whose::Everybodys,
+            false => Whose::Callers(ask.caller.owner_digest()),
+        };
+        let meta = ask.envelope.meta();
+        let lease = self.lease(server, (whose, Declared::of(meta.client_capabilities()))).await?;
+        if let Some(level) = meta.log_level() {
+            let handshake = Until::within(server.config.timeouts.list);
+            if let Err(error) = lease.ask_for_logs(level, handshake).await {
+                tracing::debug!(upstream = %server.config.name, %error, "no log level was set");
+            }
+        }
+        let number = next_number();
+        let params = legacy_params(ask, number);
+        let method = ask.envelope.method().as_str();
+        let body = render_request(&number.into(), method, Some(&params));
+        Call::begin(lease, number, body, &ask.trace, until).await
+    }
+
+    async fn follow(
+        &self,
+        server: &Server,
+        ask: &Ask,
+        feed: &Feed,
+        mut call: Call,
+    ) -> Result<Outcome, Trouble> {
+        let relay = Relay::new(ask, feed, call.number());
+        // What its client left unanswered is asked again, at once (mrtr, "Error Handling").
+        let mut together = (!call.asked().is_empty()).then(Instant::now);
+        loop {
+            let next = match together {
+                Some(until) if !call.asked().is_empty() => timeout_at(until, call.next()).await,
+                _ => Ok(call.next().await),
+            };
+            let Ok(next) = next else {
+                let wait = server.config.timeouts.call;
+                match self.suspended.park(&ask.caller, call, wait) {
+                    Ok(suspension) => return Ok(Outcome::Suspended(suspension)),
+                    Err(turned_away) => call = *turned_away,
+                }
+                call.refuse_all().await?;
+                continue;
+            };
+            match next? {
+                Message::Notification { method, params } => {
+                    let params = params.as_deref();
+                    let cancelled = (method == "notifications/cancelled").then_some(params);
+                    let about = cancelled.flatten().and_then(Object::read);
+                    if let Some(request) = about.as_ref().and_then(|it| it.get("requestId")) {
+                        call.withdraw(request);
+                    }
+                    relay.pass_on(server, &method, params).await;
+                }
+                Message::Request { id, method, .. } if method == "ping" => call.pong(&id).await?,
+                Message::Request { id, method, params } => {
+                    match InputRequest::new(&method, params).filter(|it| may_ask(ask, &call, it)) {
+                        Some(request) => {
+                            let key = format!("input-{}", next_number());
+                            call.ask(Question { key, id, request });
+                            together = Some(Instant::now() + TOGETHER);
+                        }
+                        None => call.refuse(&id, &method).await?,
+                    }
+                }
+                Message::Response { id, outcome } => {
+                    let answered = answer(call.exchange(), id.as_ref(), call.number(), outcome)?;
+                    call.end();
+                    return Ok(Outcome::Answered(answered));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the client can be asked this: only a modern one can come back with an answer, only to some requests (mrtr,
+/// "Supported Requests"), and only for what it declared.
+fn may_ask(ask: &Ask, call: &Call, request: &InputRequest) -> bool {
+    ask.envelope.era().is_modern()
+        && ask.envelope.method().may_ask_for_input()
+        && request.is_declared(ask.envelope.meta().client_capabilities())
+        && call.asked().len() < MAX_QUESTIONS
+}

@@ -1,0 +1,32 @@
+//! The body of an upstream's answer. What is read is one message by another reader's judgement too, and passed on it
+//! is the same.
+
+#![no_main]
+
+use baton::mcp::{Message, render_notification, render_raw_error, render_request, render_response};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(message) = Message::read(data) else { return };
+    let rendered = match &message {
+        Message::Response { id, outcome: Ok(result) } => {
+            render_response(id.as_ref().expect("a result has its id"), result)
+        }
+        Message::Response { id, outcome: Err(error) } => render_raw_error(id.as_ref(), &error.raw),
+        Message::Request { id, method, params } => render_request(id, method, params.as_deref()),
+        Message::Notification { method, params } => render_notification(method, params.as_deref()),
+    };
+    assert!(Message::read(&rendered).is_ok(), "what is rendered is a message");
+    // Text with half a surrogate or a number beyond a double is passed on; this reader takes neither.
+    let (Ok(sent), Ok(passed)) =
+        (serde_json::from_slice::<Value>(data), serde_json::from_slice::<Value>(&rendered))
+    else {
+        return;
+    };
+    assert_eq!(passed["jsonrpc"], "2.0");
+    for key in ["id", "method", "params", "result", "error"] {
+        let was_null = sent[key].is_null();
+        assert!(was_null && passed[key].is_null() || passed[key] == sent[key], "{key}");
+    }
+});
