@@ -18,10 +18,6 @@ pub(in crate::gateway) enum Spoken {
     /// 2026-07-28.
     Modern,
     /// A revision with a handshake.
-    #[expect(
-        dead_code,
-        reason = "for upstreams of the legacy era, which are refused until they are spoken to"
-    )]
     Legacy(LegacyVersion),
 }
 

@@ -91,10 +91,6 @@ impl Exchange {
         self.status
     }
 
-    #[expect(
-        dead_code,
-        reason = "for upstreams of the legacy era, which are refused until they are spoken to"
-    )]
     /// The HTTP headers.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers

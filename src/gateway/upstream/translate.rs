@@ -41,10 +41,6 @@ pub(super) fn modern_params(ask: &Ask, number: u64) -> Box<RawValue> {
     params.render()
 }
 
-#[expect(
-    dead_code,
-    reason = "for upstreams of the legacy era, which are refused until they are spoken to"
-)]
 /// The params of a request for a legacy upstream: without what only 2026-07-28 knows.
 pub(super) fn legacy_params(ask: &Ask, number: u64) -> Box<RawValue> {
     let mut params = own_params(ask);

@@ -38,10 +38,6 @@ pub(in crate::gateway) enum Trouble {
     /// A message breaks the protocol.
     #[error("answered against the protocol: {0}")]
     Protocol(&'static str),
-    #[expect(
-        dead_code,
-        reason = "for upstreams of the legacy era, which are refused until they are spoken to"
-    )]
     /// It has forgotten the session (legacy era).
     #[error("it has forgotten the session")]
     SessionLost,
