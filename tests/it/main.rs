@@ -9,6 +9,7 @@ mod environments;
 mod failover;
 mod fault;
 mod handles;
+mod handover;
 mod layering;
 mod listen;
 mod mcp_client;

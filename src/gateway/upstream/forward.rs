@@ -15,11 +15,11 @@ use super::server::{Answered, Outcome, Server};
 use super::state::State;
 use super::translate;
 use super::trouble::Trouble;
-use crate::domain::ids::Timestamp;
+use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
-use crate::mcp::{InputRequired, NameSource, Object, RejectionKind, ResultType};
+use crate::mcp::{Envelope, InputRequired, NameSource, Object, RejectionKind, ResultType};
 
 /// How long a task of an upstream can be asked about where it names no time.
 const TASK_LIFE: Duration = Duration::from_hours(24 * 7);
@@ -55,6 +55,19 @@ impl Upstreams {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
             Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
             Outcome::Suspended(suspension) => self.put(&ask, name, suspension),
+        }
+    }
+
+    /// The other replica on which the call waits that this request belongs to.
+    pub(in crate::gateway) fn waits_elsewhere(
+        &self,
+        envelope: &Envelope,
+        caller: &Principal,
+    ) -> Option<String> {
+        let held = envelope.text_param("requestState").ok()??;
+        match State::open(&held, envelope, caller, &self.keys, self.clock.now()) {
+            Ok(State::Suspended { replica, .. }) => Some(replica).filter(|it| *it != self.replica),
+            Ok(State::Upstream { .. }) | Err(_) => None,
         }
     }
 
