@@ -10,6 +10,7 @@ use super::limits::Slot;
 use super::observe::{self, Observation};
 use super::reply::{self, Answer, Asker, Work};
 use super::resources::{self, missing};
+use super::tasks;
 use super::tools::{Call, Tool, shown};
 use super::upstream::{Ask, Destination};
 use crate::domain::ids::Principal;
@@ -32,15 +33,21 @@ impl Edge {
             Ok(slot) => slot,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
+        let becomes_task = match self.becomes_task(&envelope, tool) {
+            Ok(wish) => wish,
+            Err(failure) => return refuse(&failure, &envelope, observation),
+        };
         let asker = asker(&envelope);
         let token = envelope.meta().progress_token();
         let (feed, events) = feed::of_progress(token, asker.accepts_sse);
         let span = worker_span(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
-        let call = Call { caller, arguments, feed, trace: trace_headers(&span) };
+        let trace = trace_headers(&span);
+        let call = Call { caller, arguments, feed, trace, becomes_task };
         let tools = Arc::clone(&self.tools);
         let work = async move {
-            let result = tools.call(tool, &call).await.map(Answer::Tool);
+            let result = tools.call(tool, &call).await;
+            let result = tasks::as_asked(&envelope, becomes_task, result);
             end_client_span(span, &result);
             drop(slot);
             result
@@ -126,7 +133,8 @@ impl Edge {
     }
 }
 
-fn asker(envelope: &Envelope) -> Asker {
+/// Whoever sent this request.
+pub(super) fn asker(envelope: &Envelope) -> Asker {
     Asker { era: envelope.era(), id: envelope.id().clone(), accepts_sse: envelope.accepts_sse() }
 }
 

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::lists::{FRESH_FOR, Own};
+use super::tools::Tools;
 use super::upstream::Known;
 use crate::mcp::{
     CacheHint, Discover, Era, Identity, Initialize, LegacyVersion, ListResult, Listed, Rendered,
-    Reply, ServerCapabilities,
+    Reply, ServerCapabilities, TASKS_EXTENSION,
 };
 
 /// The same where others decide what changes.
@@ -25,10 +28,29 @@ const MAX_INSTRUCTIONS: usize = 16 * 1024;
 /// What Baton has of its own.
 #[derive(Clone, Debug)]
 pub(super) struct OwnOffer {
-    /// Its tools.
-    pub tools: Own,
+    /// Its tools, as the clients of each era read them.
+    tools: Vec<(Era, Own)>,
+    /// Whether calls may become tasks.
+    tasks: bool,
     /// Whether environments can be read as resources.
     pub resources: bool,
+}
+
+impl OwnOffer {
+    /// What these tools are to clients.
+    pub(super) fn of(tools: &Tools) -> Self {
+        Self {
+            tools: eras().map(|era| (era, Own::always(tools.definitions(era)))).collect(),
+            tasks: tools.have_tasks(),
+            resources: tools.choice.environments,
+        }
+    }
+
+    /// The tools, to clients of an era.
+    pub(super) fn tools(&self, era: Era) -> &Own {
+        let known = self.tools.iter().find(|(it, _)| *it == era);
+        &known.expect("every era has its own").1
+    }
 }
 
 /// The answers that are the same for everyone, rendered.
@@ -65,7 +87,7 @@ impl Standing {
             (version, Reply::new(Era::Legacy(version), identity, &result).render())
         };
         let list = |era: Era| {
-            let tools = own.tools.items.iter().map(|it| it.definition.clone()).collect();
+            let tools = own.tools(era).items.iter().map(|it| it.definition.clone()).collect();
             let result = ListResult::new(Listed::Tools, tools, CacheHint::public(FRESH_FOR));
             (era, Reply::new(era, identity, &result).render())
         };
@@ -74,11 +96,7 @@ impl Standing {
             capabilities: capabilities.clone(),
             discover: Reply::new(Era::Modern, identity, &discover).render(),
             initialize: LegacyVersion::ALL.map(initialize).into(),
-            tools: [Era::Modern]
-                .into_iter()
-                .chain(LegacyVersion::ALL.map(Era::Legacy))
-                .map(list)
-                .collect(),
+            tools: eras().map(list).collect(),
         }
     }
 
@@ -111,10 +129,20 @@ impl Standing {
     }
 }
 
+fn eras() -> impl Iterator<Item = Era> {
+    [Era::Modern].into_iter().chain(LegacyVersion::ALL.map(Era::Legacy))
+}
+
 fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities {
     let mut all = ServerCapabilities::default();
-    if !own.tools.items.is_empty() || upstreams.is_empty() {
+    let has_tools = !own.tools(Era::Modern).items.is_empty();
+    if has_tools || upstreams.is_empty() {
         all = all.with_tools_list_changed();
+    }
+    if own.tasks {
+        // SEP-2663, "Capability Negotiation": there are no settings.
+        let none = RawValue::from_string("{}".to_owned()).expect("an empty object is JSON");
+        all = all.with_extension(TASKS_EXTENSION, none);
     }
     if own.resources {
         all = all.with_resources_list_changed().with_resource_subscriptions();
@@ -124,7 +152,7 @@ fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities 
 
 /// Baton's own guidance, then that of each upstream.
 fn instructions(own: &OwnOffer, upstreams: &[Arc<Known>]) -> Option<String> {
-    let own = (!own.tools.items.is_empty()).then(|| INSTRUCTIONS.to_owned());
+    let own = (!own.tools(Era::Modern).items.is_empty()).then(|| INSTRUCTIONS.to_owned());
     let theirs = upstreams.iter().filter_map(|it| it.instructions.clone());
     let mut all = String::new();
     for text in own.into_iter().chain(theirs) {

@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::identity::Unauthenticated;
+use crate::domain::task::TaskFailure;
 use crate::mcp::{
     Era, ErrorCode, Object, RawError, Rejection, RejectionKind, RequestId, render_error,
     render_raw_error,
@@ -138,6 +139,12 @@ impl ToolError {
         Self { text, code: None, executed: Executed::No, retry_after: None, detail: None }
     }
 
+    /// A call that was stopped by its own client, whenever that was.
+    pub(super) fn cancelled() -> Self {
+        let text = "The task was cancelled: its code was stopped. What it did until then is done.";
+        Self { executed: Executed::Maybe, ..Self::not_begun(text) }
+    }
+
     /// With one of our error numbers.
     #[must_use]
     pub(super) fn with_code(mut self, code: ErrorCode) -> Self {
@@ -234,6 +241,25 @@ impl Fault {
         Self { retry_after: None, ..Self::new(ErrorCode::OutcomeUnknown, message, Executed::Maybe) }
     }
 
+    /// A task that has no result.
+    pub(super) fn task_failed(reason: TaskFailure) -> Self {
+        let (message, executed) = match reason {
+            TaskFailure::WorkerRestarted => (
+                "the worker restarted while this ran: how far it came is not known; files are kept, variables are gone",
+                Executed::Maybe,
+            ),
+            TaskFailure::SandboxLost => (
+                "the sandbox was lost while this ran: how far it came is not known; files are kept, variables are gone",
+                Executed::Maybe,
+            ),
+            TaskFailure::OutcomeLost => {
+                ("this ran to its end, but the worker could not keep its outcome", Executed::Yes)
+            }
+        };
+        let code = ErrorCode::OutcomeUnknown;
+        Self { code, message: message.into(), executed, retry_after: None }
+    }
+
     /// An upstream does not do what it is there for, in words that say which and how.
     pub(super) fn upstream_unavailable(
         message: String,
@@ -283,6 +309,16 @@ impl Fault {
             data["retryAfterMs"] = millis(wait).into();
         }
         data
+    }
+
+    /// What a person reads.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The JSON-RPC error, for a task that ended with it.
+    pub(super) fn error(&self) -> Value {
+        json!({"code": self.code.number(), "message": self.message, "data": self.data()})
     }
 
     /// The JSON-RPC error response.

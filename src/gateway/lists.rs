@@ -14,7 +14,7 @@ use super::upstream::{Listing, Listings, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
-use crate::mcp::{CacheHint, Envelope, ListResult, Listed, RejectionKind, Reply};
+use crate::mcp::{CacheHint, Envelope, Era, ListResult, Listed, RejectionKind, Reply};
 
 /// How long clients may keep what does not change while a replica runs.
 pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
@@ -45,7 +45,7 @@ impl Edge {
         if listed == Listed::Tools && self.upstreams.is_empty() && cursor.is_none() {
             return Ok(standing.tools(envelope.era()).to(envelope.id()));
         }
-        let own = self.own_items(listed, caller, observation).await?;
+        let own = self.own_items(listed, envelope.era(), caller, observation).await?;
         let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
         let page = merged.page(cursor.as_deref(), PAGE_ITEMS, caller, &self.keys, self.clock.now());
         // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
@@ -59,11 +59,12 @@ impl Edge {
     async fn own_items(
         &self,
         listed: Listed,
+        era: Era,
         caller: &Principal,
         observation: &Observation,
     ) -> Result<Own, Failure> {
         Ok(match listed {
-            Listed::Tools => self.own.tools.clone(),
+            Listed::Tools => self.own.tools(era).clone(),
             Listed::Prompts => Own::default(),
             Listed::Resources => self.own_resources(caller, observation).await?,
             Listed::ResourceTemplates => self.own_templates(),

@@ -187,31 +187,10 @@ impl Route<'_> {
 
     /// Takes in that the worker started nothing. Returns what the caller is to be told, if this is the end.
     pub(super) fn not_started(&mut self, why: &NotStarted) -> Result<(), Failure> {
-        match why {
-            NotStarted::NotMine | NotStarted::WrongEpoch { .. } => {
-                self.locator.forget(self.environment);
-                Ok(())
-            }
-            NotStarted::Gone { reason } => {
-                self.locator.forget(self.environment);
-                Err(gone_error(gone_for(reason)).into())
-            }
-            NotStarted::Foreign => Err(unknown_environment().into()),
-            NotStarted::Restarted(restarted) => Err(restarted_error(&restarted.reason).into()),
-            NotStarted::QueueFull { retry_after_ms } => Err(ToolError::not_begun(
-                "This environment is busy with other calls of yours: wait for one to end, then call again.",
-            )
-            .retry_after(Duration::from_millis(*retry_after_ms))
-            .into()),
-            NotStarted::NoSandbox { why } => {
-                Err(ToolError::not_begun(format!("No sandbox could be started: {why}"))
-                    .retry_after(Duration::from_secs(1))
-                    .into())
-            }
-            NotStarted::Cancelled => {
-                Err(ToolError::not_begun("The call was cancelled before it began.").into())
-            }
+        if let NotStarted::NotMine | NotStarted::WrongEpoch { .. } | NotStarted::Gone { .. } = why {
+            self.locator.forget(self.environment);
         }
+        not_begun(why).map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Takes in that the call failed. Returns what the caller is to be told, unless it may be sent again.
@@ -239,6 +218,25 @@ impl Route<'_> {
 fn unreachable() -> Failure {
     let message = "the worker that holds this environment cannot be reached: try again shortly";
     Fault::worker_unreachable(message).into()
+}
+
+/// What a model is told of a call that was not begun; nothing, where another worker may begin it.
+pub(super) fn not_begun(why: &NotStarted) -> Option<ToolError> {
+    Some(match why {
+        NotStarted::NotMine | NotStarted::WrongEpoch { .. } => return None,
+        NotStarted::Gone { reason } => gone_error(gone_for(reason)),
+        NotStarted::Foreign => unknown_environment(),
+        NotStarted::Restarted(restarted) => restarted_error(&restarted.reason),
+        NotStarted::QueueFull { retry_after_ms } => ToolError::not_begun(
+            "This environment is busy with other calls of yours: wait for one to end, then call again.",
+        )
+        .retry_after(Duration::from_millis(*retry_after_ms)),
+        NotStarted::NoSandbox { why } => {
+            ToolError::not_begun(format!("No sandbox could be started: {why}"))
+                .retry_after(Duration::from_secs(1))
+        }
+        NotStarted::Cancelled => ToolError::not_begun("The call was cancelled before it began."),
+    })
 }
 
 /// The one answer to handles that are foreign, forged or revoked.

@@ -2,7 +2,7 @@
 //!
 //! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`guard`] (host, origin),
 //! [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
-//! [`dispatch`] (who answers), [`tools`], [`locate`] (where the environment is), the worker. [`reply`] decides
+//! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
 mod calls;
@@ -25,6 +25,7 @@ mod proxies;
 mod reply;
 mod resources;
 mod table;
+mod tasks;
 mod tools;
 mod upstream;
 
@@ -74,7 +75,6 @@ use handover::Handover;
 use internal::Internal;
 use limits::Limits;
 use listen::Hub;
-use lists::Own;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
@@ -385,8 +385,7 @@ fn edge(
         clock: config.clock,
         tasks: tasks.clone(),
     };
-    let own =
-        OwnOffer { tools: Own::always(tools.definitions()), resources: tools.choice.environments };
+    let own = OwnOffer::of(&tools);
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use super::failure::{Executed, Failure, Fault, fail, json_response, pass_on, reject};
 use super::feed::Events;
 use super::observe::{Observation, outcome};
+use super::tasks::OurTask;
 use super::tools::ToolAnswer;
 use super::upstream::Forwarded;
 use crate::mcp::{Era, Identity, Reply, RequestId, render_response, sse};
@@ -42,6 +43,8 @@ pub(super) struct Asker {
 pub(super) enum Answer {
     /// What one of Baton's own tools returned.
     Tool(ToolAnswer),
+    /// What one of them will return, for which its client asks later.
+    Task(Box<OurTask>),
     /// What an upstream answered.
     Forwarded(Forwarded),
 }
@@ -51,8 +54,8 @@ impl Answer {
     pub(super) fn is_error(&self) -> bool {
         match self {
             Self::Tool(answer) => answer.is_error(),
+            Self::Task(_) | Self::Forwarded(Forwarded::Asks(_)) => false,
             Self::Forwarded(Forwarded::Result { is_error, .. }) => *is_error,
-            Self::Forwarded(Forwarded::Asks(_)) => false,
         }
     }
 }
@@ -129,6 +132,9 @@ impl Streamed {
             Answer::Tool(answer) => {
                 Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
             }
+            Answer::Task(task) => {
+                Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
+            }
             Answer::Forwarded(Forwarded::Result { result, .. }) => {
                 render_response(&self.asker.id, &result)
             }
@@ -146,7 +152,7 @@ impl Streamed {
         // An upstream's result is not ours to cut.
         let fit = |answer: Answer| match answer {
             Answer::Tool(answer) => self.write(Answer::Tool(answer.fit(sse::MAX_FINAL_EVENT))),
-            Answer::Forwarded(_) => self.write(answer),
+            Answer::Task(_) | Answer::Forwarded(_) => self.write(answer),
         };
         let message = match result {
             Ok(answer) => fit(answer),

@@ -24,6 +24,15 @@ pub struct ToolDefinition {
     output_schema: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<ToolAnnotations>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<ToolExecution>,
+}
+
+/// How a 2025-11-25 client may have it run.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolExecution {
+    task_support: &'static str,
 }
 
 impl ToolDefinition {
@@ -36,6 +45,7 @@ impl ToolDefinition {
             input_schema,
             output_schema: None,
             annotations: None,
+            execution: None,
         }
     }
 
@@ -55,6 +65,12 @@ impl ToolDefinition {
     #[must_use]
     pub fn with_annotations(self, annotations: ToolAnnotations) -> Self {
         Self { annotations: Some(annotations), ..self }
+    }
+
+    /// Says that its calls may be tasks (2025-11-25 tasks, "Tool-Level Negotiation").
+    #[must_use]
+    pub fn with_optional_task(self) -> Self {
+        Self { execution: Some(ToolExecution { task_support: "optional" }), ..self }
     }
 
     /// The name calls use.
@@ -240,6 +256,9 @@ mod tests {
         );
         assert_eq!(tool.render().get(), expected);
         assert_eq!(tool.clone().render().get(), expected);
+        let with_task = tool.with_optional_task().render();
+        let execution = r#","execution":{"taskSupport":"optional"}}"#;
+        assert_eq!(with_task.get(), expected.strip_suffix('}').unwrap().to_owned() + execution);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::auth::Link;
 pub use super::error::{Recovery, WorkerError};
 use super::frames::{Decoder, FrameError};
 use super::http1::{Answer, Call, Http1, Until};
+use super::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
 use super::wire::{
     self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,
     FindRequest, Frame, ListReply, ListRequest,
@@ -130,6 +131,39 @@ impl WorkerClient {
         trace: &TraceHeaders,
     ) -> Result<Done, WorkerError> {
         self.0.ask(call(peer, wire::CANCEL, deadline, trace), request).await
+    }
+
+    /// Makes a task of an execution. Safe to repeat.
+    pub async fn detach(
+        &self,
+        peer: &Peer,
+        request: &DetachRequest,
+        deadline: Duration,
+        trace: &TraceHeaders,
+    ) -> Result<TaskReply, WorkerError> {
+        self.0.ask(call(peer, task::DETACH, deadline, trace), request).await
+    }
+
+    /// Asks how a task is doing. The deadline has to leave room for the request's own wait.
+    pub async fn task(
+        &self,
+        peer: &Peer,
+        request: &TaskRequest,
+        deadline: Duration,
+        trace: &TraceHeaders,
+    ) -> Result<TaskReply, WorkerError> {
+        self.0.ask(call(peer, task::TASK, deadline, trace), request).await
+    }
+
+    /// Ends a task. Safe to repeat.
+    pub async fn cancel_task(
+        &self,
+        peer: &Peer,
+        request: &CancelTaskRequest,
+        deadline: Duration,
+        trace: &TraceHeaders,
+    ) -> Result<TaskReply, WorkerError> {
+        self.0.ask(call(peer, task::CANCEL_TASK, deadline, trace), request).await
     }
 
     /// Ends an environment. Safe to repeat.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::auth::{Link, Outgoing, Sealed};
 use super::client::TraceHeaders;
 use super::error::WorkerError;
+use super::frames::MAX_PAYLOAD;
 use super::wire::Refusal;
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, Timestamp};
@@ -30,8 +31,8 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 const POOL_IDLE_MAX: usize = 64;
 /// Probes that find out that the other machine is gone while a long call is silent.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Longest answer that is not a stream.
-const MAX_REPLY: usize = 4 << 20;
+/// Longest answer that is not a stream: a task's has the end of an execution in it, which fits into a frame.
+const MAX_REPLY: usize = MAX_PAYLOAD + (1 << 20);
 /// A refusal counts only if it comes this soon: a copy of a call, sent later by somebody else, is refused too.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(5);
 /// For how many addresses the offset of their clocks is remembered.

@@ -13,6 +13,7 @@ pub mod frames;
 pub mod replays;
 pub mod reply;
 pub mod report;
+pub mod task;
 pub mod wire;
 
 mod http1;

@@ -72,6 +72,17 @@ pub struct ExecuteRequest {
     pub timeout_ms: u64,
     /// Whether output is wanted while it runs; the end carries all of it anyway.
     pub stream: bool,
+    /// Makes a task of it before it starts, as [`super::task::DetachRequest`] does later; it says so when asked again.
+    #[serde(default)]
+    pub task: Option<TaskTerms>,
+}
+
+/// On which terms an execution is a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskTerms {
+    /// For how long from now it must be found, in milliseconds; absent: as long as the environment may be idle. The
+    /// environment's maximum life ends it earlier.
+    pub ttl_ms: Option<u64>,
 }
 
 /// Which environment a call means, and the checks that go with it.

@@ -3,7 +3,8 @@
 //! ```text
 //! lock                              held while a worker uses the directory
 //! incarnation                       how often it was started, as a number that only grows
-//! environments/<id>/record.json     what the environment is; its journal belongs beside it
+//! environments/<id>/record.json     what the environment is
+//! environments/<id>/journal/        its tasks: what was started and goes on by itself, and how it ended
 //! environments/<id>/workspace/      its files, all that its sandbox sees of this
 //! pool/<n>/                         workspaces of sandboxes that wait for an environment
 //! scratch/                          the sandbox runtime's own short-lived files
@@ -24,6 +25,7 @@ use crate::domain::ids::{EnvironmentId, Incarnation, Timestamp};
 
 const RECORD: &str = "record.json";
 const WORKSPACE: &str = "workspace";
+const JOURNAL: &str = "journal";
 
 /// Why a worker cannot use its directory.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +187,11 @@ impl Disk {
         self.environment(environment).join(WORKSPACE)
     }
 
+    /// Where an environment's tasks are, or would be.
+    pub(super) fn journal(&self, environment: EnvironmentId) -> PathBuf {
+        self.environment(environment).join(JOURNAL)
+    }
+
     /// Makes a workspace for an environment that has none yet.
     pub(super) fn make_workspace(&self, environment: EnvironmentId) -> io::Result<PathBuf> {
         let path = self.workspace(environment);
@@ -208,9 +215,10 @@ impl Disk {
         self.root.join("scratch")
     }
 
-    /// Removes an environment's files; its record stays.
-    pub(super) fn remove_workspace(&self, environment: EnvironmentId) -> io::Result<()> {
-        self.remove_tree(&self.workspace(environment))
+    /// Removes an environment's files and tasks; its record stays.
+    pub(super) fn remove_contents(&self, environment: EnvironmentId) -> io::Result<()> {
+        self.remove_tree(&self.workspace(environment))?;
+        self.remove_tree(&self.journal(environment))
     }
 
     /// Removes every trace of an environment.
@@ -391,10 +399,10 @@ mod tests {
             fs::create_dir(&deep).unwrap();
         }
         fs::set_permissions(workspace.join("d"), fs::Permissions::from_mode(0o000)).unwrap();
-        disk.remove_workspace(record("01").environment).unwrap();
+        disk.remove_contents(record("01").environment).unwrap();
         assert!(!workspace.exists() && outside.exists());
         assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
-        disk.remove_workspace(record("01").environment).unwrap();
+        disk.remove_contents(record("01").environment).unwrap();
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attachment::Attachment;
 use super::host::{Host, Unsaved};
+use super::journal::Journal;
 use super::record::Record;
 use super::sandbox::Sandbox;
 use super::sandboxes;
@@ -26,6 +28,7 @@ pub(super) const COARSE: Duration = Duration::from_mins(1);
 pub(super) struct Environment {
     id: EnvironmentId,
     life: Mutex<Life>,
+    journal: Journal,
     /// Its sandbox; whoever holds the lock has the turn. The lock is fair, so it is the queue as well.
     slot: tokio::sync::Mutex<Slot>,
     /// What is on disk; whoever holds the lock writes.
@@ -48,6 +51,7 @@ struct Life {
 struct Call {
     number: u64,
     execution: ExecutionId,
+    attachment: Arc<Attachment>,
     stop: CancellationToken,
 }
 
@@ -71,15 +75,21 @@ pub(super) struct Target {
 pub(super) struct Place {
     environment: Arc<Environment>,
     number: u64,
+    attachment: Arc<Attachment>,
     /// Cancelled when the call is to stop.
     pub(super) stop: CancellationToken,
 }
 
 impl Environment {
     /// The environment of a record. It is over when the worker is.
-    pub(super) fn new(record: Record, worker_over: &CancellationToken) -> Arc<Self> {
+    pub(super) fn new(
+        record: Record,
+        journal: Journal,
+        worker_over: &CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: record.environment,
+            journal,
             life: Mutex::new(Life { record, calls: Vec::new(), calls_ever: 0 }),
             slot: tokio::sync::Mutex::default(),
             written: tokio::sync::Mutex::default(),
@@ -123,6 +133,7 @@ impl Environment {
         self: &Arc<Self>,
         target: &Target,
         execution: ExecutionId,
+        attachment: Attachment,
         now: Timestamp,
     ) -> Result<Place, NotStarted> {
         self.check(target)?;
@@ -132,10 +143,24 @@ impl Environment {
         }
         let stop = self.over.child_token();
         life.calls_ever += 1;
-        let number = life.calls_ever;
-        life.calls.push(Call { number, execution, stop: stop.clone() });
+        let (number, attachment) = (life.calls_ever, Arc::new(attachment));
+        let call =
+            Call { number, execution, attachment: Arc::clone(&attachment), stop: stop.clone() };
+        life.calls.push(call);
         life.record.last_used = now;
-        Ok(Place { environment: Arc::clone(self), number, stop })
+        Ok(Place { environment: Arc::clone(self), number, attachment, stop })
+    }
+
+    /// Whose an execution is that runs or waits.
+    pub(super) fn attachment(&self, execution: ExecutionId) -> Option<Arc<Attachment>> {
+        let life = self.life();
+        let call = life.calls.iter().find(|call| call.execution == execution)?;
+        Some(Arc::clone(&call.attachment))
+    }
+
+    /// Its tasks.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Stops an execution, whether it runs or waits.
@@ -151,7 +176,19 @@ impl Environment {
     pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
         let life = self.life();
         let is_idle = life.calls.is_empty();
-        now >= if is_idle { life.record.idle_deadline() } else { life.record.not_after }
+        now >= if is_idle { self.idle_deadline(&life.record) } else { life.record.not_after }
+    }
+
+    /// When it ends if nobody calls it. A client that was told until when its task is kept finds it until then.
+    fn idle_deadline(&self, record: &Record) -> Timestamp {
+        let promised = self.journal.keep_until().unwrap_or_default();
+        record.idle_deadline().max(promised).min(record.not_after)
+    }
+
+    /// Until when a task is kept that is asked for now: as long as the environment is, and for `ttl` at least.
+    pub(super) fn promise(&self, ttl: Duration, now: Timestamp) -> Timestamp {
+        let not_after = self.life().record.not_after;
+        self.touch(now).max(now.after(ttl)).min(not_after)
     }
 
     /// It ends: calls stop, new ones are refused. False if it had ended before.
@@ -161,6 +198,7 @@ impl Environment {
         life.record.state = life.record.state.end(reason, now);
         drop(life);
         self.over.cancel();
+        self.journal.close();
         was_live
     }
 
@@ -188,7 +226,7 @@ impl Environment {
     pub(super) fn touch(&self, now: Timestamp) -> Timestamp {
         let mut life = self.life();
         life.record.last_used = now;
-        life.record.idle_deadline()
+        self.idle_deadline(&life.record)
     }
 
     /// Waits for the turn, behind those that came before.
@@ -252,7 +290,7 @@ impl Environment {
             state: record.state.as_str().to_owned(),
             created_ms: record.created.as_millis(),
             last_used_ms: record.last_used.as_millis(),
-            idle_deadline_ms: record.idle_deadline().as_millis(),
+            idle_deadline_ms: self.idle_deadline(record).as_millis(),
             not_after_ms: record.not_after.as_millis(),
         }
     }
@@ -271,6 +309,11 @@ pub(super) fn busy() -> NotStarted {
 impl Place {
     pub(super) fn environment(&self) -> &Arc<Environment> {
         &self.environment
+    }
+
+    /// Whose the execution is.
+    pub(super) fn attachment(&self) -> &Arc<Attachment> {
+        &self.attachment
     }
 }
 

@@ -1,5 +1,7 @@
-//! One execution: waits for its turn, gets a sandbox, runs, and tells how it ended.
+//! One execution: waits for its turn, gets a sandbox, runs, and tells how it ended: whoever waits for it, and the journal
+//! if it became a task.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,9 @@ use super::host::Host;
 use super::output::Output;
 use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
 use super::sandboxes;
+use super::tasks::enter;
 use crate::domain::environment::{EnvironmentState, Interruption};
+use crate::domain::ids::ExecutionId;
 use crate::rpc::wire::{Ended, Frame, NotStarted, Restarted};
 
 /// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
@@ -26,10 +30,19 @@ const OVERRUN: Duration = Duration::from_secs(30);
 pub(super) struct Execution {
     pub(super) host: Arc<Host>,
     pub(super) place: Place,
-    pub(super) job: Job,
+    pub(super) order: Order,
     /// When nobody waits for it any more.
     pub(super) until: Instant,
     pub(super) output: Output,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) execution: ExecutionId,
+    pub(super) job: Job,
+    /// If it is a task from its start: for how long it must be found, beyond its environment's idle time.
+    pub(super) task: Option<Duration>,
 }
 
 /// What comes of it. What the model must be told counts as told only when somebody took the answer.
@@ -46,26 +59,32 @@ impl Execution {
     /// Runs to the end and answers with the last frame.
     pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
         let environment = Arc::clone(self.place.environment());
+        if let Some(ttl) = self.order.task {
+            let (execution, attachment) = (self.order.execution, self.place.attachment());
+            let entered = enter(&self.host, &environment, execution, attachment, ttl).await;
+            if entered.is_err() {
+                let why =
+                    "the worker's disk takes no tasks now: call without one, or try again later";
+                let why = NotStarted::NoSandbox { why: why.to_owned() };
+                return self.conclude(Verdict::NotStarted(why), answer).await;
+            }
+        }
         let turn = tokio::select! {
             biased;
             () = self.place.stop.cancelled() => Err(environment.why_not()),
-            () = answer.closed() => return,
+            () = self.abandoned(&mut answer) => return,
             slot = environment.turn() => Ok(slot),
             () = sleep_until(self.until) => Err(busy()),
         };
         let mut slot = match turn {
             Ok(slot) => slot,
-            Err(why) => {
-                drop(self.place);
-                send(answer, Frame::NotStarted(why));
-                return;
-            }
+            Err(why) => return self.conclude(Verdict::NotStarted(why), answer).await,
         };
         let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
-        // Whoever reads the answer finds the place free; the turn ends when the disk knows.
-        drop(self.place);
-        conclude(&environment, verdict, answer);
-        if let Err(error) = environment.save_if_stale(&self.host).await {
+        let host = Arc::clone(&self.host);
+        // The turn ends when the disk knows.
+        self.conclude(verdict, answer).await;
+        if let Err(error) = environment.save_if_stale(&host).await {
             report_unsaved(&environment, &error);
         }
     }
@@ -82,7 +101,7 @@ impl Execution {
                 EnvironmentState::Interrupted { reason } => Some(reason),
                 _ => None,
             };
-            if let (Some(reason), JobKind::Python { .. }) = (notice, &self.job.kind) {
+            if let (Some(reason), JobKind::Python { .. }) = (notice, &self.order.job.kind) {
                 return Verdict::Restarted(reason);
             }
             let was_there = slot.is_some();
@@ -109,7 +128,7 @@ impl Execution {
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
                 let ended = self.output.ended(&outcome);
-                let python = matches!(self.job.kind, JobKind::Python { .. });
+                let python = matches!(self.order.job.kind, JobKind::Python { .. });
                 let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
                 return Verdict::Ended(Box::new(Ended {
                     hint,
@@ -140,7 +159,7 @@ impl Execution {
         slot: &mut Slot,
     ) -> Result<Box<dyn Sandbox>, NotStarted> {
         if let Some(sandbox) = slot.take() {
-            let python = matches!(self.job.kind, JobKind::Python { .. });
+            let python = matches!(self.order.job.kind, JobKind::Python { .. });
             match sandbox.condition() {
                 Condition::Ready => return Ok(sandbox),
                 Condition::InterpreterLost if !python => return Ok(sandbox),
@@ -175,13 +194,17 @@ impl Execution {
         answer: &mut oneshot::Sender<Frame>,
     ) -> Option<Outcome> {
         let _running = self.host.count_running();
-        let mut job = self.job.clone();
+        let mut job = self.order.job.clone();
         job.timeout = job.timeout.min(self.until.saturating_duration_since(Instant::now()));
         let longest = job.timeout + OVERRUN;
         let stop = self.place.stop.clone();
+        let attachment = Arc::clone(self.place.attachment());
         let orphaned = async {
             answer.closed().await;
             sleep(ORPHANED).await;
+            if attachment.is_task().await {
+                pending::<()>().await;
+            }
         };
         let running = async {
             let mut run = pin!(sandbox.run(job, &mut self.output, stop.clone()));
@@ -193,6 +216,46 @@ impl Execution {
         };
         let outcome = timeout(longest, running).await;
         outcome.inspect_err(|_| tracing::error!("a sandbox overran its time")).ok()
+    }
+
+    /// Returns when the connection is lost and nobody else wants the execution.
+    async fn abandoned(&self, answer: &mut oneshot::Sender<Frame>) {
+        answer.closed().await;
+        if !self.place.attachment().give_up().await {
+            pending::<()>().await;
+        }
+    }
+
+    /// Tells how it ended, and notes what the model was told.
+    async fn conclude(self, verdict: Verdict, answer: oneshot::Sender<Frame>) {
+        let (last, lost_variables) = match verdict {
+            Verdict::NotStarted(why) => (Some(Frame::NotStarted(why)), false),
+            Verdict::Restarted(reason) => {
+                (Some(Frame::NotStarted(NotStarted::Restarted(restarted(reason)))), true)
+            }
+            Verdict::Ended(ended) => {
+                let lost = ended.variables_lost;
+                (Some(Frame::Ended(ended)), lost)
+            }
+            Verdict::Unknown => (None, true),
+        };
+        let Self { host, place, order, .. } = self;
+        let (environment, execution) = (Arc::clone(place.environment()), order.execution);
+        let is_task = place.attachment().end().await;
+        // Whoever reads the answer finds the place free.
+        drop(place);
+        let kept = is_task && {
+            let until = environment.promise(Duration::ZERO, host.now());
+            environment.journal().end(&host, execution, last.as_ref(), until).await
+        };
+        let sent = last.is_some_and(|frame| answer.send(frame).is_ok());
+        if lost_variables {
+            let interrupt = |state: EnvironmentState| state.interrupt(Interruption::SandboxLost);
+            let told = kept || sent;
+            let step = environment.step(if told { EnvironmentState::told } else { interrupt });
+            // What is gone has nothing left to tell.
+            step.ok();
+        }
     }
 }
 
@@ -209,39 +272,6 @@ async fn notice_loss(environment: &Environment, slot: &mut Slot) -> EnvironmentS
     }
     let lost = environment.step(|state| state.interrupt(Interruption::SandboxLost));
     lost.unwrap_or_else(|_| environment.state())
-}
-
-/// Answers, and notes what the model was told.
-fn conclude(environment: &Environment, verdict: Verdict, answer: oneshot::Sender<Frame>) {
-    let interrupt = |state: EnvironmentState| state.interrupt(Interruption::SandboxLost);
-    let outcome = match verdict {
-        Verdict::NotStarted(why) => {
-            send(answer, Frame::NotStarted(why));
-            return;
-        }
-        Verdict::Unknown => environment.step(interrupt),
-        Verdict::Restarted(reason) => {
-            let frame = Frame::NotStarted(NotStarted::Restarted(restarted(reason)));
-            if !send(answer, frame) {
-                return;
-            }
-            environment.step(EnvironmentState::told)
-        }
-        Verdict::Ended(ended) => {
-            let lost = ended.variables_lost;
-            match (send(answer, Frame::Ended(ended)), lost) {
-                (_, false) => return,
-                (true, true) => environment.step(EnvironmentState::told),
-                (false, true) => environment.step(interrupt),
-            }
-        }
-    };
-    // What is gone has nothing left to tell.
-    outcome.ok();
-}
-
-fn send(answer: oneshot::Sender<Frame>, frame: Frame) -> bool {
-    answer.send(frame).is_ok()
 }
 
 fn put_back(environment: &Environment, state: EnvironmentState) {

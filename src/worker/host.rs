@@ -68,9 +68,9 @@ impl Host {
         Ok(self.on_disk(move |disk| disk.save(&record)).await?)
     }
 
-    /// Removes an environment's files; its record stays.
-    pub(super) async fn remove_workspace(&self, environment: EnvironmentId) -> io::Result<()> {
-        self.on_disk(move |disk| disk.remove_workspace(environment)).await
+    /// Removes an environment's files and tasks; its record stays.
+    pub(super) async fn remove_contents(&self, environment: EnvironmentId) -> io::Result<()> {
+        self.on_disk(move |disk| disk.remove_contents(environment)).await
     }
 
     /// Removes every trace of an environment.
@@ -78,7 +78,13 @@ impl Host {
         self.on_disk(move |disk| disk.remove(environment)).await
     }
 
-    async fn on_disk<T: Send + 'static>(
+    /// The disk, for a start that has nothing else to do yet.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Works on the disk without holding up others.
+    pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Disk) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {

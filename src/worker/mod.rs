@@ -2,8 +2,10 @@
 //!
 //! In reading order: [`run`]; `server` lets calls in and `stream` answers executions; `supervisor` holds every
 //! `environment`, each of which runs one `execution` at a time in what `sandboxes` gives it from [`sandbox`];
-//! `record` and `disk` are what a restart finds; `heartbeat` tells the gateways.
+//! `record`, `journal` and `disk` are what a restart finds, `tasks` those that outlive their connection; `heartbeat` tells
+//! the gateways.
 
+mod attachment;
 mod disk;
 mod environment;
 mod execution;
@@ -11,14 +13,17 @@ mod files;
 mod heartbeat;
 mod host;
 mod internal;
+mod journal;
 mod output;
 mod packages;
 mod record;
+mod request;
 pub mod sandbox;
 mod sandboxes;
 mod server;
 mod stream;
 mod supervisor;
+mod tasks;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -207,8 +212,10 @@ async fn serve_calls(
     drain: &Drain,
 ) {
     let own = Drain::new(BY_HAND);
-    let calls =
-        serve_with(listener, own.clone(), move |request| Arc::clone(&server).answer(request));
+    let calls = async {
+        serve_with(listener, own.clone(), move |request| Arc::clone(&server).answer(request)).await;
+        supervisor.settled().await;
+    };
     let end = async {
         drain.closing().await;
         own.begin();

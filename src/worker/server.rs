@@ -13,21 +13,20 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::environment::Target;
 use super::record::Record;
-use super::sandbox::{Job, JobKind};
+use super::request::{self, Execute, Malformed};
 use super::stream;
 use super::supervisor::Supervisor;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Incarnation, OwnerDigest, TenantDigest};
 use crate::domain::keyring::WorkerKey;
-use crate::domain::placement::Epoch;
 use crate::rpc::auth::Link;
 use crate::rpc::door::{Admitted, Door};
 use crate::rpc::reply;
+use crate::rpc::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
 use crate::rpc::wire::{
-    self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,
-    FindRequest, ListReply, ListRequest, Refusal,
+    self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, FindReply, FindRequest,
+    ListReply, ListRequest, Refusal,
 };
 use crate::serve::{BodyError, Drain, read_body};
 use crate::telemetry::{
@@ -69,6 +68,9 @@ enum Verb {
     Close,
     Find,
     List,
+    Detach,
+    Task,
+    CancelTask,
 }
 
 /// A call that was let in.
@@ -78,9 +80,6 @@ pub(super) struct Call {
     pub(super) operation: OperationInFlight,
     pub(super) body: Bytes,
 }
-
-/// Its body is not a message of this version.
-struct Malformed;
 
 impl Server {
     /// A server for the calls that gateways make to this start of the worker.
@@ -139,6 +138,9 @@ impl Server {
             Verb::Close => whole(self.close(&mut call).await, call),
             Verb::Find => whole(self.find(&mut call), call),
             Verb::List => whole(self.list(&call), call),
+            Verb::Detach => whole(self.detach(&mut call).await, call),
+            Verb::Task => whole(self.task(&mut call).await, call),
+            Verb::CancelTask => whole(self.cancel_task(&mut call).await, call),
         }
     }
 
@@ -155,13 +157,13 @@ impl Server {
     }
 
     fn execute(&self, mut call: Call) -> Response<Body> {
-        let Ok((target, execution, job, wants_output)) = read_execute(&call) else {
+        let Ok(Execute { target, order, wants_output }) = request::execute(&call) else {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
         let deadline = call.admitted.deadline().min(LONGEST);
         let until = tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10);
-        let answer = self.supervisor.execute(&target, execution, job, until);
+        let answer = self.supervisor.execute(&target, order, until);
         stream::response(call, answer, wants_output)
     }
 
@@ -176,7 +178,7 @@ impl Server {
 
     async fn close(&self, call: &mut Call) -> Result<Done, Malformed> {
         let request: CloseRequest = call.read()?;
-        let target = read_target(&request.target)?;
+        let target = request::target(&request.target)?;
         call.concerns(target.environment);
         Ok(self.supervisor.close(&target).await.map_or_else(Done::NotDone, |()| Done::Done))
     }
@@ -197,17 +199,43 @@ impl Server {
         let one = request.environment.as_ref().map(read).transpose()?;
         Ok(self.supervisor.list(tenant, owner, one))
     }
+
+    async fn detach(&self, call: &mut Call) -> Result<TaskReply, Malformed> {
+        let request: DetachRequest = call.read()?;
+        let (target, execution) = request::named(&request.target, &request.execution)?;
+        call.concerns(target.environment);
+        let ttl = request::ttl(request.terms);
+        Ok(self.supervisor.detach(&target, execution, ttl).await)
+    }
+
+    async fn task(&self, call: &mut Call) -> Result<TaskReply, Malformed> {
+        let request: TaskRequest = call.read()?;
+        let (target, execution) = request::named(&request.target, &request.execution)?;
+        call.concerns(target.environment);
+        let wait = Duration::from_millis(request.wait_ms);
+        Ok(self.supervisor.task(&target, execution, wait).await)
+    }
+
+    async fn cancel_task(&self, call: &mut Call) -> Result<TaskReply, Malformed> {
+        let request: CancelTaskRequest = call.read()?;
+        let (target, execution) = request::named(&request.target, &request.execution)?;
+        call.concerns(target.environment);
+        Ok(self.supervisor.cancel_task(&target, execution).await)
+    }
 }
 
 impl Verb {
     /// Each verb, its path and its name in metrics and spans; in the order of the enum.
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 9] = [
         (Self::Create, wire::CREATE, "create"),
         (Self::Execute, wire::EXECUTE, "execute"),
         (Self::Cancel, wire::CANCEL, "cancel"),
         (Self::Close, wire::CLOSE, "close"),
         (Self::Find, wire::FIND, "find"),
         (Self::List, wire::LIST, "list"),
+        (Self::Detach, task::DETACH, "detach"),
+        (Self::Task, task::TASK, "task"),
+        (Self::CancelTask, task::CANCEL_TASK, "cancel-task"),
     ];
 
     fn find(method: &Method, path: &str) -> Option<(Self, &'static str)> {
@@ -217,7 +245,7 @@ impl Verb {
 }
 
 impl Call {
-    fn read<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
         serde_json::from_slice(&self.body).map_err(|_| Malformed)
     }
 
@@ -226,45 +254,6 @@ impl Call {
             self.span.set(attribute::ENVIRONMENT, &environment.log_name());
         }
     }
-}
-
-fn read_execute(call: &Call) -> Result<(Target, ExecutionId, Job, bool), Malformed> {
-    let request: ExecuteRequest = call.read()?;
-    let kind = match request.job {
-        wire::Job::Python { code } => JobKind::Python { code },
-        wire::Job::Shell { command } => JobKind::Shell { command },
-        wire::Job::Exec { argv } if argv.is_empty() => return Err(Malformed),
-        wire::Job::Exec { argv } => JobKind::Exec { argv },
-    };
-    let job = Job {
-        kind,
-        timeout: Duration::from_millis(request.timeout_ms),
-        variables: call.span.context().map(trace_variables).unwrap_or_default(),
-    };
-    let execution = ExecutionId::from_hex(&request.execution).ok_or(Malformed)?;
-    Ok((read_target(&request.target)?, execution, job, request.stream))
-}
-
-/// The trace goes on inside: what code there reports is part of it. Baggage too, untouched: it is its sender's to
-/// decide what travels with a call.
-fn trace_variables(context: &TraceContext) -> Vec<(String, String)> {
-    let parent = context.traceparent();
-    let fields = [
-        ("TRACEPARENT", parent.as_deref()),
-        ("TRACESTATE", context.tracestate()),
-        ("BAGGAGE", context.baggage()),
-    ];
-    let given = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    given.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-fn read_target(target: &wire::Target) -> Result<Target, Malformed> {
-    Ok(Target {
-        environment: EnvironmentId::from_hex(&target.environment).ok_or(Malformed)?,
-        owner: OwnerDigest::from_hex(&target.owner).ok_or(Malformed)?,
-        generation: target.generation,
-        epoch: Epoch(target.epoch),
-    })
 }
 
 /// An answer that is not a stream.

@@ -10,12 +10,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::attachment::Attachment;
 use super::environment::{Environment, Target};
-use super::execution::Execution;
+use super::execution::{Execution, Order};
 use super::host::Host;
+use super::journal::Journal;
 use super::output::{Output, Reader};
 use super::record::Record;
-use super::sandbox::Job;
 use super::tombstones::{Tombstone, Tombstones, bury};
 use crate::domain::environment::{EnvironmentState, GoneReason, Interruption};
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, TenantDigest};
@@ -32,10 +33,11 @@ const STOP: Duration = Duration::from_secs(15);
 /// Holds the environments. Whatever it starts ends with [`Supervisor::stop`].
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    host: Arc<Host>,
+    pub(super) host: Arc<Host>,
     capacity: u32,
     table: Mutex<Table>,
-    tasks: TaskTracker,
+    executions: TaskTracker,
+    pub(super) tasks: TaskTracker,
     /// Cancelled when executions are to stop.
     over: CancellationToken,
 }
@@ -80,10 +82,13 @@ impl Supervisor {
             record.state = interrupted.unwrap_or(record.state);
             // Nobody could call while the worker was away: that time was not idle.
             record.last_used = now;
-            table.live.insert(record.environment, Environment::new(record, &over));
+            let (id, until) = (record.environment, record.idle_deadline());
+            let journal = Journal::recover(host.disk(), id, now, until);
+            table.live.insert(id, Environment::new(record, journal, &over));
         }
-        let (table, tasks) = (Mutex::new(table), TaskTracker::new());
-        Self { host, capacity, table, tasks, over }
+        let (table, executions, tasks) =
+            (Mutex::new(table), TaskTracker::new(), TaskTracker::new());
+        Self { host, capacity, table, executions, tasks, over }
     }
 
     /// Takes in a new environment: its record is on disk when this returns. Safe to repeat.
@@ -119,7 +124,8 @@ impl Supervisor {
         if record.not_after <= self.host.now() {
             return Err("the environment's life is over");
         }
-        let environment = Environment::new(record, &self.over);
+        let journal = Journal::empty(record.environment);
+        let environment = Environment::new(record, journal, &self.over);
         table.live.insert(environment.id(), Arc::clone(&environment));
         Ok(environment)
     }
@@ -135,17 +141,17 @@ impl Supervisor {
     pub(super) fn execute(
         self: &Arc<Self>,
         target: &Target,
-        execution: ExecutionId,
-        job: Job,
+        order: Order,
         until: tokio::time::Instant,
     ) -> Result<Answer, NotStarted> {
         let environment = self.find_live(target)?;
-        let place = environment.admit(target, execution, self.host.now())?;
+        let attachment = Attachment::new(&order.job.kind);
+        let place = environment.admit(target, order.execution, attachment, self.host.now())?;
         let output = Output::new(self.host.sandboxes().limits().output_bytes);
         let reader = output.reader();
         let (answer, last) = oneshot::channel();
-        let execution = Execution { host: Arc::clone(&self.host), place, job, until, output };
-        self.tasks.spawn(execution.run(answer));
+        let execution = Execution { host: Arc::clone(&self.host), place, order, until, output };
+        self.executions.spawn(execution.run(answer));
         Ok(Answer { output: reader, last })
     }
 
@@ -257,6 +263,12 @@ impl Supervisor {
         self.over.is_cancelled()
     }
 
+    /// Returns when no execution is under way; tasks go on when every connection is closed.
+    pub(super) async fn settled(&self) {
+        self.executions.close();
+        self.executions.wait().await;
+    }
+
     /// Stops every execution; each answers with how it ended.
     pub(super) fn stop_executions(&self) {
         self.over.cancel();
@@ -273,7 +285,7 @@ impl Supervisor {
             }
         }));
         self.tasks.close();
-        let all = async { tokio::join!(down, self.tasks.wait()) };
+        let all = async { tokio::join!(down, self.settled(), self.tasks.wait()) };
         if timeout(STOP, all).await.is_err() {
             tracing::error!("some sandboxes did not end within {STOP:?}");
         }
@@ -281,7 +293,9 @@ impl Supervisor {
 
     async fn reap(self: &Arc<Self>) {
         for environment in self.live() {
-            self.end_if_overdue(&environment);
+            if !self.end_if_overdue(&environment) {
+                environment.journal().tidy(&self.host).await;
+            }
         }
         let now = self.host.now();
         let forgotten = self.table().gone.take_old(now);
@@ -321,7 +335,10 @@ impl Supervisor {
         Some(on_disk)
     }
 
-    fn find_live(self: &Arc<Self>, target: &Target) -> Result<Arc<Environment>, NotStarted> {
+    pub(super) fn find_live(
+        self: &Arc<Self>,
+        target: &Target,
+    ) -> Result<Arc<Environment>, NotStarted> {
         let live = self.table().live.get(&target.environment).cloned();
         if let Some(environment) = live.filter(|it| !self.end_if_overdue(it)) {
             return Ok(environment);

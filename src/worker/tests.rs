@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::environment::Target;
+use super::execution::Order;
 use super::host::Host;
 use super::packages::Packages;
 use super::record::Record;
@@ -141,8 +142,8 @@ impl Stage {
         };
         let job = Job { kind, timeout: Duration::from_secs(10), variables: Vec::new() };
         let until = Instant::now() + Duration::from_mins(1);
-        let execution = ExecutionId::from_bytes([9; 16]);
-        self.supervisor.execute(&target, execution, job, until).unwrap()
+        let order = Order { execution: ExecutionId::from_bytes([9; 16]), job, task: None };
+        self.supervisor.execute(&target, order, until).unwrap()
     }
 
     async fn python(&self, code: &str) -> Frame {

@@ -56,7 +56,7 @@ pub(super) async fn bury(host: &Host, environment: &Environment, written: onesho
     written.send(()).ok();
     environment.put_down().await;
     let id = environment.id();
-    if let Err(error) = host.remove_workspace(id).await {
+    if let Err(error) = host.remove_contents(id).await {
         tracing::error!(environment = id.log_name(), %error, "its files stay on disk");
     }
     if first_try.is_err()

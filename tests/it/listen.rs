@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
 use crate::mcp_client::{McpClient, Messages, Modern};
+use crate::upstream_server::UpstreamServer;
+use crate::upstreams;
 
 const UPDATED: &str = "notifications/resources/updated";
 const RESOURCES: &str = "notifications/resources/list_changed";
@@ -249,4 +251,19 @@ async fn with_one_gateway_and_no_keys_whoever_has_the_handle_is_told() {
     client.launch().await;
     client.python(&id, "1").await;
     assert_eq!(stream.told().await, updated(&id), "nobody's list changed");
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_and_a_new_set_of_upstreams_are_told() {
+    let upstream = UpstreamServer::modern().await;
+    let set = upstreams::set([upstreams::upstream("u", &upstream)]);
+    let gateway = upstreams::gateway(&set, |_| {});
+    let asked = json!({"toolsListChanged": true, "resourcesListChanged": true});
+    let (mut stream, acknowledged) = Stream::open(&gateway.client(), json!(1), &asked).await;
+    assert_eq!(acknowledged["toolsListChanged"], true);
+    eventually(async || upstream.streams() == 1).await;
+    upstream.notify(TOOLS, &json!({}));
+    assert_eq!(stream.told().await.0, TOOLS);
+    set.send_replace(std::sync::Arc::from([]));
+    assert_eq!(stream.told().await.0, TOOLS);
 }

@@ -23,6 +23,7 @@ mod rmcp;
 mod samples;
 mod sandbox;
 mod schema;
+mod tasks;
 mod tracing;
 mod upstream_legacy;
 mod upstream_questions;

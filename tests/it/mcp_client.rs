@@ -138,6 +138,19 @@ impl McpClient {
         self.post(&headers, body.to_string()).await
     }
 
+    /// A request of one legacy revision, which takes streams and is always answered with 200.
+    pub async fn legacy_of(&self, version: &str, method: &str, params: Value) -> Answer {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let headers = [
+            (CONTENT_TYPE.as_str(), "application/json"),
+            (ACCEPT.as_str(), "application/json, text/event-stream"),
+            ("mcp-protocol-version", version),
+        ];
+        let answer = self.post(&headers, body.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer
+    }
+
     /// Calls a tool and returns the result, whatever it says.
     pub async fn tool(&self, name: &str, arguments: Value) -> Value {
         let answer = self.modern("tools/call", json!({"name": name, "arguments": arguments})).await;

@@ -37,7 +37,9 @@ async fn discover_says_versions_capabilities_and_who_answers() {
     assert_eq!(result["resultType"], "complete");
     assert_eq!(result["supportedVersions"], json!(["2026-07-28"]));
     let resources = json!({"listChanged": true, "subscribe": true});
-    let capabilities = json!({"tools": {"listChanged": true}, "resources": resources});
+    let extensions = json!({"io.modelcontextprotocol/tasks": {}});
+    let capabilities =
+        json!({"tools": {"listChanged": true}, "resources": resources, "extensions": extensions});
     assert_eq!(result["capabilities"], capabilities);
     assert!(result["ttlMs"].is_u64() && result["cacheScope"] == "public", "{result}");
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "baton");

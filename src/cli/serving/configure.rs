@@ -66,6 +66,7 @@ pub(super) fn gateway(
             max_per_tenant: environments.max_per_tenant,
             default_timeout: environments.timeout,
             max_timeout: environments.max_timeout,
+            task_after: environments.task_after,
         },
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
         upstreams: parts.upstreams,

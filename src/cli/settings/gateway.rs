@@ -141,6 +141,8 @@ pub struct EnvironmentSettings {
     pub timeout: Duration,
     /// The longest that a call may ask for.
     pub max_timeout: Duration,
+    /// A call that runs so long becomes a task, for clients that know tasks.
+    pub task_after: Duration,
 }
 
 impl EnvironmentSettings {
@@ -152,6 +154,7 @@ impl EnvironmentSettings {
             max_per_tenant: read.number("max-environments"),
             timeout: read.seconds("timeout-seconds"),
             max_timeout: read.seconds("max-timeout-seconds"),
+            task_after: read.seconds("task-after-seconds"),
         };
         read.rule(
             &["timeout-seconds", "max-timeout-seconds"],

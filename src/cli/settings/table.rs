@@ -108,6 +108,7 @@ pub const SECTIONS: &[Section] = &[
         number("max-environments", (1, 1_000_000), EDGE, "environments of one tenant at once").or("100"),
         number("timeout-seconds", (1, DAY), EDGE, "how long a call may run that does not say").or("220"),
         number("max-timeout-seconds", (1, DAY), SERVING, "the longest that a call may ask for").or("3600"),
+        number("task-after-seconds", (0, DAY), EDGE, "a call that runs so long becomes a task, for clients that declare tasks; 0: at once").or("30"),
         switch("environment-tools", EDGE, "offers the tools for environments").or("true").in_file_as("tools.environments"),
         switch("sample-tools", EDGE, "adds `whoami`, `lookup_fact`, `compute_primes`, `tally`").but(Role::Dev, "true"),
     ]},

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::gateway::failure::ToolError;
-use crate::mcp::{Content, ToolResult};
+use crate::mcp::{Content, RELATED_TASK, ToolResult, related_task};
 use crate::rpc::wire::Image;
 
 /// The answer of a tool, before it is written for one era.
@@ -13,6 +13,7 @@ pub(crate) struct ToolAnswer {
     text: Option<String>,
     images: Vec<Image>,
     is_error: bool,
+    task: Option<String>,
 }
 
 /// The members of an answer that may be cut when it does not fit, and the one that says so.
@@ -27,7 +28,7 @@ impl ToolAnswer {
         let Value::Object(structured) = structured else {
             unreachable!("a tool's structure is an object")
         };
-        Self { structured, text: None, images: Vec::new(), is_error: false }
+        Self { structured, text: None, images: Vec::new(), is_error: false, task: None }
     }
 
     /// With images beside it.
@@ -40,6 +41,12 @@ impl ToolAnswer {
     #[must_use]
     pub(crate) fn failed(self) -> Self {
         Self { is_error: true, ..self }
+    }
+
+    /// As the result of this task, which it has to name (2025-11-25 tasks, "Related Task Metadata").
+    #[must_use]
+    pub(crate) fn of_task(self, id: String) -> Self {
+        Self { task: Some(id), ..self }
     }
 
     /// Whether it is an error that the model can put right.
@@ -57,7 +64,11 @@ impl ToolAnswer {
         let structured = serde_json::value::RawValue::from_string(structured);
         let structured = structured.expect("what was just written is JSON");
         let result = ToolResult::success(content).with_structured(structured);
-        if self.is_error { result.failed() } else { result }
+        let result = if self.is_error { result.failed() } else { result };
+        match self.task {
+            Some(id) => result.with_meta(RELATED_TASK, related_task(&id)),
+            None => result,
+        }
     }
 
     /// The same, cut until its message fits in `limit` bytes: images that do not fit are left out, then output is

@@ -4,6 +4,7 @@ mod answer;
 mod arguments;
 mod catalogue;
 mod environments;
+mod outcome;
 mod run;
 mod samples;
 mod state;
@@ -18,18 +19,22 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub(super) use answer::ToolAnswer;
+pub(super) use outcome::answer;
+pub(super) use run::QUEUE_TIME;
 
 use super::failure::{Executed, Failure, Fault, ToolError};
 use super::feed::Feed;
 use super::fleet::Fleet;
 use super::listen::Hub;
 use super::locate::{self, Locator};
+use super::reply::Answer;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
 use crate::domain::handle::{Handle, HandleError};
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
+use crate::mcp::{Era, LegacyVersion};
 use crate::rpc::client::{TraceHeaders, WorkerClient};
 
 /// What environments may do here.
@@ -45,6 +50,8 @@ pub struct EnvironmentPolicy {
     pub default_timeout: Duration,
     /// How long code may run at most.
     pub max_timeout: Duration,
+    /// What runs so long becomes a task, for clients that know tasks.
+    pub task_after: Duration,
 }
 
 /// One tool.
@@ -103,6 +110,11 @@ impl Tool {
         }
     }
 
+    /// Whether a call of it may become a task.
+    pub const fn may_be_task(self) -> bool {
+        matches!(self, Self::RunPython | Self::RunShell)
+    }
+
     /// Whether it is one of the published samples.
     pub const fn is_sample(self) -> bool {
         matches!(self, Self::Whoami | Self::LookupFact | Self::ComputePrimes | Self::Tally)
@@ -129,6 +141,22 @@ pub(super) struct Call {
     pub feed: Feed,
     /// The trace context to pass on.
     pub trace: TraceHeaders,
+    /// Whether it may go on when it was answered.
+    pub becomes_task: BecomesTask,
+}
+
+/// When a call becomes a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BecomesTask {
+    /// Never: its client would not know what to do with one.
+    Never,
+    /// When it has run so long.
+    After(Duration),
+    /// Before it starts.
+    AtOnce {
+        /// For how long its client wants it to be kept.
+        ttl: Option<Duration>,
+    },
 }
 
 /// The tools and what they work with.
@@ -164,10 +192,21 @@ impl Tools {
         self.chosen().find(|tool| tool.name() == name)
     }
 
-    /// The names and definitions, in their fixed order.
-    pub(super) fn definitions(&self) -> Vec<(&'static str, Box<RawValue>)> {
-        let define = |tool: Tool| (tool.name(), catalogue::define(tool, &self.policy).render());
+    /// The names and definitions, in their fixed order, as clients of an era read them.
+    pub(super) fn definitions(&self, era: Era) -> Vec<(&'static str, Box<RawValue>)> {
+        let define = |tool: Tool| {
+            let definition = catalogue::define(tool, &self.policy);
+            // 2025-11-25 tasks, "Tool-Level Negotiation"; no other revision has the word.
+            let tells = era == Era::Legacy(LegacyVersion::November2025) && tool.may_be_task();
+            let definition = if tells { definition.with_optional_task() } else { definition };
+            (tool.name(), definition.render())
+        };
         self.chosen().map(define).collect()
+    }
+
+    /// Whether there is a tool whose call may become a task.
+    pub(super) fn have_tasks(&self) -> bool {
+        self.chosen().any(Tool::may_be_task)
     }
 
     fn chosen(&self) -> impl Iterator<Item = Tool> {
@@ -177,18 +216,19 @@ impl Tools {
     }
 
     /// Calls a tool.
-    pub(super) async fn call(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
-        match tool {
+    pub(super) async fn call(&self, tool: Tool, call: &Call) -> Result<Answer, Failure> {
+        let answer = match tool {
+            Tool::RunPython => return self.run_python(call).await,
+            Tool::RunShell => return self.run_shell(call).await,
             Tool::LaunchShell | Tool::LaunchPythonEnvironment => self.launch(tool, call).await,
-            Tool::RunPython => self.run_python(call).await,
-            Tool::RunShell => self.run_shell(call).await,
             Tool::CloseEnvironment => self.close(call).await,
             Tool::ListEnvironments => self.list(call).await,
             Tool::Whoami => self.whoami(call),
             Tool::LookupFact => lookup_fact(call),
             Tool::ComputePrimes => compute_primes(call).await,
             Tool::Tally => self.tally(call).await,
-        }
+        };
+        answer.map(Answer::Tool)
     }
 
     /// Opens the handle that a model passed.
@@ -265,5 +305,6 @@ fn test_policy() -> EnvironmentPolicy {
         max_per_tenant: 100,
         default_timeout: Duration::from_secs(220),
         max_timeout: Duration::from_hours(1),
+        task_after: Duration::from_secs(30),
     }
 }

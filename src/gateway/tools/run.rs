@@ -1,31 +1,39 @@
 //! Running code in an environment.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::environments::{millis, target};
-use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
+use super::{BecomesTask, Call, Tool, Tools, arguments, outcome, random_id};
 use crate::directory::Change;
-use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
+use crate::domain::handle::Handle;
+use crate::domain::ids::{EnvironmentId, ExecutionId};
 use crate::domain::placement::Epoch;
-use crate::gateway::failure::{Executed, Failure, ToolError};
+use crate::domain::task::TaskId;
+use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::gateway::feed::Feed;
 use crate::gateway::listen::Hub;
-use crate::gateway::locate;
+use crate::gateway::reply::Answer;
+use crate::gateway::tasks::OurTask;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
-use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted};
+use crate::rpc::task::{DetachRequest, Task, TaskReply};
+use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted, TaskTerms};
 
 /// How long a call may wait for others of the same environment, beyond its own time.
-const QUEUE_TIME: Duration = Duration::from_mins(1);
+pub(in crate::gateway) const QUEUE_TIME: Duration = Duration::from_mins(1);
 /// How long a worker may take to acknowledge a cancel.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a worker may take to note that an execution is a task.
+const DETACH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Tools {
     /// `runPythonCodeInRemoteEnvironment`.
-    pub(super) async fn run_python(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+    pub(super) async fn run_python(&self, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunPython =
             arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
         let timeout = self.timeout(asked.timeout_seconds)?;
@@ -34,7 +42,7 @@ impl Tools {
     }
 
     /// `runShellCommandInRemoteEnvironment`.
-    pub(super) async fn run_shell(&self, call: &Call) -> Result<ToolAnswer, Failure> {
+    pub(super) async fn run_shell(&self, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunShell =
             arguments::read(Tool::RunShell.name(), call.arguments.as_deref())?;
         let timeout = self.timeout(asked.timeout_seconds)?;
@@ -70,7 +78,7 @@ impl Tools {
         token: &str,
         job: Job,
         timeout: Duration,
-    ) -> Result<ToolAnswer, Failure> {
+    ) -> Result<Answer, Failure> {
         let handle = self.open(token, &call.caller)?;
         let execution = ExecutionId::from_bytes(random_id());
         let mut route = self.locator.route(&call.caller, handle.id(), &call.trace);
@@ -80,6 +88,7 @@ impl Tools {
             job,
             timeout_ms: millis(timeout),
             stream: call.feed.wants_progress(),
+            task: call.becomes_task.at_its_start(),
         };
         loop {
             let (peer, epoch) = route.next().await?;
@@ -89,8 +98,15 @@ impl Tools {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
                     self.environment_changed(&call.caller, handle.id());
-                    return Ok(answer(&request.job, *ended));
+                    return Ok(Answer::Tool(outcome::answer(request.job.kind(), *ended)));
                 }
+                Ok(Conclusion::Task(task)) => {
+                    stop.disarm();
+                    let id = self.task_id(call, &handle, execution);
+                    return Ok(Answer::Task(Box::new(OurTask::new(id, *task))));
+                }
+                // It is stopped: its client would never learn how it ended.
+                Ok(Conclusion::Unconfirmed) => return Err(Fault::outcome_unknown().into()),
                 Ok(Conclusion::NotStarted(why)) => {
                     stop.disarm();
                     if let NotStarted::Restarted(_) = why {
@@ -111,7 +127,7 @@ impl Tools {
         }
     }
 
-    /// Starts an execution and passes its output on until it ends.
+    /// Starts an execution and passes its output on until it ends or is a task.
     async fn follow(
         &self,
         call: &Call,
@@ -121,14 +137,87 @@ impl Tools {
     ) -> Result<Conclusion, WorkerError> {
         let mut execution = self.client.execute(peer, request, deadline, &call.trace).await?;
         call.feed.begin();
-        let mut output = Output::new(&call.feed);
-        loop {
-            match execution.next().await? {
-                Frame::Stdout(bytes) => output.pass_on("stdout", &bytes).await,
-                Frame::Stderr(bytes) => output.pass_on("stderr", &bytes).await,
-                Frame::Ended(ended) => return Ok(Conclusion::Ended(ended)),
-                Frame::NotStarted(why) => return Ok(Conclusion::NotStarted(why)),
+        if request.task.is_some() {
+            match self.detach(call, peer, request).await {
+                Ok(TaskReply::Task(task)) => return Ok(Conclusion::Task(task)),
+                Err(_) => return Ok(Conclusion::Unconfirmed),
+                // It was not begun, and says why.
+                Ok(_) => {}
             }
+        }
+        let mut output = Output::new(&call.feed);
+        let mut is_long = pin!(call.becomes_task.due());
+        let mut was_asked = false;
+        loop {
+            tokio::select! {
+                biased;
+                frame = execution.next() => match frame? {
+                    Frame::Stdout(bytes) => output.pass_on("stdout", &bytes).await,
+                    Frame::Stderr(bytes) => output.pass_on("stderr", &bytes).await,
+                    Frame::Ended(ended) => return Ok(Conclusion::Ended(ended)),
+                    Frame::NotStarted(why) => return Ok(Conclusion::NotStarted(why)),
+                },
+                () = &mut is_long, if !was_asked => {
+                    was_asked = true;
+                    // What the worker cannot keep goes on as an ordinary call.
+                    if let Ok(TaskReply::Task(task)) = self.detach(call, peer, request).await {
+                        return Ok(Conclusion::Task(task));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the worker to keep an execution as a task. Only what it has acknowledged may be told to a client (SEP-2663,
+    /// "Task Creation").
+    async fn detach(
+        &self,
+        call: &Call,
+        peer: &Peer,
+        request: &ExecuteRequest,
+    ) -> Result<TaskReply, WorkerError> {
+        let request = DetachRequest {
+            target: request.target.clone(),
+            execution: request.execution.clone(),
+            terms: request.task.unwrap_or_default(),
+        };
+        let reply = self.client.detach(peer, &request, DETACH_DEADLINE, &call.trace).await;
+        match &reply {
+            Ok(TaskReply::Task(_)) => {}
+            Ok(reply) => tracing::debug!(?reply, worker = %peer.worker(), "no task was made"),
+            Err(error) => tracing::warn!(%error, worker = %peer.worker(), "no task was made"),
+        }
+        reply
+    }
+
+    /// Good for as long as the environment may live at most; the worker forgets the task before that.
+    fn task_id(
+        &self,
+        call: &Call,
+        handle: &Handle<EnvironmentId>,
+        execution: ExecutionId,
+    ) -> String {
+        let (environment, generation) = (handle.id(), handle.generation());
+        let id = TaskId::Execution { environment, generation, execution };
+        let sealed = id.seal(&call.caller, handle.not_after(), &self.keys);
+        sealed.expect("an id of ours is far shorter than what may be sealed")
+    }
+}
+
+impl BecomesTask {
+    /// What the worker is told before it starts.
+    fn at_its_start(self) -> Option<TaskTerms> {
+        match self {
+            Self::Never | Self::After(_) => None,
+            Self::AtOnce { ttl } => Some(TaskTerms { ttl_ms: ttl.map(millis) }),
+        }
+    }
+
+    /// Returns when an execution has run long enough to become a task.
+    async fn due(self) {
+        match self {
+            Self::After(time) => sleep(time).await,
+            Self::Never | Self::AtOnce { .. } => pending().await,
         }
     }
 }
@@ -136,6 +225,10 @@ impl Tools {
 enum Conclusion {
     Ended(Box<Ended>),
     NotStarted(NotStarted),
+    /// It goes on as a task.
+    Task(Box<Task>),
+    /// It was to be a task, and the worker did not say that it is.
+    Unconfirmed,
 }
 
 /// Output on its way to the client, cut only between characters.
@@ -186,48 +279,6 @@ fn whole_characters(bytes: &[u8]) -> usize {
             }
         }
     }
-}
-
-fn answer(job: &Job, ended: Ended) -> ToolAnswer {
-    let mut structured = json!({
-        "stdout": ended.stdout,
-        "stderr": ended.stderr,
-        "exitCode": ended.exit_code,
-        "executionTimeInMilliseconds": milliseconds(ended.duration_us),
-        "truncated": ended.truncated,
-        "idleExpiresAt": Timestamp::from_millis(ended.idle_deadline_ms).to_rfc3339(),
-    });
-    if let Some(result) = ended.execution_result {
-        structured["executionResult"] = result.into();
-    }
-    if let Some(hint) = ended.hint {
-        structured["hint"] = hint.into();
-    }
-    if let Some(limit) = &ended.terminated_by {
-        structured["terminatedBy"] = limit.as_str().into();
-    }
-    if ended.variables_lost {
-        structured["environment"] = locate::restarted_notice("this-call");
-    } else if let Some(restarted) = &ended.restarted {
-        structured["environment"] = locate::restarted_notice(&restarted.reason);
-    }
-    // The user's own code failed: an exception, or a limit that stopped it. A shell command's exit code is its result.
-    let failed = match job {
-        Job::Python { .. } => ended.exit_code != 0,
-        Job::Shell { .. } | Job::Exec { .. } => false,
-    };
-    let failed = failed || ended.terminated_by.is_some();
-    if failed {
-        structured["executed"] = Executed::Yes.as_str().into();
-    }
-    let answer = ToolAnswer::of(structured).with_images(ended.images);
-    if failed { answer.failed() } else { answer }
-}
-
-fn milliseconds(micros: u64) -> Value {
-    #[expect(clippy::cast_precision_loss, reason = "executions are far shorter than 2^52 µs")]
-    let millis = micros as f64 / 1000.0;
-    millis.into()
 }
 
 /// Tells the worker to stop an execution that nobody waits for any more (cancellation, "Streamable HTTP").
@@ -296,12 +347,5 @@ mod tests {
         check(b"\xff\xfe", 2);
         check(b"\xffa\xe2\x82", 2);
         check(b"", 0);
-    }
-
-    #[test]
-    fn failed_python_is_an_error_and_a_failed_command_is_a_result() {
-        let ended = Ended { exit_code: 1, ..Ended::default() };
-        assert!(answer(&Job::Python { code: String::new() }, ended.clone()).is_error());
-        assert!(!answer(&Job::Shell { command: String::new() }, ended).is_error());
     }
 }

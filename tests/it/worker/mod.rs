@@ -5,4 +5,5 @@ mod lifecycle;
 mod process;
 mod restart;
 mod site;
+mod tasks;
 mod trust;

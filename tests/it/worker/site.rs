@@ -196,6 +196,7 @@ impl Environment {
             job,
             timeout_ms: 20_000,
             stream: false,
+            task: None,
         }
     }
 

@@ -1,0 +1,113 @@
+//! Executions as tasks: taken from their connections, looked at, cancelled.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attachment::Attachment;
+use super::environment::{Environment, Target};
+use super::host::Host;
+use super::journal::{Cancelling, Head};
+use super::supervisor::Supervisor;
+use crate::domain::ids::ExecutionId;
+use crate::domain::task::TaskState;
+use crate::rpc::task::{LONGEST_WAIT_MS, TaskReply};
+use crate::rpc::wire::NotStarted;
+
+/// Hands an execution over to the journal; what has ended is not entered. It is on disk when this returns.
+pub(super) async fn enter(
+    host: &Host,
+    environment: &Environment,
+    execution: ExecutionId,
+    attachment: &Attachment,
+    ttl: Duration,
+) -> io::Result<()> {
+    let (now, state) = (host.now(), TaskState::Working);
+    let (kind, keep_until) = (attachment.kind(), environment.promise(ttl, now));
+    let head = Head { execution, kind, created: now, updated: now, keep_until, state };
+    let entered = attachment.hand_over(environment.journal().begin(host, head)).await;
+    if let Err(error) = &entered {
+        let environment = environment.id().log_name();
+        tracing::error!(environment, %error, "an execution becomes no task");
+    }
+    entered
+}
+
+impl Supervisor {
+    /// Makes a task of an execution: when this returns so, it is on disk, and the connection may go.
+    pub(super) async fn detach(
+        self: &Arc<Self>,
+        target: &Target,
+        execution: ExecutionId,
+        ttl: Duration,
+    ) -> TaskReply {
+        let environment = match self.usable(target) {
+            Ok(environment) => environment,
+            Err(why) => return TaskReply::NotHere(why),
+        };
+        let host = Arc::clone(&self.host);
+        // Goes to its end though the call that asked is dropped: else an entry could stay that nobody ends.
+        let entered = self.tasks.spawn(async move {
+            if let Some(attachment) = environment.attachment(execution)
+                && enter(&host, &environment, execution, &attachment, ttl).await.is_err()
+            {
+                return TaskReply::NotKept;
+            }
+            // A repeat asks again and changes no terms.
+            let keep_until = environment.promise(Duration::ZERO, host.now());
+            environment.journal().tell(&host, execution, keep_until).await
+        });
+        entered.await.unwrap_or(TaskReply::NotKept)
+    }
+
+    /// How a task is; the answer waits until it has ended, or so long.
+    pub(super) async fn task(
+        self: &Arc<Self>,
+        target: &Target,
+        execution: ExecutionId,
+        wait: Duration,
+    ) -> TaskReply {
+        let told = async {
+            let wait = wait.min(Duration::from_millis(LONGEST_WAIT_MS));
+            self.usable(target)?.journal().wait(execution, wait).await;
+            // It may be gone by now.
+            let environment = self.usable(target)?;
+            let keep_until = environment.promise(Duration::ZERO, self.host.now());
+            Ok(environment.journal().tell(&self.host, execution, keep_until).await)
+        };
+        told.await.unwrap_or_else(TaskReply::NotHere)
+    }
+
+    /// Cancels a task, unless it has ended: that is on disk when this returns, and its execution is about to stop.
+    pub(super) async fn cancel_task(
+        self: &Arc<Self>,
+        target: &Target,
+        execution: ExecutionId,
+    ) -> TaskReply {
+        let environment = match self.usable(target) {
+            Ok(environment) => environment,
+            Err(why) => return TaskReply::NotHere(why),
+        };
+        let supervisor = Arc::clone(self);
+        // To its end, as above: what is noted as cancelled is stopped.
+        let cancelled = self.tasks.spawn(async move {
+            let (host, journal) = (&supervisor.host, environment.journal());
+            let keep_until = environment.promise(Duration::ZERO, host.now());
+            let cancelling = journal.cancel(host, execution).await;
+            if cancelling == Cancelling::Cancelled {
+                environment.cancel(execution);
+            }
+            match (cancelling, journal.tell(host, execution, keep_until).await) {
+                (Cancelling::HadEnded, TaskReply::Task(task)) => TaskReply::HadEnded(task),
+                (_, reply) => reply,
+            }
+        });
+        cancelled.await.unwrap_or(TaskReply::Unknown)
+    }
+
+    fn usable(self: &Arc<Self>, target: &Target) -> Result<Arc<Environment>, NotStarted> {
+        let environment = self.find_live(target)?;
+        environment.check(target)?;
+        Ok(environment)
+    }
+}
