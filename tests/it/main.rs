@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod back_channel;
 mod cluster;
 mod directory;
 mod drain;
