@@ -52,7 +52,7 @@ impl Edge {
             drop(slot);
             result
         };
-        self.follow(asker, work, events, observation).await
+        self.follow(asker, Box::pin(work), events, observation).await
     }
 
     /// What an upstream answers: whose is it, may they now, pass it on.
@@ -83,7 +83,7 @@ impl Edge {
             drop(slot);
             result
         };
-        self.follow(asker, work, events, observation).await
+        self.follow(asker, Box::pin(work), events, observation).await
     }
 
     async fn destination(
@@ -100,13 +100,13 @@ impl Edge {
     async fn follow(
         &self,
         asker: Asker,
-        work: impl Future<Output = Result<Answer, Failure>> + Send + 'static,
+        work: Work,
         events: Events,
         observation: Observation,
     ) -> Response<Body> {
         let work: Work = match asker.era {
             // streamable-http, "Cancellation": when the client leaves, the work is dropped with its future.
-            Era::Modern => Box::pin(work),
+            Era::Modern => work,
             // There a disconnect is no cancel: the call runs to its end.
             Era::Legacy(_) => {
                 let running = self.calls.spawn(work);
@@ -116,7 +116,8 @@ impl Edge {
         reply::answer(asker, self.identity.clone(), work, events, observation).await
     }
 
-    async fn admit_call(
+    /// May they now: rates, and a place among the calls under way.
+    pub(super) async fn admit_call(
         &self,
         caller: &Principal,
         envelope: &Envelope,

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::discover::{OwnOffer, Standing};
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
 use super::guard::Guard;
+use super::handover::Handover;
 use super::identity::Credentials;
 use super::limits::Limits;
 use super::listen::Hub;
@@ -59,6 +61,8 @@ pub(super) struct Edge {
     pub own: OwnOffer,
     /// Other servers.
     pub upstreams: Arc<Upstreams>,
+    /// Other replicas, for what waits there.
+    pub handover: Handover,
     /// The keys that seal cursors.
     pub keys: Keyring,
     /// The time.
@@ -69,13 +73,24 @@ pub(super) struct Edge {
     pub calls: TaskTracker,
 }
 
+/// Who brought a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Its client.
+    Client,
+    /// A replica that could not answer it; so it has to be answered here, as well as can be.
+    Replica,
+}
+
 impl Edge {
     /// A POST to the MCP endpoint.
     pub(super) async fn post(&self, request: Request<Body>) -> Response<Body> {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
         match self.admit(&parts, body).await {
-            Ok((caller, body)) => self.read(came, &parts, caller, &body).await,
+            Ok((caller, body)) => {
+                self.read(came, &parts.headers, caller, &body, From::Client).await
+            }
             Err(reason) => {
                 let response = turn_away(reason);
                 self.observer.turned_away(came, response.status(), None);
@@ -85,11 +100,7 @@ impl Edge {
     }
 
     /// Host, Origin, who asks, sizes: all that comes before MCP.
-    async fn admit(
-        &self,
-        parts: &Parts,
-        body: Body,
-    ) -> Result<(Principal, bytes::Bytes), TurnedAway> {
+    async fn admit(&self, parts: &Parts, body: Body) -> Result<(Principal, Bytes), TurnedAway> {
         self.guard.admit(&parts.headers)?;
         let caller = match self.credentials.authenticate(&parts.headers) {
             Ok(caller) => caller,
@@ -109,14 +120,16 @@ impl Edge {
         Ok((caller, body))
     }
 
-    async fn read(
+    /// What was asked, and by whom it is answered.
+    pub(super) async fn read(
         &self,
         came: Instant,
-        parts: &Parts,
+        headers: &HeaderMap,
         caller: Principal,
-        body: &[u8],
+        body: &Bytes,
+        from: From,
     ) -> Response<Body> {
-        let envelope = match Envelope::parse(&parts.headers, body) {
+        let envelope = match Envelope::parse(headers, body) {
             Ok(Incoming::Request(envelope)) => envelope,
             Ok(Incoming::Notification(_) | Incoming::Response) => {
                 self.observer.turned_away(came, StatusCode::ACCEPTED, None);
@@ -132,8 +145,15 @@ impl Edge {
             Method::CallTool => envelope.name().and_then(|name| self.tools.find(name)),
             _ => None,
         };
-        let http = TraceContext::from_headers(&parts.headers);
+        let http = TraceContext::from_headers(headers);
         let observation = self.observer.watch(came, &envelope, http, tool);
+        if from == From::Client
+            && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
+        {
+            let came = (headers, body.clone());
+            // Boxed: it is seldom, and every request would carry room for it.
+            return Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await;
+        }
         self.dispatch(envelope, caller, tool, observation).await
     }
 

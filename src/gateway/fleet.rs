@@ -134,6 +134,11 @@ impl Fleet {
         self.members.load().values().map(|member| member.peer.clone()).collect()
     }
 
+    /// Another replica that serves now, as far as is known.
+    pub(super) fn replica(&self, id: &str) -> Option<Replica> {
+        self.replicas.load().iter().find(|it| it.id == id).cloned()
+    }
+
     /// How many replicas share the work, this one included.
     pub(super) fn replica_count(&self) -> NonZeroU32 {
         let count = u32::try_from(self.replicas.load().len()).unwrap_or(u32::MAX);

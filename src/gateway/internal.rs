@@ -1,4 +1,4 @@
-//! The internal listener: heartbeats from workers, probes, metrics.
+//! The internal listener: heartbeats from workers, requests from other replicas, probes, metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,9 @@ use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
+use super::dispatch::Edge;
 use super::fleet::Fleet;
+use super::handover;
 use crate::rpc::report::{MAX_REPORT, ReportDoor};
 use crate::rpc::wire::HEARTBEAT;
 use crate::serve::{Drain, read_body};
@@ -22,6 +24,8 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(5);
 /// What the internal listener answers from.
 #[derive(Debug)]
 pub(super) struct Internal {
+    /// Answers what other replicas hand over.
+    pub edge: Arc<Edge>,
     /// The workers.
     pub fleet: Arc<Fleet>,
     /// Checks their reports.
@@ -36,6 +40,7 @@ pub(super) struct Internal {
 pub(super) fn router(internal: Arc<Internal>) -> Router {
     Router::new()
         .route(HEARTBEAT, post(heartbeat))
+        .route(handover::PATH, post(take_over))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -57,6 +62,10 @@ async fn heartbeat(State(internal): State<Arc<Internal>>, request: Request) -> R
         }
         Err(answer) => answer.map(Body::from),
     }
+}
+
+async fn take_over(State(internal): State<Arc<Internal>>, request: Request) -> Response<Body> {
+    internal.edge.take_over(request).await
 }
 
 /// Fails while draining; never for Redis, without which most of the work goes on.

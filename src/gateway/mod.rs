@@ -13,6 +13,7 @@ mod failure;
 mod feed;
 mod fleet;
 mod guard;
+mod handover;
 mod identity;
 mod internal;
 mod limits;
@@ -70,6 +71,7 @@ use dispatch::Edge;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
 use guard::Guard;
+use handover::Handover;
 use internal::Internal;
 use limits::Limits;
 use listen::Hub;
@@ -191,14 +193,16 @@ impl Gateway {
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
         let configured = config.upstreams.clone();
+        let directory = Arc::clone(&config.directory);
+        let clock = config.clock.clone();
+        let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
         let internal = Arc::new(Internal {
+            edge: Arc::clone(&edge),
             fleet: Arc::clone(&fleet),
-            door: ReportDoor::new(config.clock.clone()),
+            door: ReportDoor::new(clock),
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),
         });
-        let directory = Arc::clone(&config.directory);
-        let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
         // First, so that whoever listens here misses nothing.
         let events = directory.subscribe().await;
         let changes = edge.upstreams.changes();
@@ -366,6 +370,8 @@ fn edge(
     ));
     upstreams.apply(&config.upstreams.borrow());
     let (keys, clock) = (config.keys.clone(), config.clock.clone());
+    let handover =
+        Handover::new(Arc::clone(fleet), keys.clone(), clock.clone(), config.replica.clone());
     let tools = Tools {
         hub: Arc::clone(&hub),
         choice: config.tools,
@@ -390,6 +396,7 @@ fn edge(
         standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
         own,
         upstreams,
+        handover,
         keys,
         clock,
         tools: Arc::new(tools),

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod back_channel;
 mod cluster;
 mod directory;
 mod drain;
@@ -9,6 +10,7 @@ mod environments;
 mod failover;
 mod fault;
 mod handles;
+mod handover;
 mod layering;
 mod listen;
 mod mcp_client;

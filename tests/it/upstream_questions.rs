@@ -14,7 +14,7 @@ use crate::upstream_server::{Answer, Speaks, UpstreamServer};
 use crate::upstreams::{gateway, set, upstream};
 
 /// Two subjects of one tenant.
-const KEYS: [(&str, &str, &str); 2] =
+pub const KEYS: [(&str, &str, &str); 2] =
     [("tests-key-one", "t", "one"), ("tests-key-two", "t", "two")];
 const ELICIT: &str = "elicitation/create";
 
@@ -25,7 +25,7 @@ fn behind(upstream: Upstream) -> (RunningGateway, McpClient) {
 }
 
 /// An upstream whose calls ask for a name, and answer with what they were told.
-async fn asking() -> UpstreamServer {
+pub async fn asking() -> UpstreamServer {
     let server = UpstreamServer::legacy().await;
     server.on("tools/call", |_| {
         let asked = Answer::stream().progress(1, 3).ask(ELICIT, question("Your name?"));
@@ -34,12 +34,12 @@ async fn asking() -> UpstreamServer {
     server
 }
 
-fn question(message: &str) -> Value {
+pub fn question(message: &str) -> Value {
     json!({"message": message, "requestedSchema": {"type": "object", "properties": {}}})
 }
 
 /// A call by a client that can be asked anything.
-fn call(more: Value) -> Modern {
+pub fn call(more: &Value) -> Modern {
     let mut params = json!({
         "name": "ask",
         "arguments": {"a": 1},
@@ -50,12 +50,12 @@ fn call(more: Value) -> Modern {
     Modern::new("tools/call", params)
 }
 
-async fn send(client: &McpClient, request: &Modern) -> Answered {
+pub async fn send(client: &McpClient, request: &Modern) -> Answered {
     client.post(&request.headers(), request.body()).await
 }
 
 /// The one thing that a result asks for: its key, its request, and the state to bring back.
-fn asked(result: &Value) -> (String, Value, Value) {
+pub fn asked(result: &Value) -> (String, Value, Value) {
     assert_eq!(result["resultType"], "input_required", "{result}");
     let requests = result["inputRequests"].as_object().unwrap();
     assert_eq!(requests.len(), 1, "{result}");
@@ -63,18 +63,18 @@ fn asked(result: &Value) -> (String, Value, Value) {
     (key.clone(), request.clone(), result["requestState"].clone())
 }
 
-fn retry(key: &str, answer: Value, state: &Value) -> Modern {
-    call(json!({"inputResponses": {key: answer}, "requestState": state}))
+pub fn retry(key: &str, answer: &Value, state: &Value) -> Modern {
+    call(&json!({"inputResponses": {key: answer}, "requestState": state}))
 }
 
 #[tokio::test]
 async fn a_question_ends_the_request_and_the_retry_goes_on_with_the_call() {
     let server = asking().await;
     let (_gateway, client) = behind(upstream("u", &server));
-    let (key, request, state) = asked(&send(&client, &call(json!({}))).await.result());
+    let (key, request, state) = asked(&send(&client, &call(&json!({}))).await.result());
     assert_eq!(request, json!({"method": ELICIT, "params": question("Your name?")}));
     let answer = json!({"action": "accept", "content": {"name": "Ada"}});
-    let result = send(&client, &retry(&key, answer.clone(), &state)).await.result();
+    let result = send(&client, &retry(&key, &answer, &state)).await.result();
     assert_eq!(result["heard"][0]["result"], answer);
     assert_eq!(result["resultType"], "complete");
     assert_eq!(server.received_of("tools/call").len(), 1, "the call goes on, it is not made again");
@@ -82,7 +82,7 @@ async fn a_question_ends_the_request_and_the_retry_goes_on_with_the_call() {
     let declared = server.received_of("initialize").into_iter();
     let declared: Vec<Value> = declared.map(|it| it.params()["capabilities"].clone()).collect();
     assert!(declared.contains(&json!({"elicitation": {"form": {}}, "roots": {}, "sampling": {}})));
-    let again = send(&client, &retry(&key, answer, &state)).await;
+    let again = send(&client, &retry(&key, &answer, &state)).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST, "a state is good once");
     assert_eq!(again.error()["code"], -32602);
 }
@@ -100,15 +100,15 @@ async fn questions_follow_one_another_and_those_at_once_go_together() {
             .answered(|replies| json!({"content": [], "heard": replies}))
     });
     let (_gateway, client) = behind(upstream("u", &server));
-    let result = send(&client, &call(json!({}))).await.result();
+    let result = send(&client, &call(&json!({}))).await.result();
     let requests = result["inputRequests"].as_object().unwrap();
     let methods: Vec<&Value> = requests.values().map(|it| &it["method"]).collect();
     assert_eq!(methods, ["roots/list", "sampling/createMessage"]);
     let answers: Value = requests.keys().map(|key| (key.clone(), json!({"for": key}))).collect();
     let more = json!({"inputResponses": answers, "requestState": result["requestState"]});
-    let (key, request, state) = asked(&send(&client, &call(more)).await.result());
+    let (key, request, state) = asked(&send(&client, &call(&more)).await.result());
     assert_eq!(request["params"]["message"], "Sure?");
-    let result = send(&client, &retry(&key, json!({"action": "decline"}), &state)).await.result();
+    let result = send(&client, &retry(&key, &json!({"action": "decline"}), &state)).await.result();
     assert_eq!(result["heard"][1]["result"]["action"], "decline");
 }
 
@@ -117,13 +117,13 @@ async fn questions_follow_one_another_and_those_at_once_go_together() {
 async fn what_was_left_unanswered_is_asked_again() {
     let server = asking().await;
     let (_gateway, client) = behind(upstream("u", &server));
-    let (key, request, state) = asked(&send(&client, &call(json!({}))).await.result());
-    let nothing = call(json!({"inputResponses": {"other": {}}, "requestState": state}));
+    let (key, request, state) = asked(&send(&client, &call(&json!({}))).await.result());
+    let nothing = call(&json!({"inputResponses": {"other": {}}, "requestState": state}));
     let (same, again, next) = asked(&send(&client, &nothing).await.result());
     assert_eq!((&same, &again), (&key, &request));
-    let wrong = send(&client, &retry(&key, json!("Ada"), &next)).await;
+    let wrong = send(&client, &retry(&key, &json!("Ada"), &next)).await;
     assert_eq!(wrong.error()["code"], -32602, "no object, and the call still waits");
-    let result = send(&client, &retry(&key, json!({"action": "cancel"}), &next)).await.result();
+    let result = send(&client, &retry(&key, &json!({"action": "cancel"}), &next)).await.result();
     assert_eq!(result["heard"][0]["result"]["action"], "cancel");
 }
 
@@ -131,15 +131,15 @@ async fn what_was_left_unanswered_is_asked_again() {
 async fn nobody_else_can_take_a_call_up() {
     let server = asking().await;
     let (gateway, client) = behind(upstream("u", &server));
-    let (key, _, state) = asked(&send(&client, &call(json!({}))).await.result());
+    let (key, _, state) = asked(&send(&client, &call(&json!({}))).await.result());
     let answer = json!({"action": "accept"});
     let other = gateway.client().with_key(KEYS[1].0);
-    let foreign = send(&other, &retry(&key, answer.clone(), &state)).await;
+    let foreign = send(&other, &retry(&key, &answer, &state)).await;
     assert_eq!(foreign.error()["code"], -32602);
-    let mut bent = retry(&key, answer.clone(), &state);
+    let mut bent = retry(&key, &answer, &state);
     bent.message["params"]["arguments"] = json!({"a": 2});
     assert_eq!(send(&client, &bent).await.error()["code"], -32602);
-    send(&client, &retry(&key, answer, &state)).await.result();
+    send(&client, &retry(&key, &answer, &state)).await.result();
 }
 
 #[tokio::test]
@@ -169,13 +169,13 @@ async fn a_client_that_never_comes_back_is_given_up() {
     let mut table = upstream("u", &server);
     table.timeouts.call = Duration::from_millis(500);
     let (_gateway, client) = behind(table);
-    let (key, _, state) = asked(&send(&client, &call(json!({}))).await.result());
+    let (key, _, state) = asked(&send(&client, &call(&json!({}))).await.result());
     let [cancelled] = server.wait_for("notifications/cancelled", 1).await.try_into().unwrap();
     let [asked] = server.received_of("tools/call").try_into().unwrap();
     assert_eq!(&cancelled.params()["requestId"], asked.id());
     let refused = |it: &Value| it["id"] == "asked-2" || it["error"]["code"] == -32601;
     eventually(async || server.received().iter().any(|it| refused(&it.message))).await;
-    let late = send(&client, &retry(&key, json!({}), &state)).await;
+    let late = send(&client, &retry(&key, &json!({}), &state)).await;
     assert_eq!(late.error()["code"], -32602);
 }
 
@@ -184,8 +184,8 @@ async fn no_caller_has_more_than_sixteen_calls_that_wait() {
     let server = asking().await;
     let (_gateway, client) = behind(upstream("u", &server));
     for _ in 0..16 {
-        asked(&send(&client, &call(json!({}))).await.result());
+        asked(&send(&client, &call(&json!({}))).await.result());
     }
-    let result = send(&client, &call(json!({}))).await.result();
+    let result = send(&client, &call(&json!({}))).await.result();
     assert_eq!(result["heard"][0]["error"]["code"], -32601);
 }

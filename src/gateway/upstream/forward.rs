@@ -15,12 +15,13 @@ use super::server::{Answered, Outcome, Server};
 use super::state::State;
 use super::translate;
 use super::trouble::Trouble;
-use crate::domain::ids::Timestamp;
+use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
 use crate::mcp::{
-    InputRequired, NameSource, Object, RELATED_TASK, RejectionKind, ResultType, related_task,
+    Envelope, InputRequired, NameSource, Object, RELATED_TASK, RejectionKind, ResultType,
+    related_task,
 };
 
 /// How long a task of an upstream can be asked about where it names no time.
@@ -57,6 +58,19 @@ impl Upstreams {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
             Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
             Outcome::Suspended(suspension) => self.put(&ask, name, suspension),
+        }
+    }
+
+    /// The other replica on which the call waits that this request belongs to.
+    pub(in crate::gateway) fn waits_elsewhere(
+        &self,
+        envelope: &Envelope,
+        caller: &Principal,
+    ) -> Option<String> {
+        let held = envelope.text_param("requestState").ok()??;
+        match State::open(&held, envelope, caller, &self.keys, self.clock.now()) {
+            Ok(State::Suspended { replica, .. }) => Some(replica).filter(|it| *it != self.replica),
+            Ok(State::Upstream { .. }) | Err(_) => None,
         }
     }
 

@@ -67,10 +67,7 @@ impl Legacy {
     }
 
     async fn begin_once(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
-        let whose = match server.config.shared {
-            true => Whose::Everybodys,
-            false => Whose::Callers(ask.caller.owner_digest()),
-        };
+        let whose = Whose::asks(server, &ask.caller);
         let meta = ask.envelope.meta();
         let lease = self.lease(server, (whose, Declared::of(meta.client_capabilities()))).await?;
         if let Some(level) = meta.log_level() {

@@ -108,8 +108,8 @@ impl Call {
             return Err(broke);
         }
         self.barren += 1;
-        let (least, most) = PAUSES;
-        let pause = self.exchange.retry().unwrap_or(PAUSE).clamp(least, most);
+        let (shortest, longest) = PAUSES;
+        let pause = self.exchange.retry().unwrap_or(PAUSE).clamp(shortest, longest);
         self.until.bound(sleep(pause)).await?;
         let last = self.last_event_id.as_deref();
         match self.lease.get(self.endpoint, last, self.until).await {

@@ -48,7 +48,6 @@ pub(super) struct Legacy {
     suspended: Arc<Suspended>,
 }
 
-#[expect(clippy::unused_async, reason = "speaking to one waits; refusing does not")]
 impl Legacy {
     /// No sessions yet.
     pub(super) fn new(suspended: Arc<Suspended>) -> Self {
@@ -62,13 +61,14 @@ impl Legacy {
         if !lease.is_new() {
             // Asked again: does it still know us? If it keeps nothing, only another handshake can tell anything new.
             let until = Until::within(server.config.timeouts.list);
-            match lease.is_kept() {
-                true => match lease.request("ping", None, until).await {
+            if lease.is_kept() {
+                match lease.request("ping", None, until).await {
                     Ok(_) => return Ok(lease.known.clone()),
                     Err(Trouble::SessionLost) => {}
                     Err(trouble) => return Err(trouble),
-                },
-                false => lease.give_up(),
+                }
+            } else {
+                lease.give_up();
             }
             drop(lease);
             lease = self.lease(server, own()).await?;
@@ -86,14 +86,10 @@ impl Legacy {
         caller: &Principal,
         until: Until,
     ) -> Result<Answered, Trouble> {
-        let whose = || match server.config.shared {
-            true => Whose::Everybodys,
-            false => Whose::Callers(caller.owner_digest()),
-        };
         let mut tries = 0;
         loop {
             tries += 1;
-            let lease = self.lease(server, (whose(), Declared::all())).await?;
+            let lease = self.lease(server, (Whose::asks(server, caller), Declared::all())).await?;
             match lease.request(method.as_str(), Some(params), until).await {
                 Err(Trouble::SessionLost) if tries == 1 => {}
                 answered => return answered,
@@ -128,8 +124,9 @@ impl Legacy {
                 }
                 Ok(Some(Message::Response { .. })) => {}
                 Ok(None) | Err(Trouble::Deadline(_)) => {
-                    let (least, most) = PAUSES;
-                    sleep(exchange.retry().unwrap_or(least).clamp(least, most)).await;
+                    let (shortest, longest) = PAUSES;
+                    let pause = exchange.retry().unwrap_or(shortest).clamp(shortest, longest);
+                    sleep(pause).await;
                     return Ok(());
                 }
                 Err(trouble) => return Err(trouble),

@@ -11,8 +11,9 @@ use tokio_util::task::TaskTracker;
 use super::declared::Declared;
 use super::handshake::shake_hands;
 use super::session::Session;
-use crate::domain::ids::OwnerDigest;
+use crate::domain::ids::{OwnerDigest, Principal};
 use crate::gateway::upstream::exchange::Until;
+use crate::gateway::upstream::server::Server;
 use crate::gateway::upstream::trouble::Trouble;
 use crate::gateway::upstream::wire::Wire;
 
@@ -26,6 +27,13 @@ pub(super) enum Whose {
     Everybodys,
     /// One caller: what the upstream keeps for one is not for another to see.
     Callers(OwnerDigest),
+}
+
+impl Whose {
+    /// The session that what this caller asks goes in.
+    pub(super) fn asks(server: &Server, caller: &Principal) -> Self {
+        if server.config.shared { Self::Everybodys } else { Self::Callers(caller.owner_digest()) }
+    }
 }
 
 /// Which session: its client, and what that declared.
