@@ -80,7 +80,7 @@ async fn a_task_of_an_upstream_is_asked_after_there_by_whom_it_belongs_to() {
     refused(&ask(&one, "tasks/get", json!({"taskId": "theirs"})).await, -32602, "no such task");
     let ignorant = one.modern("tasks/get", json!({"taskId": id})).await;
     assert_eq!(ignorant.error()["code"], -32021);
-    set.send_replace(Default::default());
+    set.send_replace(std::sync::Arc::default());
     crate::cluster::eventually(async || {
         let answer = ask(&one, "tasks/get", json!({"taskId": id})).await;
         answer.status != http::StatusCode::OK
