@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Upstreams;
 use super::ask::Ask;
+use super::back_channel::MAX_ROUNDS;
 use super::config::UpstreamName;
 use super::discovery::Known;
 use super::legacy::{Call, CallId, Suspension};
@@ -19,6 +20,7 @@ use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
+use crate::gateway::tools::shown;
 use crate::mcp::{Envelope, InputRequired, NameSource, Object, RejectionKind, ResultType};
 
 /// How long a task of an upstream can be asked about where it names no time.
@@ -49,8 +51,13 @@ impl Upstreams {
         let suspended = self.open_state(server, &mut ask)?;
         let name = &server.config.name;
         let method = ask.envelope.method();
-        let outcome = server.ask(&ask, feed, suspended).await;
-        let (outcome, known) = outcome.map_err(|trouble| trouble.into_failure(name, method))?;
+        let fail = |trouble: Trouble| trouble.into_failure(name, method);
+        let (mut outcome, mut known) = server.ask(&ask, feed, suspended).await.map_err(fail)?;
+        for _ in 0..MAX_ROUNDS {
+            let Some(asks) = asks_legacy(&ask, &outcome) else { break };
+            self.bring(&mut ask, feed, &asks, server.config.timeouts.call).await?;
+            (outcome, known) = server.ask(&ask, feed, None).await.map_err(fail)?;
+        }
         match outcome {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
             Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
@@ -120,6 +127,37 @@ impl Upstreams {
                 .into_failure(upstream, ask.envelope.method())
         })?;
         Ok(Forwarded::Asks(asks.with_state(sealed)))
+    }
+
+    /// Has a client of the legacy era answer what a modern upstream asks, for the request that is made anew.
+    async fn bring(
+        &self,
+        ask: &mut Ask,
+        feed: &Feed,
+        asks: &InputRequired,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let client = ask.client();
+        let mut answers = Object::default();
+        if asks.requests().any(|(_, request)| !request.is_declared(&client)) {
+            return Err(needs_modern("asks its client for input"));
+        }
+        let replies = self.back_channel.put(ask, feed, asks.requests(), patience).await;
+        for (key, reply) in replies {
+            match reply {
+                Ok(result) => answers.set(key, result),
+                Err(error) => {
+                    return Err(unanswered(&format!("answered: {}", shown(&error.message, 256))));
+                }
+            }
+        }
+        if asks.requests().any(|(key, _)| answers.get(key).is_none()) {
+            return Err(unanswered("did not answer in time"));
+        }
+        ask.replacing.retain(|(key, _)| !["inputResponses", "requestState"].contains(key));
+        ask.replacing.push(("inputResponses", Some(answers.render())));
+        ask.replacing.push(("requestState", asks.state().map(translate::text)));
+        Ok(())
     }
 
     fn shape(
@@ -196,6 +234,22 @@ impl Upstreams {
         result.set_text("taskId", &sealed.ok_or_else(|| wrong("its task's id is too long"))?);
         Ok(())
     }
+}
+
+/// What a modern upstream asks a client of the legacy era that can be asked on its stream.
+fn asks_legacy(ask: &Ask, outcome: &Outcome) -> Option<InputRequired> {
+    let envelope = &ask.envelope;
+    let can_be_asked = !envelope.era().is_modern() && envelope.accepts_sse();
+    let Outcome::Answered(Answered::Result(result)) = outcome else { return None };
+    let result =
+        Object::read(result).filter(|_| can_be_asked && envelope.method().may_ask_for_input())?;
+    let asks = ResultType::of(&result) == Some(ResultType::InputRequired);
+    asks.then(|| InputRequired::read(&result).ok()).flatten()
+}
+
+fn unanswered(what: &str) -> Failure {
+    let message = format!("this asked its client for input, which {what}");
+    Fault::upstream_unavailable(message, Executed::Maybe, None).into()
 }
 
 fn needs_modern(what: &str) -> Failure {
