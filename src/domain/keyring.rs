@@ -27,6 +27,8 @@ pub enum Purpose {
     Task,
     /// What one replica hands on to another.
     Relay,
+    /// The id of a request to a client.
+    Question,
 }
 
 impl Purpose {
@@ -40,6 +42,7 @@ impl Purpose {
             Self::RequestState => b"baton-request-state-v1\0",
             Self::Task => b"baton-task-v1\0",
             Self::Relay => b"baton-relay-v1\0",
+            Self::Question => b"baton-question-v1\0",
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a client holds for us between two requests, besides handles: a list's cursor, the state of a suspended call,
-//! the name of a task. Of any length, sealed for one principal until it expires.
+//! the name of a task, the id of a question. Of any length, sealed for one principal until it expires.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +16,8 @@ pub enum Kind {
     RequestState,
     /// `taskId` (SEP-2663, "Tasks").
     Task,
+    /// The id of a request to a client of the legacy era, which its answer repeats.
+    Question,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
             Self::Cursor => "btc_",
             Self::RequestState => "bts_",
             Self::Task => "btt_",
+            Self::Question => "btq_",
         }
     }
 
@@ -33,6 +36,7 @@ impl Kind {
             Self::Cursor => Purpose::Cursor,
             Self::RequestState => Purpose::RequestState,
             Self::Task => Purpose::Task,
+            Self::Question => Purpose::Question,
         }
     }
 }
@@ -132,7 +136,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_250_494_000);
     const LATER: Timestamp = Timestamp::from_millis(1_795_250_554_000);
-    const KINDS: [Kind; 3] = [Kind::Cursor, Kind::RequestState, Kind::Task];
+    const KINDS: [Kind; 4] = [Kind::Cursor, Kind::RequestState, Kind::Task, Kind::Question];
 
     fn ring() -> Keyring {
         Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap()

@@ -131,7 +131,10 @@ impl Edge {
     ) -> Response<Body> {
         let envelope = match Envelope::parse(headers, body) {
             Ok(Incoming::Request(envelope)) => envelope,
-            Ok(Incoming::Notification(_) | Incoming::Response) => {
+            Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
+                if let Incoming::Response = incoming {
+                    self.bring_answer((headers, body), caller, from).await;
+                }
                 self.observer.turned_away(came, StatusCode::ACCEPTED, None);
                 return accepted();
             }

@@ -63,7 +63,14 @@ impl Feed {
         }
     }
 
-    /// Passes a whole notification on; waits for a client that reads slowly.
+    /// Returns when the client has left its stream; at once where it has none.
+    pub(super) async fn left(&self) {
+        if let Some(events) = &self.events {
+            events.closed().await;
+        }
+    }
+
+    /// Passes a whole message on; waits for a client that reads slowly.
     pub(super) async fn pass_on(&self, notification: Vec<u8>) {
         if let Some(events) = &self.events {
             // Nobody reads it any more: then the call is about to be dropped.

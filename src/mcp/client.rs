@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::era::LegacyVersion;
 use super::raw;
 use super::rejection::{Refusal, RejectionKind};
 
@@ -52,6 +53,18 @@ impl ClientCapabilities {
             return Err(refuse("clientCapabilities must be an object"));
         }
         Ok(Self(Some(raw.to_owned())))
+    }
+
+    /// What a client of a legacy revision is taken for when it can be asked: it said in a handshake that nobody kept,
+    /// and refuses for itself what it cannot do. The parts that few can do are left out.
+    pub fn assumed(version: LegacyVersion) -> Self {
+        let text = match version {
+            LegacyVersion::March2025 => r#"{"roots":{},"sampling":{}}"#,
+            LegacyVersion::June2025 | LegacyVersion::November2025 => {
+                r#"{"elicitation":{},"roots":{},"sampling":{}}"#
+            }
+        };
+        Self(RawValue::from_string(text.to_owned()).ok())
     }
 
     /// Is there an object for this capability, such as `sampling`?

@@ -29,7 +29,7 @@ pub enum Incoming {
     Request(Envelope),
     /// Nobody waits: it gets 202.
     Notification(Notification),
-    /// A legacy client answers a question. We ask none, so it gets 202 and is forgotten.
+    /// A legacy client answers a question: it gets 202. What it says is for whoever asked to read.
     Response,
 }
 

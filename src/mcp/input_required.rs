@@ -76,6 +76,11 @@ impl InputRequest {
         self.asked.method()
     }
 
+    /// Its params, as they came.
+    pub fn params(&self) -> Option<&RawValue> {
+        self.params.as_deref()
+    }
+
     /// May this client be asked? MUST NOT otherwise (mrtr, "Server Requirements" 7).
     pub fn is_declared(&self, client: &ClientCapabilities) -> bool {
         let has = |key| self.param(key).is_some_and(|param| !raw::is_null(param));

@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0: one message per body, ids kept as they came (basic, "Messages").
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -22,6 +23,16 @@ impl RequestId {
     /// Takes a string or an integer; `null`, fractions and everything else are refused.
     pub(super) fn read(raw: &RawValue) -> Option<Self> {
         RawScalar::read(raw).map(Self)
+    }
+
+    /// An id of our own, for a request to a client.
+    pub fn text(text: &str) -> Self {
+        Self(RawScalar(to_raw(&text)))
+    }
+
+    /// The string, if it is one.
+    pub fn as_text(&self) -> Option<Cow<'_, str>> {
+        raw::string(&self.0.0)
     }
 
     /// The JSON text.

@@ -25,7 +25,7 @@ const PATH: &str = "/v1/handover";
 const PROOF: &str = "baton-handover";
 
 /// Two replicas with this upstream, and a client of each.
-async fn two(server: &UpstreamServer) -> ([RunningGateway; 2], [McpClient; 2]) {
+pub async fn two(server: &UpstreamServer) -> ([RunningGateway; 2], [McpClient; 2]) {
     two_with(server, |_| {}).await
 }
 

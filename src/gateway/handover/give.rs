@@ -30,7 +30,7 @@ const PASSED_ON: [HeaderName; 4] =
 
 /// Why the other replica gave no answer.
 #[derive(Debug, thiserror::Error)]
-enum NoAnswer {
+pub(super) enum NoAnswer {
     /// Nobody knows it, or it took nothing.
     #[error("the replica is not there, or did not take the request")]
     NotTaken,
@@ -79,7 +79,11 @@ impl Edge {
 }
 
 impl Handover {
-    async fn send(&self, to: &str, letter: &Letter) -> Result<Response<Incoming>, NoAnswer> {
+    pub(super) async fn send(
+        &self,
+        to: &str,
+        letter: &Letter,
+    ) -> Result<Response<Incoming>, NoAnswer> {
         let there = self.there(to).await.ok_or(NoAnswer::NotTaken)?;
         let (bytes, proof) = letter.seal(to, &self.keys, self.clock.now());
         let url = format!("{}{PATH}", there.url.trim_end_matches('/'));

@@ -5,7 +5,10 @@
 //! hands it over: the message as it came with the headers that MCP needs, and the principal that was verified here
 //! ([`letter`]). No credential goes with it. What comes back goes to the client as it comes ([`give`]). A request that
 //! was taken over ([`take`]) is never handed over again.
+//!
+//! So it is with the [`answer`] of a client of the legacy era to a question on the stream of its call.
 
+mod answer;
 mod give;
 mod letter;
 mod take;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::value::RawValue;
 
 use crate::domain::ids::Principal;
-use crate::mcp::Envelope;
+use crate::mcp::{ClientCapabilities, Envelope, Era};
 use crate::rpc::client::TraceHeaders;
 
 /// A client's request, and what of it is different for the upstream.
@@ -25,6 +25,18 @@ pub(in crate::gateway) struct Ask {
 }
 
 impl Ask {
+    /// What its client can be asked for: what it declared, or what one of the legacy era is taken for that takes a
+    /// stream on which it can be asked.
+    pub(super) fn client(&self) -> ClientCapabilities {
+        match self.envelope.era() {
+            Era::Modern => self.envelope.meta().client_capabilities().clone(),
+            Era::Legacy(version) if self.envelope.accepts_sse() => {
+                ClientCapabilities::assumed(version)
+            }
+            Era::Legacy(_) => ClientCapabilities::default(),
+        }
+    }
+
     /// Whether progress can reach the client.
     pub(super) fn wants_progress(&self) -> bool {
         self.envelope.accepts_sse() && self.envelope.meta().progress_token().is_some()

@@ -1,6 +1,5 @@
 //! A client's request answered by an upstream.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,24 +7,18 @@ use serde_json::value::RawValue;
 
 use super::Upstreams;
 use super::ask::Ask;
+use super::back_channel::MAX_ROUNDS;
 use super::config::UpstreamName;
-use super::discovery::Known;
 use super::legacy::{Call, CallId, Suspension};
 use super::server::{Answered, Outcome, Server};
 use super::state::State;
 use super::translate;
 use super::trouble::Trouble;
-use crate::domain::ids::{Principal, Timestamp};
-use crate::domain::task::TaskId;
+use crate::domain::ids::Principal;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
-use crate::mcp::{
-    Envelope, InputRequired, NameSource, Object, RELATED_TASK, RejectionKind, ResultType,
-    related_task,
-};
-
-/// How long a task of an upstream can be asked about where it names no time.
-const TASK_LIFE: Duration = Duration::from_hours(24 * 7);
+use crate::gateway::tools::shown;
+use crate::mcp::{Envelope, InputRequired, Object, RejectionKind, ResultType};
 
 /// What goes to the client that asked, in its era's shape.
 #[derive(Debug)]
@@ -52,8 +45,13 @@ impl Upstreams {
         let suspended = self.open_state(server, &mut ask)?;
         let name = &server.config.name;
         let method = ask.envelope.method();
-        let outcome = server.ask(&ask, feed, suspended).await;
-        let (outcome, known) = outcome.map_err(|trouble| trouble.into_failure(name, method))?;
+        let fail = |trouble: Trouble| trouble.into_failure(name, method);
+        let (mut outcome, mut known) = server.ask(&ask, feed, suspended).await.map_err(fail)?;
+        for _ in 0..MAX_ROUNDS {
+            let Some(asks) = asks_legacy(&ask, &outcome) else { break };
+            self.bring(&mut ask, feed, &asks, server.config.timeouts.call).await?;
+            (outcome, known) = server.ask(&ask, feed, None).await.map_err(fail)?;
+        }
         match outcome {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
             Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
@@ -125,109 +123,56 @@ impl Upstreams {
         Ok(Forwarded::Asks(asks.with_state(sealed)))
     }
 
-    fn shape(
+    /// Has a client of the legacy era answer what a modern upstream asks, for the request that is made anew.
+    async fn bring(
         &self,
-        ask: &Ask,
-        upstream: &UpstreamName,
-        known: &Known,
-        result: &RawValue,
-    ) -> Result<Forwarded, Failure> {
-        let method = ask.envelope.method();
-        let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
-        let mut result = Object::read(result).ok_or_else(|| wrong("a result is an object"))?;
-        match ResultType::of(&result) {
-            Some(ResultType::InputRequired) if !method.may_ask_for_input() => {
-                return Err(wrong("this method may not ask for input"));
-            }
-            Some(ResultType::InputRequired) if !ask.envelope.era().is_modern() => {
-                return Err(needs_modern("asks its client for input"));
-            }
-            Some(ResultType::InputRequired) => self.seal_state(ask, upstream, &mut result)?,
-            Some(ResultType::Task) if !ask.envelope.era().is_modern() => {
-                return Err(needs_modern("answers with a task"));
-            }
-            Some(ResultType::Task) => {
-                let theirs = result.text("taskId").map(Cow::into_owned);
-                let life = result.get("ttlMs").and_then(|it| it.get().parse().ok());
-                result.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
-            }
-            // A type that is newer than this gateway is for the client to know.
-            Some(ResultType::Complete) | None => {
-                if method.name_source() == Some(NameSource::TaskId) {
-                    rename_task(&mut result, ask.envelope.name().unwrap_or_default());
-                } else if let Some(mut task) = task_created(ask, &result)? {
-                    // 2025-11-25 tasks, "Creating Tasks".
-                    let theirs = task.text("taskId").map(Cow::into_owned);
-                    let life = task.get("ttl").and_then(|it| it.get().parse().ok());
-                    task.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
-                    result.set("task", task.render());
+        ask: &mut Ask,
+        feed: &Feed,
+        asks: &InputRequired,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let client = ask.client();
+        let mut answers = Object::default();
+        if asks.requests().any(|(_, request)| !request.is_declared(&client)) {
+            return Err(needs_modern("asks its client for input"));
+        }
+        let replies = self.back_channel.put(ask, feed, asks.requests(), patience).await;
+        for (key, reply) in replies {
+            match reply {
+                Ok(result) => answers.set(key, result),
+                Err(error) => {
+                    return Err(unanswered(&format!("answered: {}", shown(&error.message, 256))));
                 }
             }
         }
-        let is_error = result.get("isError").is_some_and(|it| it.get() == "true");
-        let era = ask.envelope.era();
-        let result = translate::finish(result, era, method, known, &self.replica);
-        Ok(Forwarded::Result { result, is_error })
-    }
-
-    fn seal_state(
-        &self,
-        ask: &Ask,
-        upstream: &UpstreamName,
-        result: &mut Object<'_>,
-    ) -> Result<(), Failure> {
-        let Some(state) = result.text("requestState").map(Cow::into_owned) else { return Ok(()) };
-        let state = State::Upstream { upstream: upstream.to_string(), state };
-        let sealed = state.seal(&ask.envelope, &ask.caller, &self.keys, self.clock.now());
-        let sealed = sealed.ok_or_else(|| {
-            Trouble::Protocol("its requestState is too long")
-                .into_failure(upstream, ask.envelope.method())
-        })?;
-        result.set_text("requestState", &sealed);
+        if asks.requests().any(|(key, _)| answers.get(key).is_none()) {
+            return Err(unanswered("did not answer in time"));
+        }
+        ask.replacing.retain(|(key, _)| !["inputResponses", "requestState"].contains(key));
+        ask.replacing.push(("inputResponses", Some(answers.render())));
+        ask.replacing.push(("requestState", asks.state().map(translate::text)));
         Ok(())
     }
-
-    /// The id by which the client is to know an upstream's task, that is to be kept for so many milliseconds.
-    fn seal_task(
-        &self,
-        ask: &Ask,
-        upstream: &UpstreamName,
-        theirs: Option<String>,
-        life: Option<u64>,
-    ) -> Result<String, Failure> {
-        let method = ask.envelope.method();
-        let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
-        let task = theirs.ok_or_else(|| wrong("a task has an id"))?;
-        let life = life.map_or(TASK_LIFE, Duration::from_millis).min(TASK_LIFE);
-        let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        // A client may ask a while after the time is up, and is to hear of it from the upstream.
-        let not_after =
-            Timestamp::from_millis(self.clock.now().as_millis() + millis + 60 * 60 * 1000);
-        let task = TaskId::Upstream { upstream: upstream.to_string(), task };
-        let sealed = task.seal(&ask.caller, not_after, &self.keys);
-        sealed.ok_or_else(|| wrong("its task's id is too long"))
-    }
 }
 
-/// What `tasks/get` and its like tell is of the task that the client knows by this id.
-fn rename_task(result: &mut Object<'_>, ours: &str) {
-    if result.get("taskId").is_some() {
-        result.set_text("taskId", ours);
-    }
-    let is_related =
-        |meta: &RawValue| Object::read(meta).is_some_and(|it| it.get(RELATED_TASK).is_some());
-    if result.get("_meta").is_some_and(is_related) {
-        result.amend("_meta", |meta| meta.set(RELATED_TASK, related_task(ours)));
-    }
+/// What a modern upstream asks a client of the legacy era that can be asked on its stream.
+fn asks_legacy(ask: &Ask, outcome: &Outcome) -> Option<InputRequired> {
+    let envelope = &ask.envelope;
+    let can_be_asked = !envelope.era().is_modern() && envelope.accepts_sse();
+    let Outcome::Answered(Answered::Result(result)) = outcome else { return None };
+    let result =
+        Object::read(result).filter(|_| can_be_asked && envelope.method().may_ask_for_input())?;
+    let asks = ResultType::of(&result) == Some(ResultType::InputRequired);
+    asks.then(|| InputRequired::read(&result).ok()).flatten()
 }
 
-/// The task that a legacy client asked for and got.
-fn task_created<'a>(ask: &Ask, result: &'a Object<'_>) -> Result<Option<Object<'a>>, Failure> {
-    let has_asked = !ask.envelope.era().is_modern() && ask.envelope.task_requested()?.is_some();
-    Ok(result.get("task").filter(|_| has_asked).and_then(Object::read))
+fn unanswered(what: &str) -> Failure {
+    let message = format!("this asked its client for input, which {what}");
+    Fault::upstream_unavailable(message, Executed::Maybe, None).into()
 }
 
-fn needs_modern(what: &str) -> Failure {
+/// The failure of a request that its client is too old for.
+pub(super) fn needs_modern(what: &str) -> Failure {
     Fault::upstream_unavailable(
         format!("this {what}, which needs a client of revision 2026-07-28"),
         Executed::Maybe,

@@ -4,11 +4,12 @@
 //! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
 //! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
 //! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
-//! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
+//! notifications [`relay`]ed, its questions put to the client ([`back_channel`]), its result sealed where clients hold something ([`state`]). What servers list is
 //! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
 
 mod address;
 mod ask;
+mod back_channel;
 mod breaker;
 mod config;
 mod connect;
@@ -25,6 +26,7 @@ mod modern;
 mod relay;
 mod routing;
 mod server;
+mod shape;
 mod state;
 mod tls;
 mod translate;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
+pub(super) use back_channel::BackChannel;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
 pub use connect::SendError;
 pub(super) use discovery::Known;
@@ -74,6 +77,7 @@ pub(super) struct Upstreams {
     changes: Changes,
     version: Arc<AtomicU64>,
     suspended: Arc<Suspended>,
+    back_channel: Arc<BackChannel>,
 }
 
 /// A server, and what stops when it is no longer in force.
@@ -94,7 +98,9 @@ impl Upstreams {
     ) -> Self {
         let (replica, version) = (replica.to_owned(), Arc::default());
         let suspended = Suspended::new(tasks.clone());
-        Self { set: ArcSwap::default(), keys, replica, clock, tasks, changes, version, suspended }
+        let back_channel = BackChannel::new(replica.clone(), keys.clone(), clock.clone());
+        let (set, back_channel) = (ArcSwap::default(), Arc::new(back_channel));
+        Self { set, keys, replica, clock, tasks, changes, version, suspended, back_channel }
     }
 
     /// Puts these in force. Servers whose table did not change go on with all they know; calls under way at others
@@ -122,6 +128,11 @@ impl Upstreams {
         self.changes.subscribe()
     }
 
+    /// Where clients of the legacy era are asked.
+    pub(super) fn back_channel(&self) -> &BackChannel {
+        &self.back_channel
+    }
+
     /// What each has said of itself, if it has, in order.
     pub(super) fn said(&self) -> Vec<Option<Arc<Known>>> {
         self.set.load().iter().map(|it| it.server.said(Duration::MAX)).collect()
@@ -144,7 +155,8 @@ impl Upstreams {
 
     fn begin(&self, config: &Arc<Upstream>) -> Member {
         let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
-        let server = Arc::new(Server::new(Arc::clone(config), around, Arc::clone(&self.suspended)));
+        let asking = (Arc::clone(&self.suspended), Arc::clone(&self.back_channel));
+        let server = Arc::new(Server::new(Arc::clone(config), around, asking));
         let over = CancellationToken::new();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::ask::{Ask, next_number};
+use super::back_channel::BackChannel;
 use super::config::Upstream;
 use super::discovery::{self, Known, Spoken};
 use super::exchange::{Exchange, Until};
@@ -74,14 +75,14 @@ impl Server {
     pub(super) fn new(
         config: Arc<Upstream>,
         (tasks, changes, version): (TaskTracker, Changes, Arc<AtomicU64>),
-        suspended: Arc<Suspended>,
+        asking: (Arc<Suspended>, Arc<BackChannel>),
     ) -> Self {
         Self {
             wire: Wire::new(&config),
             known: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             listings: Listings::default(),
-            legacy: Legacy::new(suspended),
+            legacy: Legacy::new(asking),
             tasks,
             changes,
             version,

@@ -30,7 +30,9 @@ pub(super) fn modern_params(ask: &Ask, number: u64) -> Box<RawValue> {
         if legacy {
             meta.set_text(PROTOCOL_VERSION, MODERN_VERSION);
             meta.set(CLIENT_INFO, gateway_info());
-            meta.set(CLIENT_CAPABILITIES, to_raw(&json!({})));
+            let capabilities = ask.client().raw().map(ToOwned::to_owned);
+            let capabilities = capabilities.unwrap_or_else(|| to_raw(&json!({})));
+            meta.set(CLIENT_CAPABILITIES, capabilities);
             if ask.envelope.accepts_sse() {
                 // A legacy client cannot say on each request what it wants; its servers chose.
                 meta.set_text(LOG_LEVEL, "info");

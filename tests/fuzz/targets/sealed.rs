@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 const LATER: Timestamp = Timestamp::from_millis(2_000_000);
-const KINDS: [Kind; 3] = [Kind::Cursor, Kind::RequestState, Kind::Task];
+const KINDS: [Kind; 4] = [Kind::Cursor, Kind::RequestState, Kind::Task, Kind::Question];
 const CONTEXT: &[u8] = b"context";
 const PAYLOAD: &[u8] = b"a payload of some bytes";
 

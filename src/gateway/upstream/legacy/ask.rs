@@ -9,6 +9,7 @@ use super::question::Question;
 use super::sessions::Whose;
 use crate::gateway::feed::Feed;
 use crate::gateway::upstream::ask::{Ask, next_number};
+use crate::gateway::upstream::back_channel::MAX_ROUNDS;
 use crate::gateway::upstream::exchange::Until;
 use crate::gateway::upstream::relay::Relay;
 use crate::gateway::upstream::server::{Outcome, Server, answer, begin_late};
@@ -68,9 +69,8 @@ impl Legacy {
 
     async fn begin_once(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
         let whose = Whose::asks(server, &ask.caller);
-        let meta = ask.envelope.meta();
-        let lease = self.lease(server, (whose, Declared::of(meta.client_capabilities()))).await?;
-        if let Some(level) = meta.log_level() {
+        let lease = self.lease(server, (whose, Declared::of(&ask.client()))).await?;
+        if let Some(level) = ask.envelope.meta().log_level() {
             let handshake = Until::within(server.config.timeouts.list);
             if let Err(error) = lease.ask_for_logs(level, handshake).await {
                 tracing::debug!(upstream = %server.config.name, %error, "no log level was set");
@@ -93,6 +93,7 @@ impl Legacy {
         let relay = Relay::new(ask, feed, call.number());
         // What its client left unanswered is asked again, at once (mrtr, "Error Handling").
         let mut together = (!call.asked().is_empty()).then(Instant::now);
+        let mut rounds = 0;
         loop {
             let next = match together {
                 Some(until) if !call.asked().is_empty() => timeout_at(until, call.next()).await,
@@ -100,6 +101,17 @@ impl Legacy {
             };
             let Ok(next) = next else {
                 let wait = server.config.timeouts.call;
+                // A client of the legacy era is asked on its stream, and what it leaves unanswered not again.
+                if !ask.envelope.era().is_modern() {
+                    rounds += 1;
+                    let asked = call.asked().iter().map(|it| (it.key.as_str(), &it.request));
+                    let replies = self.back_channel.put(ask, feed, asked, wait).await;
+                    let replies =
+                        replies.into_iter().map(|(key, it)| (key.to_owned(), it)).collect();
+                    call.extend(Until::within(wait));
+                    call.reply(replies).await?;
+                    continue;
+                }
                 match self.suspended.park(&ask.caller, call, wait) {
                     Ok(suspension) => return Ok(Outcome::Suspended(suspension)),
                     Err(turned_away) => call = *turned_away,
@@ -119,7 +131,9 @@ impl Legacy {
                 }
                 Message::Request { id, method, .. } if method == "ping" => call.pong(&id).await?,
                 Message::Request { id, method, params } => {
-                    match InputRequest::new(&method, params).filter(|it| may_ask(ask, &call, it)) {
+                    match InputRequest::new(&method, params)
+                        .filter(|it| rounds < MAX_ROUNDS && may_ask(ask, &call, it))
+                    {
                         Some(request) => {
                             let key = format!("input-{}", next_number());
                             call.ask(Question { key, id, request });
@@ -138,11 +152,10 @@ impl Legacy {
     }
 }
 
-/// Whether the client can be asked this: only a modern one can come back with an answer, only to some requests (mrtr,
-/// "Supported Requests"), and only for what it declared.
+/// Whether the client can be asked this: only by some requests (mrtr, "Supported Requests"), and only for what it can
+/// do.
 fn may_ask(ask: &Ask, call: &Call, request: &InputRequest) -> bool {
-    ask.envelope.era().is_modern()
-        && ask.envelope.method().may_ask_for_input()
-        && request.is_declared(ask.envelope.meta().client_capabilities())
+    ask.envelope.method().may_ask_for_input()
+        && request.is_declared(&ask.client())
         && call.asked().len() < MAX_QUESTIONS
 }

@@ -11,10 +11,13 @@ use super::question::Question;
 use super::session::Session;
 use super::sessions::Lease;
 use crate::gateway::failure::Executed;
+use crate::gateway::upstream::back_channel::Reply;
 use crate::gateway::upstream::endpoints::EndpointId;
 use crate::gateway::upstream::exchange::{Exchange, Until};
 use crate::gateway::upstream::trouble::Trouble;
-use crate::mcp::{Message, Object, RequestId, render_notification, render_response};
+use crate::mcp::{
+    Message, Object, RequestId, render_notification, render_raw_error, render_response,
+};
 use crate::rpc::client::TraceHeaders;
 
 /// How often in a row a stream is taken up again that brings nothing new. (One that a server closes on purpose, to be
@@ -147,6 +150,21 @@ impl Call {
             self.respond(render_response(&question.id, answer)).await?;
         }
         Ok(())
+    }
+
+    /// Gives the upstream what its client replied; to what is left, it had nothing to reply.
+    pub(super) async fn reply(&mut self, replies: Vec<(String, Reply)>) -> Result<(), Trouble> {
+        for (key, reply) in replies {
+            if let Some(at) = self.asked.iter().position(|it| it.key == key) {
+                let id = self.asked.remove(at).id;
+                self.respond(match reply {
+                    Ok(result) => render_response(&id, &result),
+                    Err(error) => render_raw_error(Some(&id), &error.raw),
+                })
+                .await?;
+            }
+        }
+        self.refuse_all().await
     }
 
     /// Tells the upstream that its client has nothing to answer this with, so that it ends the call itself.

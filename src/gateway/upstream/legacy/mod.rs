@@ -23,6 +23,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
+use super::back_channel::BackChannel;
 use super::discovery::Known;
 use super::exchange::Until;
 use super::server::{Answered, Server};
@@ -46,13 +47,14 @@ pub(super) struct Legacy {
     /// It gives no session ids: then all callers can do with what one handshake said.
     keeps_none: AtomicBool,
     suspended: Arc<Suspended>,
+    back_channel: Arc<BackChannel>,
 }
 
 impl Legacy {
     /// No sessions yet.
-    pub(super) fn new(suspended: Arc<Suspended>) -> Self {
+    pub(super) fn new((suspended, back_channel): (Arc<Suspended>, Arc<BackChannel>)) -> Self {
         let (sessions, keeps_none) = Default::default();
-        Self { sessions, keeps_none, suspended }
+        Self { sessions, keeps_none, suspended, back_channel }
     }
 
     /// Shakes hands and says what the upstream is.
