@@ -12,8 +12,17 @@ pub enum Access {
     ApiKey,
 }
 
+/// What there is to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Environments that run code.
+    Environments,
+    /// What other servers offer, or the samples.
+    Others,
+}
+
 /// The text; `url` is the endpoint, which ends in `/mcp`, and `program` how this program was called.
-pub fn banner(url: &str, access: Access, program: &str) -> String {
+pub fn banner(url: &str, access: Access, offer: Offer, program: &str) -> String {
     let key = match access {
         Access::Open => "",
         Access::ApiKey => r#" -H "x-ms-apikey: $BATON_API_KEY""#,
@@ -38,17 +47,10 @@ pub fn banner(url: &str, access: Access, program: &str) -> String {
              {program} key api --tenant acme --subject me; {program} help config"
         ),
     };
+    let first = first(&curl, offer);
     format!(
-        r#"
-Run something:
-
-  {curl} -d '{{"jsonrpc":"2.0","id":"1","method":"initialize"}}'
-
-  id=$({curl} -d '{{"jsonrpc":"2.0","id":"2","method":"tools/call","params":{{"name":"launchShell","arguments":{{}}}}}}' | jq -r .result.structuredContent.environmentId)
-
-  {curl} -d '{{"jsonrpc":"2.0","id":"3","method":"tools/call","params":{{"name":"runPythonCodeInRemoteEnvironment","arguments":{{"environmentId":"'$id'","pythonCode":"print(6 * 7)"}}}}}}'
-
-  {curl} -d '{{"jsonrpc":"2.0","id":"4","method":"tools/call","params":{{"name":"runShellCommandInRemoteEnvironment","arguments":{{"environmentId":"'$id'","shellCommand":"uname -a"}}}}}}'
+        r"
+{first}
 
 Connect an MCP client, for example with .vscode/mcp.json:
 
@@ -56,8 +58,31 @@ Connect an MCP client, for example with .vscode/mcp.json:
 
 {guard}
 
-"#
+"
     )
+}
+
+fn first(curl: &str, offer: Offer) -> String {
+    match offer {
+        Offer::Environments => format!(
+            r#"Run something:
+
+  {curl} -d '{{"jsonrpc":"2.0","id":"1","method":"initialize"}}'
+
+  id=$({curl} -d '{{"jsonrpc":"2.0","id":"2","method":"tools/call","params":{{"name":"launchShell","arguments":{{}}}}}}' | jq -r .result.structuredContent.environmentId)
+
+  {curl} -d '{{"jsonrpc":"2.0","id":"3","method":"tools/call","params":{{"name":"runPythonCodeInRemoteEnvironment","arguments":{{"environmentId":"'$id'","pythonCode":"print(6 * 7)"}}}}}}'
+
+  {curl} -d '{{"jsonrpc":"2.0","id":"4","method":"tools/call","params":{{"name":"runShellCommandInRemoteEnvironment","arguments":{{"environmentId":"'$id'","shellCommand":"uname -a"}}}}}}'"#
+        ),
+        Offer::Others => format!(
+            r#"See what there is:
+
+  {curl} -d '{{"jsonrpc":"2.0","id":"1","method":"initialize"}}'
+
+  {curl} -d '{{"jsonrpc":"2.0","id":"2","method":"tools/list"}}'"#
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -68,8 +93,13 @@ mod tests {
 
     #[test]
     fn what_is_to_be_pasted_is_whole() {
-        for access in [Access::Open, Access::ApiKey] {
-            let text = banner(URL, access, "baton");
+        let ways = [
+            (Access::Open, Offer::Environments, 1),
+            (Access::ApiKey, Offer::Environments, 4),
+            (Access::ApiKey, Offer::Others, 2),
+        ];
+        for (access, offer, keys) in ways {
+            let text = banner(URL, access, offer, "baton");
             for body in text.split("-d '").skip(1) {
                 // The shell puts an id between two quoted parts.
                 let body = body.replace("'$id'", "bte_x");
@@ -80,17 +110,19 @@ mod tests {
             let mut values = serde_json::Deserializer::from_str(client).into_iter();
             let config: serde_json::Value = values.next().unwrap().unwrap();
             assert_eq!(config["servers"]["baton"]["url"], URL);
-            assert_eq!(
-                text.matches("x-ms-apikey:").count(),
-                if access == Access::Open { 1 } else { 4 }
-            );
+            assert_eq!(text.matches("x-ms-apikey:").count(), keys);
             assert!(text.lines().count() < 24, "it fits a terminal\n{text}");
         }
     }
 
     #[test]
     fn a_secret_is_named_and_not_shown() {
-        assert!(banner(URL, Access::ApiKey, "baton").contains("\"x-ms-apikey: $BATON_API_KEY\""));
-        assert!(banner(URL, Access::Open, "baton").contains("export BATON_API_KEY="));
+        assert!(
+            banner(URL, Access::ApiKey, Offer::Others, "baton")
+                .contains("\"x-ms-apikey: $BATON_API_KEY\"")
+        );
+        assert!(
+            banner(URL, Access::Open, Offer::Others, "baton").contains("export BATON_API_KEY=")
+        );
     }
 }

@@ -14,7 +14,7 @@ mod roles;
 mod serving;
 pub mod settings;
 
-pub use banner::{Access, banner};
+pub use banner::{Access, Offer, banner};
 pub use call::Call;
 pub use command::{Command, Refusal};
 pub use key::KeyRequest;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Stopped;
-use crate::cli::banner::Access;
+use crate::cli::banner::{Access, Offer};
 use crate::cli::settings::{
     Authentication, ConnectionSettings, EdgeSettings, LogFormat, ProcessSettings, Rate,
     RateSettings, SandboxLimits, SandboxSettings, TelemetrySettings,
@@ -139,6 +139,11 @@ pub(super) fn access(authentication: &Authentication) -> Access {
         Authentication::Anonymous => Access::Open,
         Authentication::ApiKeys(_) => Access::ApiKey,
     }
+}
+
+/// What there is to try, for the words of welcome.
+pub(super) fn offer(has_environments: bool) -> Offer {
+    if has_environments { Offer::Environments } else { Offer::Others }
 }
 
 fn credentials(authentication: &Authentication) -> Credentials {

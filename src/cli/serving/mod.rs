@@ -135,7 +135,9 @@ pub(super) fn dev(loaded: Loaded<DevSettings>) -> ExitCode {
             ..configure::worker(sandbox, key, &dir.join("worker"), &of_worker)
         };
         let program = std::env::args().next().unwrap_or_else(|| "baton".to_owned());
-        let welcome = banner(&gateway.url(), configure::access(&edge.authentication), &program);
+        let access = configure::access(&edge.authentication);
+        let offer = configure::offer(edge.environments.offered);
+        let welcome = banner(&gateway.url(), access, offer, &program);
         listening_gateway(&gateway);
         let listening = |addresses: &Addresses| {
             listening_worker(addresses);
