@@ -145,6 +145,9 @@ fn unknown(envelope: &Envelope) -> Failure {
     let what = match envelope.method() {
         Method::CallTool => "Unknown tool",
         Method::GetPrompt => "Unknown prompt",
+        Method::GetTask | Method::UpdateTask | Method::CancelTask | Method::TaskResult => {
+            return tasks::unknown_task(envelope);
+        }
         Method::ReadResource => return missing(envelope, resources::unknown(name)),
         _ => {
             let message = Cow::Borrowed("nothing here has this reference");

@@ -198,10 +198,9 @@ impl Edge {
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
             Method::Listen => return self.listen(&envelope, &caller, observation).await,
-            Method::GetTask => self.get_task(&envelope, &caller, observation.span()).await,
-            Method::UpdateTask => self.update_task(&envelope, &caller, observation.span()).await,
-            Method::CancelTask => self.cancel_task(&envelope, &caller, observation.span()).await,
-            Method::TaskResult => return self.task_result(envelope, caller, observation).await,
+            Method::GetTask | Method::UpdateTask | Method::CancelTask | Method::TaskResult => {
+                return self.ask_of_task(envelope, caller, observation).await;
+            }
             Method::ListTasks => Err(not_served(&envelope).into()),
         };
         match answer {

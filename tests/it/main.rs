@@ -17,6 +17,7 @@ mod mcp_client;
 mod program;
 mod protocol;
 mod rates;
+mod readme;
 mod redis_server;
 mod reload;
 mod resources;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 pub(super) use holder::{Asked, Known, Question};
@@ -18,7 +18,7 @@ pub(super) use view::OurTask;
 
 use super::calls::{asker, trace_headers};
 use super::dispatch::{Edge, not_served, refuse};
-use super::failure::Failure;
+use super::failure::{Failure, json_response};
 use super::feed;
 use super::observe::Observation;
 use super::reply::{self, Answer};
@@ -26,9 +26,10 @@ use super::tools::{BecomesTask, QUEUE_TIME, Tool, Tools};
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::mcp::{
-    Empty, Envelope, Era, LegacyVersion, RejectionKind, Reply, TASKS_EXTENSION, TaskRequested,
+    Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, TASKS_EXTENSION,
+    TaskRequested,
 };
-use crate::telemetry::Span;
+use crate::telemetry::{Outcome, Span};
 
 /// How long one question to a worker waits for a task's end, of the many that `tasks/result` may take.
 const WAIT: Duration = Duration::from_secs(20);
@@ -64,28 +65,43 @@ impl Edge {
         Ok(wish)
     }
 
-    /// `tasks/get`.
-    pub(super) async fn get_task(
+    /// Every method of tasks: one of ours is asked after here, an upstream's there.
+    pub(super) async fn ask_of_task(
         &self,
-        envelope: &Envelope,
-        caller: &Principal,
-        span: &Span,
-    ) -> Result<Vec<u8>, Failure> {
-        let asked = self.asked_task(envelope, caller, span)?;
-        let task = self.look(envelope, &asked, Duration::ZERO).await?;
+        envelope: Envelope,
+        caller: Principal,
+        observation: Observation,
+    ) -> Response<Body> {
+        let asked = match self.named_task(&envelope, &caller, observation.span()).await {
+            Ok(Some(asked)) => asked,
+            Ok(None) => return self.forward(envelope, caller, observation).await,
+            Err(failure) => return refuse(&failure, &envelope, observation),
+        };
+        let answer = match envelope.method() {
+            Method::TaskResult => return self.task_result(envelope, asked, observation).await,
+            Method::CancelTask => self.cancel_task(&envelope, &asked).await,
+            Method::UpdateTask => self.update_task(&envelope, &asked).await,
+            _ => self.get_task(&envelope, &asked).await,
+        };
+        match answer {
+            Ok(message) => {
+                observation.end(Outcome::Done, StatusCode::OK);
+                json_response(StatusCode::OK, message)
+            }
+            Err(failure) => refuse(&failure, &envelope, observation),
+        }
+    }
+
+    /// `tasks/get`.
+    async fn get_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
+        let task = self.look(envelope, asked, Duration::ZERO).await?;
         Ok(self.tell(envelope, &task))
     }
 
     /// `tasks/cancel`. Modern clients get an acknowledgement, whatever the task is by then (SEP-2663, "Task
     /// Cancellation"); legacy ones the cancelled task, or an error if it had ended.
-    pub(super) async fn cancel_task(
-        &self,
-        envelope: &Envelope,
-        caller: &Principal,
-        span: &Span,
-    ) -> Result<Vec<u8>, Failure> {
-        let asked = self.asked_task(envelope, caller, span)?;
-        let known = self.tools.ask_of_task(&asked, Question::Cancel).await;
+    async fn cancel_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
+        let known = self.tools.ask_of_task(asked, Question::Cancel).await;
         match known.map_err(|failure| no_task(envelope, failure))? {
             Known::Gone => Err(forgotten(envelope)),
             Known::Task(_) | Known::HadEnded(_) if envelope.era().is_modern() => {
@@ -102,31 +118,24 @@ impl Edge {
     }
 
     /// `tasks/update`. Our tasks ask nothing, so every response is one to ignore (SEP-2663, "Task Update Requests").
-    pub(super) async fn update_task(
-        &self,
-        envelope: &Envelope,
-        caller: &Principal,
-        span: &Span,
-    ) -> Result<Vec<u8>, Failure> {
-        let asked = self.asked_task(envelope, caller, span)?;
-        self.look(envelope, &asked, Duration::ZERO).await?;
+    async fn update_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
+        self.look(envelope, asked, Duration::ZERO).await?;
         Ok(self.acknowledge(envelope))
     }
 
     /// `tasks/result` of 2025-11-25: blocks until the task has ended, as the call would have (tasks, "Result Retrieval").
-    pub(super) async fn task_result(
+    async fn task_result(
         &self,
         envelope: Envelope,
-        caller: Principal,
+        asked: Asked,
         observation: Observation,
     ) -> Response<Body> {
         let admitted = async {
-            let asked = self.asked_task(&envelope, &caller, observation.span())?;
-            let slot = self.limits.slot(caller.tenant_digest()).await?;
+            let slot = self.limits.slot(asked.caller.tenant_digest()).await?;
             let first = self.look(&envelope, &asked, Duration::ZERO).await?;
-            Ok((asked, slot, first))
+            Ok((slot, first))
         };
-        let (asked, slot, first) = match admitted.await {
+        let (slot, first) = match admitted.await {
             Ok(admitted) => admitted,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
@@ -145,34 +154,38 @@ impl Edge {
         reply::answer(client, self.identity.clone(), work, events, observation).await
     }
 
-    /// Who asks for which task, when they may.
-    fn asked_task(
+    /// Who asks after which task of ours, when they may; nothing if it is an upstream's, which admits it like a call.
+    async fn named_task(
         &self,
         envelope: &Envelope,
         caller: &Principal,
         span: &Span,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Option<Asked>, Failure> {
         let speaks_tasks = match envelope.era() {
             Era::Modern => true,
             Era::Legacy(version) => version == LegacyVersion::November2025,
         };
-        if !speaks_tasks || !self.tools.have_tasks() {
+        let standing = self.standing().await;
+        if !speaks_tasks || standing.capabilities().extension(TASKS_EXTENSION).is_none() {
             return Err(not_served(envelope).into());
         }
         if envelope.era().is_modern() {
             envelope.require_extension(TASKS_EXTENSION)?;
         }
+        let id = envelope.name().unwrap_or_default();
+        let opened = TaskId::open(id, caller, &self.keys, self.clock.now());
+        let (environment, generation, execution) = match opened {
+            Ok(TaskId::Execution { environment, generation, execution }) => {
+                (environment, generation, execution)
+            }
+            Ok(TaskId::Upstream { .. }) => return Ok(None),
+            Err(_) => return Err(unknown_task(envelope)),
+        };
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
-        let id = envelope.name().unwrap_or_default();
-        let opened = TaskId::open(id, caller, &self.tools.keys, self.tools.clock.now());
-        let Ok(TaskId::Execution { environment, generation, execution }) = opened else {
-            let message = "you have no such task: pass the taskId of a task of yours verbatim";
-            return Err(envelope.reject(RejectionKind::InvalidParams, message).into());
-        };
         let (caller, id, trace) = (caller.clone(), id.to_owned(), trace_headers(span));
-        Ok(Asked { caller, id, environment, generation, execution, trace })
+        Ok(Some(Asked { caller, id, environment, generation, execution, trace }))
     }
 
     async fn look(
@@ -245,6 +258,12 @@ fn no_task(envelope: &Envelope, failure: Failure) -> Failure {
         }
         other => other,
     }
+}
+
+/// The refusal of an id that names no task of the caller.
+pub(super) fn unknown_task(envelope: &Envelope) -> Failure {
+    let message = "you have no such task: pass the taskId of a task of yours verbatim";
+    envelope.reject(RejectionKind::InvalidParams, message).into()
 }
 
 fn forgotten(envelope: &Envelope) -> Failure {

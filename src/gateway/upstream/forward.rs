@@ -21,7 +21,10 @@ use crate::domain::task::TaskId;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
 use crate::gateway::tools::shown;
-use crate::mcp::{Envelope, InputRequired, NameSource, Object, RejectionKind, ResultType};
+use crate::mcp::{
+    Envelope, InputRequired, NameSource, Object, RELATED_TASK, RejectionKind, ResultType,
+    related_task,
+};
 
 /// How long a task of an upstream can be asked about where it names no time.
 const TASK_LIFE: Duration = Duration::from_hours(24 * 7);
@@ -178,15 +181,24 @@ impl Upstreams {
                 return Err(needs_modern("asks its client for input"));
             }
             Some(ResultType::InputRequired) => self.seal_state(ask, upstream, &mut result)?,
-            Some(ResultType::Task) => self.seal_task(ask, upstream, &mut result)?,
+            Some(ResultType::Task) if !ask.envelope.era().is_modern() => {
+                return Err(needs_modern("answers with a task"));
+            }
+            Some(ResultType::Task) => {
+                let theirs = result.text("taskId").map(Cow::into_owned);
+                let life = result.get("ttlMs").and_then(|it| it.get().parse().ok());
+                result.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
+            }
             // A type that is newer than this gateway is for the client to know.
             Some(ResultType::Complete) | None => {
-                // tasks/get and its like name the task by its own id; the client knows it by ours.
-                if let (Some(ours), true) =
-                    (ask.envelope.name(), method.name_source() == Some(NameSource::TaskId))
-                    && result.get("taskId").is_some()
-                {
-                    result.set_text("taskId", ours);
+                if method.name_source() == Some(NameSource::TaskId) {
+                    rename_task(&mut result, ask.envelope.name().unwrap_or_default());
+                } else if let Some(mut task) = task_created(ask, &result)? {
+                    // 2025-11-25 tasks, "Creating Tasks".
+                    let theirs = task.text("taskId").map(Cow::into_owned);
+                    let life = task.get("ttl").and_then(|it| it.get().parse().ok());
+                    task.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
+                    result.set("task", task.render());
                 }
             }
         }
@@ -213,17 +225,17 @@ impl Upstreams {
         Ok(())
     }
 
+    /// The id by which the client is to know an upstream's task, that is to be kept for so many milliseconds.
     fn seal_task(
         &self,
         ask: &Ask,
         upstream: &UpstreamName,
-        result: &mut Object<'_>,
-    ) -> Result<(), Failure> {
+        theirs: Option<String>,
+        life: Option<u64>,
+    ) -> Result<String, Failure> {
         let method = ask.envelope.method();
         let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
-        let task =
-            result.text("taskId").map(Cow::into_owned).ok_or_else(|| wrong("a task has an id"))?;
-        let life = result.get("ttlMs").and_then(|it| it.get().parse().ok());
+        let task = theirs.ok_or_else(|| wrong("a task has an id"))?;
         let life = life.map_or(TASK_LIFE, Duration::from_millis).min(TASK_LIFE);
         let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
         // A client may ask a while after the time is up, and is to hear of it from the upstream.
@@ -231,9 +243,26 @@ impl Upstreams {
             Timestamp::from_millis(self.clock.now().as_millis() + millis + 60 * 60 * 1000);
         let task = TaskId::Upstream { upstream: upstream.to_string(), task };
         let sealed = task.seal(&ask.caller, not_after, &self.keys);
-        result.set_text("taskId", &sealed.ok_or_else(|| wrong("its task's id is too long"))?);
-        Ok(())
+        sealed.ok_or_else(|| wrong("its task's id is too long"))
     }
+}
+
+/// What `tasks/get` and its like tell is of the task that the client knows by this id.
+fn rename_task(result: &mut Object<'_>, ours: &str) {
+    if result.get("taskId").is_some() {
+        result.set_text("taskId", ours);
+    }
+    let is_related =
+        |meta: &RawValue| Object::read(meta).is_some_and(|it| it.get(RELATED_TASK).is_some());
+    if result.get("_meta").is_some_and(is_related) {
+        result.amend("_meta", |meta| meta.set(RELATED_TASK, related_task(ours)));
+    }
+}
+
+/// The task that a legacy client asked for and got.
+fn task_created<'a>(ask: &Ask, result: &'a Object<'_>) -> Result<Option<Object<'a>>, Failure> {
+    let has_asked = !ask.envelope.era().is_modern() && ask.envelope.task_requested()?.is_some();
+    Ok(result.get("task").filter(|_| has_asked).and_then(Object::read))
 }
 
 /// What a modern upstream asks a client of the legacy era that can be asked on its stream.

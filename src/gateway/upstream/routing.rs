@@ -9,6 +9,7 @@ use super::listing::{Listing, Listings};
 use super::server::Server;
 use super::translate;
 use crate::domain::ids::Principal;
+use crate::domain::task::TaskId;
 use crate::mcp::{Envelope, Listed, Method, Mirror, Object, Rejection, RejectionKind};
 
 /// Where a request goes, and what of it is different there.
@@ -57,8 +58,21 @@ impl Upstreams {
                 server.map(|it| Destination::new(it, Some(name.to_owned())))
             }
             Method::Complete => self.route_reference(envelope, caller).await?,
+            Method::GetTask | Method::UpdateTask | Method::CancelTask | Method::TaskResult => {
+                self.route_task(name, caller)
+            }
             _ => None,
         })
+    }
+
+    /// The id says whose task it is. The upstream knows it by its own.
+    fn route_task(&self, id: &str, caller: &Principal) -> Option<Destination> {
+        let opened = TaskId::open(id, caller, &self.keys, self.clock.now());
+        let Ok(TaskId::Upstream { upstream, task }) = opened else { return None };
+        let mut servers = self.servers().into_iter();
+        let server = servers.find(|it| it.config.name.as_str() == upstream)?;
+        let replacing = vec![("taskId", Some(translate::text(&task)))];
+        Some(Destination { replacing, ..Destination::new(server, Some(task)) })
     }
 
     /// completion, "Reference Types".
@@ -168,12 +182,6 @@ impl Upstreams {
     /// Whether some upstream may have this resource.
     pub(in crate::gateway) async fn has_resource(&self, uri: &str, caller: &Principal) -> bool {
         self.route_uri(uri, caller).await.is_some()
-    }
-
-    #[expect(dead_code, reason = "tasks of upstreams are asked by it")]
-    /// The server of this name.
-    pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
-        self.servers().into_iter().find(|it| it.config.name.as_str() == name)
     }
 }
 

@@ -49,6 +49,10 @@ pub(super) fn legacy_params(ask: &Ask, number: u64) -> Box<RawValue> {
     for modern in ["inputResponses", "requestState"] {
         params.remove(modern);
     }
+    if ask.envelope.era().is_modern() {
+        // 2025-11-25 tasks, "Creating Tasks": a member that a modern client's request does not have.
+        params.remove("task");
+    }
     let mut bare = true;
     params.amend("_meta", |meta| {
         for modern in [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES, LOG_LEVEL] {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "an answer of another form has failed the test")]
 
 mod legacy;
+mod upstream;
 
 use std::fs::metadata;
 use std::time::{Duration, Instant};
