@@ -24,7 +24,7 @@ static OWNER: LazyLock<Principal> = LazyLock::new(|| {
     let name = |text| Name::parse(text).expect("a name");
     Principal::verified(name("tenant"), name("subject"))
 });
-static TEXTS: LazyLock<[String; 3]> = LazyLock::new(|| {
+static TEXTS: LazyLock<[String; 4]> = LazyLock::new(|| {
     KINDS.map(|kind| {
         sealed::seal(kind, &OWNER, CONTEXT, PAYLOAD, LATER, &KEYS).expect("it is short")
     })
