@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "an answer that is not as it must be fails the test")]
 
+mod tasks;
+
 use std::time::Duration;
 
 use baton::gateway::{Config, Listens};
