@@ -5,7 +5,8 @@
 //! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
 //! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
 //! notifications [`relay`]ed, its result sealed where clients hold something ([`state`]). What servers list is
-//! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
+//! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes, and a listener is [`subscribed`] to what only it asked
+//! for. What goes wrong is [`trouble`].
 
 mod address;
 mod ask;
@@ -26,6 +27,7 @@ mod relay;
 mod routing;
 mod server;
 mod state;
+mod subscribed;
 mod tls;
 mod translate;
 mod trouble;
@@ -39,7 +41,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::sync::broadcast;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 pub use address::{Refused, may_lead_somewhere};
@@ -53,6 +55,7 @@ pub use link::{Answer, LinkError, UpstreamLink};
 pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
+pub(super) use subscribed::{Over, Subscribed, Told, Wanted};
 pub use tls::{Authorities, NotAuthorities, Trust};
 pub(super) use watch::{Change, Changes};
 
@@ -145,7 +148,7 @@ impl Upstreams {
     fn begin(&self, config: &Arc<Upstream>) -> Member {
         let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
         let server = Arc::new(Server::new(Arc::clone(config), around, Arc::clone(&self.suspended)));
-        let over = CancellationToken::new();
+        let over = server.over.clone();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }
     }

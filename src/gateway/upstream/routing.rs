@@ -125,7 +125,11 @@ impl Upstreams {
 
     /// The server of a resource: the first that lists it, else the one whose template fits it best, else the only one
     /// that has resources.
-    async fn route_uri(&self, uri: &str, caller: &Principal) -> Option<Arc<Server>> {
+    pub(in crate::gateway) async fn route_uri(
+        &self,
+        uri: &str,
+        caller: &Principal,
+    ) -> Option<Arc<Server>> {
         let servers = self.servers().into_iter();
         let candidates: Vec<Arc<Server>> =
             servers.filter(|it| it.may_have(Listed::Resources, uri)).collect();
@@ -170,7 +174,6 @@ impl Upstreams {
         self.route_uri(uri, caller).await.is_some()
     }
 
-    #[expect(dead_code, reason = "tasks of upstreams are asked by it")]
     /// The server of this name.
     pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
         self.servers().into_iter().find(|it| it.config.name.as_str() == name)

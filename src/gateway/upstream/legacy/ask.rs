@@ -6,7 +6,7 @@ use super::Legacy;
 use super::call::Call;
 use super::declared::Declared;
 use super::question::Question;
-use super::sessions::Whose;
+use super::whose;
 use crate::gateway::feed::Feed;
 use crate::gateway::upstream::ask::{Ask, next_number};
 use crate::gateway::upstream::exchange::Until;
@@ -67,12 +67,9 @@ impl Legacy {
     }
 
     async fn begin_once(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
-        let whose = match server.config.shared {
-            true => Whose::Everybodys,
-            false => Whose::Callers(ask.caller.owner_digest()),
-        };
         let meta = ask.envelope.meta();
-        let lease = self.lease(server, (whose, Declared::of(meta.client_capabilities()))).await?;
+        let key = (whose(server, &ask.caller), Declared::of(meta.client_capabilities()));
+        let lease = self.lease(server, key).await?;
         if let Some(level) = meta.log_level() {
             let handshake = Until::within(server.config.timeouts.list);
             if let Err(error) = lease.ask_for_logs(level, handshake).await {

@@ -13,6 +13,8 @@ mod question;
 mod refusal;
 mod session;
 mod sessions;
+mod stream;
+mod subscribed;
 mod suspended;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::discovery::Known;
@@ -28,16 +31,18 @@ use super::exchange::Until;
 use super::server::{Answered, Server};
 use super::trouble::Trouble;
 use crate::domain::ids::Principal;
-use crate::mcp::{Message, Method};
+use crate::mcp::Method;
 pub(super) use call::Call;
 use declared::Declared;
-use sessions::{Key, Lease, Sessions, Whose};
+use sessions::{Key, Lease, MAX_SESSIONS, Sessions, Whose};
+use stream::Heard;
+pub(super) use subscribed::Subscribed;
 pub(super) use suspended::{CallId, Suspended, Suspension};
 
 /// How often idle sessions are looked for, as a part of how long they may be idle.
 const LOOKS_PER_IDLE_TIME: u32 = 4;
-/// The pause before the stream of notifications is opened again, at least and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Listeners who are told of resources. Each keeps a session from making room for another, so some are left for calls.
+const MAX_LISTENERS: usize = MAX_SESSIONS / 2;
 
 /// The sessions with one upstream.
 #[derive(Debug)]
@@ -46,14 +51,15 @@ pub(super) struct Legacy {
     /// It gives no session ids: then all callers can do with what one handshake said.
     keeps_none: AtomicBool,
     suspended: Arc<Suspended>,
+    listeners: Arc<Semaphore>,
 }
 
-#[expect(clippy::unused_async, reason = "speaking to one waits; refusing does not")]
 impl Legacy {
     /// No sessions yet.
     pub(super) fn new(suspended: Arc<Suspended>) -> Self {
         let (sessions, keeps_none) = Default::default();
-        Self { sessions, keeps_none, suspended }
+        let listeners = Arc::new(Semaphore::new(MAX_LISTENERS));
+        Self { sessions, keeps_none, suspended, listeners }
     }
 
     /// Shakes hands and says what the upstream is.
@@ -62,13 +68,14 @@ impl Legacy {
         if !lease.is_new() {
             // Asked again: does it still know us? If it keeps nothing, only another handshake can tell anything new.
             let until = Until::within(server.config.timeouts.list);
-            match lease.is_kept() {
-                true => match lease.request("ping", None, until).await {
+            if lease.is_kept() {
+                match lease.request("ping", None, until).await {
                     Ok(_) => return Ok(lease.known.clone()),
                     Err(Trouble::SessionLost) => {}
                     Err(trouble) => return Err(trouble),
-                },
-                false => lease.give_up(),
+                }
+            } else {
+                lease.give_up();
             }
             drop(lease);
             lease = self.lease(server, own()).await?;
@@ -86,14 +93,10 @@ impl Legacy {
         caller: &Principal,
         until: Until,
     ) -> Result<Answered, Trouble> {
-        let whose = || match server.config.shared {
-            true => Whose::Everybodys,
-            false => Whose::Callers(caller.owner_digest()),
-        };
         let mut tries = 0;
         loop {
             tries += 1;
-            let lease = self.lease(server, (whose(), Declared::all())).await?;
+            let lease = self.lease(server, (whose(server, caller), Declared::all())).await?;
             match lease.request(method.as_str(), Some(params), until).await {
                 Err(Trouble::SessionLost) if tries == 1 => {}
                 answered => return answered,
@@ -110,29 +113,22 @@ impl Legacy {
         none: Duration,
     ) -> Result<(), Trouble> {
         let lease = self.lease(server, own()).await?;
-        let mut exchange = match lease.listen(until).await? {
-            exchange if exchange.is_stream() && exchange.status().is_success() => exchange,
-            exchange if exchange.status() == StatusCode::METHOD_NOT_ALLOWED => {
+        let stream = match lease.session().stream(until).await {
+            Ok(stream) => stream,
+            Err(Trouble::NotMcp(StatusCode::METHOD_NOT_ALLOWED)) => {
                 sleep(none).await;
                 return Ok(());
             }
-            exchange => return Err(Trouble::NotMcp(exchange.status())),
+            Err(trouble) => return Err(trouble),
         };
+        let mut heard = stream.listen();
         loop {
-            match exchange.next().await {
-                Ok(Some(Message::Notification { method, params })) => {
-                    server.noticed(&method, params.as_deref());
-                }
-                Ok(Some(Message::Request { id, method, .. })) => {
-                    lease.session().tell_in_background(question::answer_unasked(&id, &method));
-                }
-                Ok(Some(Message::Response { .. })) => {}
-                Ok(None) | Err(Trouble::Deadline(_)) => {
-                    let (least, most) = PAUSES;
-                    sleep(exchange.retry().unwrap_or(least).clamp(least, most)).await;
+            match heard.next().await? {
+                Heard::Notification(it) => server.noticed(&it.method, it.params.as_deref()),
+                Heard::Closed { pause } => {
+                    sleep(pause).await;
                     return Ok(());
                 }
-                Err(trouble) => return Err(trouble),
             }
         }
     }
@@ -150,6 +146,14 @@ impl Legacy {
         let until = Until::within(server.config.timeouts.list);
         self.sessions.lease(key, (server.wire.clone(), server.tasks.clone()), until).await
     }
+}
+
+/// Whose session a caller's requests are put in.
+fn whose(server: &Server, caller: &Principal) -> Whose {
+    if server.config.shared {
+        return Whose::Everybodys;
+    }
+    Whose::Callers(caller.owner_digest())
 }
 
 /// The gateway's own session.
