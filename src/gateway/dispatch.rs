@@ -174,7 +174,7 @@ impl Edge {
                 self.acknowledge_subscription(&envelope, &caller).await
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
-            Method::Listen => return Box::pin(self.listen(envelope, &caller, observation)).await,
+            Method::Listen => return self.listen(envelope, &caller, observation).await,
             Method::GetTask => self.get_task(&envelope, &caller, observation.span()).await,
             Method::UpdateTask => self.update_task(&envelope, &caller, observation.span()).await,
             Method::CancelTask => self.cancel_task(&envelope, &caller, observation.span()).await,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use super::{Stream, UPDATED};
 use crate::cluster::{RunningGateway, eventually, keys};
 use crate::mcp_client::McpClient;
 use crate::tasks::ask;
-use crate::upstream_server::{Answer, Received, UpstreamServer, resource};
+use crate::upstream_server::{Answer, Received, Speaks, UpstreamServer, resource};
 use crate::upstreams::{gateway, set, upstream};
 
 /// Two subjects of one tenant.
@@ -167,6 +168,40 @@ async fn an_upstream_that_is_down_or_silent_keeps_nobody_waiting() {
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     well.notify(UPDATED, &json!({"uri": "well://a"}));
     assert_eq!(stream.told().await, (UPDATED.to_owned(), Some("well://a".to_owned())));
+}
+
+#[tokio::test]
+async fn listeners_who_waited_in_vain_break_no_calls() {
+    let silent = UpstreamServer::modern().await;
+    silent.on(LISTEN, |_| Answer::never());
+    let stuck = UpstreamServer::legacy().await;
+    stuck.on("resources/subscribe", |_| Answer::never());
+    for server in [silent, stuck] {
+        let (_gateway, client) = behind(&server);
+        let asked = to(&[TEXT]);
+        let listening = (0..6).map(|id| Stream::open(&client, json!(id), &asked));
+        for (_, acknowledged) in join_all(listening).await {
+            assert_eq!(acknowledged, json!({}));
+        }
+        client.tool("echo", json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_without_sessions_has_one_stream_for_all() {
+    let server = UpstreamServer::start(Speaks::Sessionless).await;
+    server.on("GET", |_| Answer::stream().feed());
+    let (gateway, one) = behind(&server);
+    let two = gateway.client().with_key(KEYS[1].0);
+    let (mut first, _) = Stream::open(&one, json!(1), &to(&[TEXT])).await;
+    let (mut second, acknowledged) = Stream::open(&two, json!(1), &to(&[TEXT])).await;
+    assert_eq!(acknowledged, to(&[TEXT]));
+    assert_eq!(server.received_of("resources/subscribe").len(), 1);
+    listeners(&server, 0).await;
+    server.notify(UPDATED, &json!({"uri": TEXT}));
+    for stream in [&mut first, &mut second] {
+        assert_eq!(stream.told().await, (UPDATED.to_owned(), Some(TEXT.to_owned())));
+    }
 }
 
 #[tokio::test]

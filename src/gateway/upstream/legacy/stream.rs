@@ -64,11 +64,11 @@ impl Session {
         if let Some(stream) = place.upgrade().filter(|it| !it.over.is_cancelled()) {
             return Ok(stream);
         }
-        let mut exchange = self.open_stream(until).await?;
+        // Who is done with waiting has not found out that the endpoint is down, so this is no deadline of the request.
+        let exchange = until.bound(self.open_stream(Until::within(STREAM_LIFE))).await??;
         if !exchange.is_stream() || !exchange.status().is_success() {
             return Err(Trouble::NotMcp(exchange.status()));
         }
-        exchange.extend(Until::within(STREAM_LIFE));
         let (told, from_now) = broadcast::channel(BEHIND);
         let over = CancellationToken::new();
         let stopped = over.clone().cancelled_owned();

@@ -1,6 +1,7 @@
 //! Resources that a session is subscribed to, for as many listeners as share it (2025-11-25 resources, "Subscriptions").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::value::RawValue;
@@ -18,6 +19,8 @@ use crate::gateway::upstream::server::{Answered, Server};
 use crate::gateway::upstream::trouble::Trouble;
 use crate::mcp::Object;
 
+/// How long an upstream that is well may take to answer; listeners wait for less.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How many requests of one listener are under way at once.
 const AT_ONCE: usize = 8;
 
@@ -169,8 +172,9 @@ async fn put_all(
         async move {
             let mut params = Object::default();
             params.set_text("uri", &uri);
-            let answer = session.request(method, Some(&params.render()), until).await;
-            (uri, answer)
+            let params = params.render();
+            let asking = session.request(method, Some(&params), Until::within(ANSWER));
+            (uri, until.bound(asking).await.flatten())
         }
     };
     stream::iter(uris.into_iter().map(put)).buffer_unordered(AT_ONCE).collect().await

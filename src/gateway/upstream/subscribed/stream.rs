@@ -98,18 +98,19 @@ async fn listen(
     };
     let replacing = vec![("notifications", Some(notifications.render()))];
     let (_, post) = post(&Ask { replacing, ..ask.clone() }, Method::Listen, None);
-    let mut exchange = server.send(post, until).await?;
+    // Who is done with waiting has not found out that the endpoint is down, so this is no deadline of the request.
+    let sending = server.send(post, Until::within(STREAM_LIFE));
+    let mut exchange = until.bound(sending).await??;
     if !exchange.is_stream() {
         return Err(Trouble::NotMcp(exchange.status()));
     }
-    let honoured = match exchange.next().await? {
+    let honoured = match until.bound(exchange.next()).await?? {
         Some(Message::Notification { method, params }) => {
             ListenFilter::acknowledged(&method, params.as_deref())
         }
         _ => None,
     };
     let honoured = honoured.ok_or(Trouble::Protocol("a subscription is acknowledged first"))?;
-    exchange.extend(Until::within(STREAM_LIFE));
     Ok((exchange, honoured))
 }
 
