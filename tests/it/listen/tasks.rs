@@ -1,6 +1,6 @@
 //! Tasks: their ends are told on whichever replica somebody listens.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -72,4 +72,16 @@ async fn a_listener_of_a_task_whose_environment_is_closed_is_told_to_begin_anew(
     assert!(told.iter().all(|it| it == "notifications/tasks"), "{told:?}");
     let (_stream, acknowledged) = Stream::open(&client, json!(1), &asked).await;
     assert_eq!(acknowledged, json!({}));
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_waits_for_no_task_that_it_made() {
+    let mut cluster = cluster(Duration::ZERO).await;
+    let client = cluster.client(0, ALICE);
+    let environment = client.launch().await;
+    let id = begin(&client, shell(&environment, "sleep 60")).await;
+    let begun = Instant::now();
+    assert_eq!(cluster.gateways.remove(0).stop().await, 0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(get(&cluster.client(0, ALICE), &id).await["status"], "working");
 }

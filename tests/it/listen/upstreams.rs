@@ -118,9 +118,11 @@ async fn only_what_the_upstream_honours_is_acknowledged() {
     assert_eq!(acknowledged, to(&["test://b"]));
 
     let legacy = UpstreamServer::legacy().await;
-    legacy.on("resources/subscribe", |it| match it.params()["uri"] == TEXT {
-        true => Answer::error(-32002, "no such resource"),
-        false => Answer::result(json!({})),
+    legacy.on("resources/subscribe", |it| {
+        if it.params()["uri"] == TEXT {
+            return Answer::error(-32002, "no such resource");
+        }
+        Answer::result(json!({}))
     });
     let (_two, client) = behind(&legacy);
     for id in 1..3 {
