@@ -197,7 +197,7 @@ impl Edge {
                 self.acknowledge_subscription(&envelope, &caller).await
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
-            Method::Listen => return self.listen(&envelope, &caller, observation).await,
+            Method::Listen => return self.listen(envelope, &caller, observation).await,
             Method::GetTask | Method::UpdateTask | Method::CancelTask | Method::TaskResult => {
                 return self.ask_of_task(envelope, caller, observation).await;
             }

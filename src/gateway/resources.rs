@@ -29,6 +29,11 @@ pub(super) fn named(tools: &Tools, uri: &str, caller: &Principal) -> Option<Envi
     tools.named(uri.strip_prefix(ENVIRONMENTS)?, caller).ok()
 }
 
+/// Whether a URI is one of Baton's own, whoever's it is: it goes to no upstream, for it has a handle in it.
+pub(super) fn is_own(tools: &Tools, uri: &str) -> bool {
+    tools.choice.environments && uri.starts_with(ENVIRONMENTS)
+}
+
 /// What Baton has to read under a URI; `None` if it is not one of its own.
 async fn read_own(
     tools: &Tools,
@@ -97,8 +102,7 @@ impl Edge {
 
     /// Whether what is to be read is Baton's own.
     pub(super) fn reads(&self, envelope: &Envelope) -> bool {
-        self.tools.choice.environments
-            && envelope.name().is_some_and(|uri| uri.starts_with(ENVIRONMENTS))
+        envelope.name().is_some_and(|uri| is_own(&self.tools, uri))
     }
 
     /// `resources/read`.

@@ -46,13 +46,24 @@ const LISTS: [(Listed, &str, &str); 3] = [
     (Listed::Prompts, "promptsListChanged", "notifications/prompts/list_changed"),
     (Listed::Resources, "resourcesListChanged", "notifications/resources/list_changed"),
 ];
+pub(super) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 pub(super) const RESOURCE_UPDATED: &str = "notifications/resources/updated";
 pub(super) const TASK_CHANGED: &str = "notifications/tasks";
 
 impl ListenFilter {
+    /// What an upstream acknowledges (subscriptions, "Acknowledgment"); `None` if the notification is no such thing.
+    pub fn acknowledged(method: &str, params: Option<&RawValue>) -> Option<Self> {
+        let filter = params.and_then(|params| raw::member(params, "notifications"));
+        (method == ACKNOWLEDGED).then(|| Self::of(filter?).ok()).flatten()
+    }
+
     fn read(params: &Params) -> Result<Self, Refusal> {
+        let missing = || Refusal::params("params.notifications is missing");
+        Self::of(params.get("notifications").ok_or_else(missing)?)
+    }
+
+    fn of(filter: &RawValue) -> Result<Self, Refusal> {
         let refuse = |what: &str| Refusal::params(format!("params.notifications{what}"));
-        let filter = params.get("notifications").ok_or_else(|| refuse(" is missing"))?;
         if !raw::is_object(filter) {
             return Err(refuse(" must be an object"));
         }
@@ -241,6 +252,20 @@ mod tests {
         refuses(&names(MAX_NAMES + 1, 1));
         assert!(read(&names(1, MAX_NAME_BYTES), "{}").is_ok());
         refuses(&names(1, MAX_NAME_BYTES + 1));
+    }
+
+    #[test]
+    fn an_upstream_s_acknowledgement_says_what_it_honours() {
+        let read = |method, params: &str| {
+            ListenFilter::acknowledged(method, serde_json::from_str(params).ok())
+        };
+        let some = read(ACKNOWLEDGED, r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#);
+        assert_eq!(some.unwrap().resources, ["a:b"]);
+        assert!(read(ACKNOWLEDGED, r#"{"notifications":{}}"#).unwrap().is_empty());
+        for wrong in ["{}", r#"{"notifications":[]}"#, r#"{"notifications":{"taskIds":"t"}}"#] {
+            assert_eq!(read(ACKNOWLEDGED, wrong), None, "{wrong}");
+        }
+        assert_eq!(read(TASK_CHANGED, r#"{"notifications":{}}"#), None);
     }
 
     // SEP-2663, "Task Status Notifications".

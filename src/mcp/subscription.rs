@@ -29,7 +29,7 @@ impl Subscription {
     pub fn acknowledged(&self, honoured: &ListenFilter) -> Vec<u8> {
         let mut params = Object::default();
         params.set("notifications", honoured.render());
-        self.notification("notifications/subscriptions/acknowledged", params)
+        self.notification(listen::ACKNOWLEDGED, params)
     }
 
     /// A list has changed.

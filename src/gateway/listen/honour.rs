@@ -5,9 +5,9 @@ use crate::directory::List;
 use crate::domain::ids::EnvironmentId;
 use crate::mcp::{Listed, ListenFilter, ServerCapabilities};
 
-/// The part of a filter that can be honoured, for the acknowledgement and for the hub (subscriptions,
-/// "Acknowledgment"). `named` tells which environment of the caller a URI names; what it does not know is left out, and
-/// so are tasks.
+/// The part of a filter that the hub honours, for the acknowledgement and for itself (subscriptions,
+/// "Acknowledgment"). `named` tells which environment of the caller a URI names; what it does not know is for others,
+/// and so are tasks.
 pub(super) fn honour(
     asked: ListenFilter,
     can: &ServerCapabilities,

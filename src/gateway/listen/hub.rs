@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Listens;
@@ -35,6 +36,7 @@ pub(in crate::gateway) struct Hub {
     limits: Listens,
     present: Mutex<Present>,
     outbox: Outbox,
+    closed: CancellationToken,
 }
 
 /// The listeners that are there, by whose they are.
@@ -74,8 +76,8 @@ impl Hub {
         limits: Listens,
         tasks: TaskTracker,
     ) -> Self {
-        let (present, outbox) = (Mutex::default(), Outbox::default());
-        Self { replica, directory, tasks, limits, present, outbox }
+        let (present, outbox, closed) = Default::default();
+        Self { replica, directory, tasks, limits, present, outbox, closed }
     }
 
     /// Tells the listeners of this replica of a change.
@@ -187,6 +189,12 @@ impl Hub {
         let mut present = self.present();
         present.is_closed = true;
         present.owners.values().flatten().for_each(|listener| listener.end());
+        self.closed.cancel();
+    }
+
+    /// Returns when the listeners of this replica are to go elsewhere.
+    pub(in crate::gateway) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {

@@ -2,7 +2,8 @@
 //!
 //! The [`Hub`] knows who listens at this replica, and tells the other replicas what changed through this one
 //! ([`outbox`]). A [`listener`] holds what its client has not been told yet, so nothing waits that is not different
-//! from what waits already. The [`stream`] is the response's body: no task of its own, and nothing but what the
+//! from what waits already. What upstreams and the workers of tasks tell ([`sources`]) comes as [`extra`] events. The
+//! [`stream`] is the response's body: no task of its own, and nothing but what the
 //! subscription needs.
 
 mod extra;
@@ -10,17 +11,22 @@ mod honour;
 mod hub;
 mod listener;
 mod outbox;
+mod sources;
 mod stream;
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::Response;
 
 pub(super) use hub::Hub;
 
+use super::calls::trace_headers;
 use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::observe::Observation;
-use super::reply;
+use super::upstream::Ask;
+use super::{reply, resources};
 use crate::domain::ids::Principal;
 use crate::mcp::{Envelope, ListenFilter, Subscription};
 use hub::Listening;
@@ -36,34 +42,46 @@ pub struct Listens {
 }
 
 impl Edge {
-    /// `subscriptions/listen`: what is honoured of it, a place among the listeners, the stream.
+    /// `subscriptions/listen`: what is honoured of it, a place among the listeners, what others tell, the stream.
     pub(super) async fn listen(
         &self,
-        envelope: &Envelope,
+        envelope: Envelope,
         caller: &Principal,
         observation: Observation,
     ) -> Response<Body> {
-        let (listening, honoured) = match self.begin_listening(envelope, caller).await {
+        let (listening, honoured, rest) = match self.begin_listening(&envelope, caller).await {
             Ok(begun) => begun,
-            Err(failure) => return refuse(&failure, envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, observation),
         };
         let subscription = Subscription::new(envelope.id().clone());
-        let stream = Stream::begin(listening, subscription, self.identity.clone(), honoured, None);
+        let trace = trace_headers(observation.span());
+        let ask = Ask {
+            envelope: Arc::new(envelope),
+            caller: caller.clone(),
+            name: None,
+            replacing: Vec::new(),
+            trace,
+        };
+        let extra = self.extra_events(ask, rest).await;
+        let stream = Stream::begin(listening, subscription, self.identity.clone(), honoured, extra);
         reply::event_stream(Body::from_stream(stream.watched_by(observation)))
     }
 
+    /// What is honoured by the hub alone, and what else is asked for: of upstreams, and of tasks.
     async fn begin_listening(
         &self,
         envelope: &Envelope,
         caller: &Principal,
-    ) -> Result<(Listening, ListenFilter), Failure> {
+    ) -> Result<(Listening, ListenFilter, ListenFilter), Failure> {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
         let asked = envelope.listen_filter()?;
+        let mut rest = ListenFilter { lists: Vec::new(), ..asked.clone() };
+        rest.resources.retain(|uri| !resources::is_own(&self.tools, uri));
         let standing = self.standing().await;
-        let named = |uri: &str| super::resources::named(&self.tools, uri, caller);
+        let named = |uri: &str| resources::named(&self.tools, uri, caller);
         let (honoured, interest) = honour::honour(asked, standing.capabilities(), named);
-        Ok((self.hub.join(caller, interest)?, honoured))
+        Ok((self.hub.join(caller, interest)?, honoured, rest))
     }
 }

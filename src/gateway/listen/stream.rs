@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Interval;
 
-use super::extra::ExtraEvents;
+use super::extra::{ExtraEvent, ExtraEvents};
 use super::hub::Listening;
-use super::listener::Told;
+use super::listener;
 use crate::directory::List;
 use crate::gateway::observe::Observation;
 use crate::gateway::reply;
+use crate::gateway::upstream::Told;
 use crate::mcp::{Identity, Listed, ListenFilter, Subscription, sse};
 use crate::telemetry::Outcome;
 
@@ -77,9 +78,9 @@ impl Stream {
         }
         if let Poll::Ready(told) = self.listening.listener().poll_told(context) {
             let message = match told {
-                Told::ListChanged(list) => self.subscription.list_changed(listed(list)),
-                Told::ResourceUpdated(uri) => self.subscription.resource_updated(uri),
-                Told::Ended => return Poll::Ready(Some(self.end(STOPPING))),
+                listener::Told::ListChanged(list) => self.subscription.list_changed(listed(list)),
+                listener::Told::ResourceUpdated(uri) => self.subscription.resource_updated(uri),
+                listener::Told::Ended => return Poll::Ready(Some(self.end(STOPPING))),
             };
             return Poll::Ready(Some(sse::event(&message)));
         }
@@ -87,9 +88,17 @@ impl Stream {
             && let Poll::Ready(event) = extra.events.poll_recv(context)
         {
             let Some(event) = event else { return Poll::Ready(Some(self.end(SOURCE_ENDED))) };
-            // What is ambiguous is passed over.
-            let params = event.params.as_deref();
-            if let Some(message) = self.subscription.pass_on(&event.method, params) {
+            let message = match event {
+                ExtraEvent::Task(task) => Some(self.subscription.task_changed(&task)),
+                ExtraEvent::Upstream(Told::Resource(uri)) => {
+                    Some(self.subscription.resource_updated(&uri))
+                }
+                // What is ambiguous is passed over.
+                ExtraEvent::Upstream(Told::Notification { method, params }) => {
+                    self.subscription.pass_on(&method, params.as_deref())
+                }
+            };
+            if let Some(message) = message {
                 return Poll::Ready(Some(sse::event(&message)));
             }
         }
@@ -137,6 +146,7 @@ mod tests {
     use futures_util::{FutureExt, StreamExt};
     use serde_json::value::RawValue;
     use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -144,7 +154,6 @@ mod tests {
     use crate::directory::Terms;
     use crate::directory::embedded::Embedded;
     use crate::domain::ids::Principal;
-    use crate::gateway::listen::extra::ExtraEvent;
     use crate::gateway::listen::listener::Interest;
     use crate::gateway::listen::{Hub, Listens};
     use crate::mcp::{Envelope, Incoming, RequestId};
@@ -190,10 +199,11 @@ mod tests {
         let honoured =
             ListenFilter { resources: vec!["a:b".to_owned()], ..ListenFilter::default() };
         let (sender, events) = mpsc::channel(4);
-        let mut stream = stream(Some(ExtraEvents { honoured, events }));
+        let mut stream = stream(Some(ExtraEvents::new(honoured, events, JoinSet::new())));
         let params = RawValue::from_string(r#"{"uri":"a:b","x":1}"#.to_owned()).unwrap();
-        let event = |method: &str, params| ExtraEvent { method: method.to_owned(), params };
-        sender.send(event("notifications/resources/updated", Some(params))).await.unwrap();
+        let method = "notifications/resources/updated".to_owned();
+        let told = Told::Notification { method, params: Some(params) };
+        sender.send(ExtraEvent::Upstream(told)).await.unwrap();
         let acknowledged = next(&mut stream).await;
         assert!(acknowledged.contains(r#""resourceSubscriptions":["a:b"]"#), "{acknowledged}");
         let passed_on = next(&mut stream).await;

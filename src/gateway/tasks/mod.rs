@@ -3,6 +3,7 @@
 //! Nothing of a task is kept here: its sealed id says where it is, the worker that runs it says how it is. So any
 //! replica answers for it.
 
+mod follow;
 mod holder;
 mod view;
 
@@ -22,7 +23,7 @@ use super::failure::{Failure, json_response};
 use super::feed;
 use super::observe::Observation;
 use super::reply::{self, Answer};
-use super::tools::{BecomesTask, QUEUE_TIME, Tool, Tools};
+use super::tools::{BecomesTask, QUEUE_TIME, Tool};
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::mcp::{
@@ -30,9 +31,6 @@ use crate::mcp::{
     TaskRequested,
 };
 use crate::telemetry::{Outcome, Span};
-
-/// How long one question to a worker waits for a task's end, of the many that `tasks/result` may take.
-const WAIT: Duration = Duration::from_secs(20);
 
 impl Edge {
     /// Whether a call becomes a task. A modern client leaves that to us and says only that it knows tasks (SEP-2663,
@@ -132,10 +130,10 @@ impl Edge {
     ) -> Response<Body> {
         let admitted = async {
             let slot = self.limits.slot(asked.caller.tenant_digest()).await?;
-            let first = self.look(&envelope, &asked, Duration::ZERO).await?;
-            Ok((slot, first))
+            self.look(&envelope, &asked, Duration::ZERO).await?;
+            Ok(slot)
         };
-        let (slot, first) = match admitted.await {
+        let slot = match admitted.await {
             Ok(admitted) => admitted,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
@@ -146,7 +144,7 @@ impl Edge {
         let until = Instant::now() + tools.policy.max_timeout + QUEUE_TIME;
         let work = Box::pin(async move {
             let (_slot, _begun) = (slot, begun);
-            let ended = wait_for_end(&tools, &asked, first, until).await;
+            let ended = tools.wait_for_end(&asked, until).await;
             let ended = ended.map_err(|failure| no_task(&envelope, failure))?;
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
             Ok(Answer::Tool(task.into_result()?))
@@ -226,23 +224,6 @@ pub(super) fn as_asked(
         }
         result => result,
     }
-}
-
-/// Asks until a task has ended or the time is up; nothing if it is no more.
-async fn wait_for_end(
-    tools: &Tools,
-    asked: &Asked,
-    first: OurTask,
-    until: Instant,
-) -> Result<Option<OurTask>, Failure> {
-    let mut task = first;
-    while task.is_working() && Instant::now() < until {
-        match tools.ask_of_task(asked, Question::Look { wait: WAIT }).await? {
-            Known::Task(next) | Known::HadEnded(next) => task = next,
-            Known::Gone => return Ok(None),
-        }
-    }
-    Ok(Some(task))
 }
 
 fn knows_tasks(envelope: &Envelope) -> bool {

@@ -85,6 +85,15 @@ impl OurTask {
         self.at(state, now, message)
     }
 
+    /// The same, with a result that fits into one event: what is too long is cut, and says so.
+    #[must_use]
+    pub(in crate::gateway) fn fit(mut self, limit: usize) -> Self {
+        if let Stage::Done(answer) = self.progress {
+            self.progress = Stage::Done(Box::new(answer.fit(limit)));
+        }
+        self
+    }
+
     /// Whether it goes on.
     pub(in crate::gateway) fn is_working(&self) -> bool {
         matches!(self.progress, Stage::Working)

@@ -216,7 +216,7 @@ impl Tools {
     }
 
     /// Calls a tool.
-    pub(super) async fn call(&self, tool: Tool, call: &Call) -> Result<Answer, Failure> {
+    pub(super) async fn call(self: &Arc<Self>, tool: Tool, call: &Call) -> Result<Answer, Failure> {
         let answer = match tool {
             Tool::RunPython => return self.run_python(call).await,
             Tool::RunShell => return self.run_shell(call).await,

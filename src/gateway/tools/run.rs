@@ -19,7 +19,7 @@ use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::gateway::feed::Feed;
 use crate::gateway::listen::Hub;
 use crate::gateway::reply::Answer;
-use crate::gateway::tasks::OurTask;
+use crate::gateway::tasks::{Asked, OurTask};
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::task::{DetachRequest, Task, TaskReply};
 use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted, TaskTerms};
@@ -33,7 +33,7 @@ const DETACH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Tools {
     /// `runPythonCodeInRemoteEnvironment`.
-    pub(super) async fn run_python(&self, call: &Call) -> Result<Answer, Failure> {
+    pub(super) async fn run_python(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunPython =
             arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
         let timeout = self.timeout(asked.timeout_seconds)?;
@@ -42,7 +42,7 @@ impl Tools {
     }
 
     /// `runShellCommandInRemoteEnvironment`.
-    pub(super) async fn run_shell(&self, call: &Call) -> Result<Answer, Failure> {
+    pub(super) async fn run_shell(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunShell =
             arguments::read(Tool::RunShell.name(), call.arguments.as_deref())?;
         let timeout = self.timeout(asked.timeout_seconds)?;
@@ -73,7 +73,7 @@ impl Tools {
 
     /// Opens the handle, finds the worker, runs it there: once.
     async fn run(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         token: &str,
         job: Job,
@@ -102,8 +102,10 @@ impl Tools {
                 }
                 Ok(Conclusion::Task(task)) => {
                     stop.disarm();
-                    let id = self.task_id(call, &handle, execution);
-                    return Ok(Answer::Task(Box::new(OurTask::new(id, *task))));
+                    let asked = self.asked(call, &handle, execution);
+                    let answer = OurTask::new(asked.id.clone(), *task);
+                    self.tell_of_its_end(asked);
+                    return Ok(Answer::Task(Box::new(answer)));
                 }
                 // It is stopped: its client would never learn how it ended.
                 Ok(Conclusion::Unconfirmed) => return Err(Fault::outcome_unknown().into()),
@@ -190,17 +192,15 @@ impl Tools {
         reply
     }
 
-    /// Good for as long as the environment may live at most; the worker forgets the task before that.
-    fn task_id(
-        &self,
-        call: &Call,
-        handle: &Handle<EnvironmentId>,
-        execution: ExecutionId,
-    ) -> String {
+    /// The task that an execution became. Its id is good for as long as the environment may live at most; the worker
+    /// forgets the task before that.
+    fn asked(&self, call: &Call, handle: &Handle<EnvironmentId>, execution: ExecutionId) -> Asked {
         let (environment, generation) = (handle.id(), handle.generation());
         let id = TaskId::Execution { environment, generation, execution };
         let sealed = id.seal(&call.caller, handle.not_after(), &self.keys);
-        sealed.expect("an id of ours is far shorter than what may be sealed")
+        let id = sealed.expect("an id of ours is far shorter than what may be sealed");
+        let (caller, trace) = (call.caller.clone(), call.trace.clone());
+        Asked { caller, id, environment, generation, execution, trace }
     }
 }
 

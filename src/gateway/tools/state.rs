@@ -75,7 +75,11 @@ impl Tools {
     }
 
     /// Tells whoever listens that an environment was used, or is no more.
-    pub(super) fn environment_changed(&self, caller: &Principal, environment: EnvironmentId) {
+    pub(in crate::gateway) fn environment_changed(
+        &self,
+        caller: &Principal,
+        environment: EnvironmentId,
+    ) {
         let owner = caller.owner_digest();
         self.hub.spread(Change::Environment { environment, owner });
     }

@@ -4,8 +4,9 @@
 //! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
 //! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
 //! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
-//! notifications [`relay`]ed, its questions put to the client ([`back_channel`]), its result sealed where clients hold something ([`state`]). What servers list is
-//! [`fetch`]ed and kept ([`listing`]); [`watch`] hears of changes. What goes wrong is [`trouble`].
+//! notifications [`relay`]ed, its questions put to the client ([`back_channel`]), the result [`shape`]d for it and sealed
+//! where clients hold something ([`state`]). What servers list is [`fetch`]ed and kept ([`listing`]); [`watch`] hears of
+//! changes, and a listener is [`subscribed`] to what only it asked for. What goes wrong is [`trouble`].
 
 mod address;
 mod ask;
@@ -28,6 +29,7 @@ mod routing;
 mod server;
 mod shape;
 mod state;
+mod subscribed;
 mod tls;
 mod translate;
 mod trouble;
@@ -41,7 +43,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::sync::broadcast;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 pub use address::{Refused, may_lead_somewhere};
@@ -56,6 +58,7 @@ pub use link::{Answer, LinkError, UpstreamLink};
 pub(super) use listing::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
+pub(super) use subscribed::{Over, Subscribed, Told, Wanted};
 pub use tls::{Authorities, NotAuthorities, Trust};
 pub(super) use watch::{Change, Changes};
 
@@ -157,7 +160,7 @@ impl Upstreams {
         let around = (self.tasks.clone(), self.changes.clone(), Arc::clone(&self.version));
         let asking = (Arc::clone(&self.suspended), Arc::clone(&self.back_channel));
         let server = Arc::new(Server::new(Arc::clone(config), around, asking));
-        let over = CancellationToken::new();
+        let over = server.over.clone();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }
     }

@@ -69,8 +69,7 @@ impl Upstreams {
     fn route_task(&self, id: &str, caller: &Principal) -> Option<Destination> {
         let opened = TaskId::open(id, caller, &self.keys, self.clock.now());
         let Ok(TaskId::Upstream { upstream, task }) = opened else { return None };
-        let mut servers = self.servers().into_iter();
-        let server = servers.find(|it| it.config.name.as_str() == upstream)?;
+        let server = self.named(&upstream)?;
         let replacing = vec![("taskId", Some(translate::text(&task)))];
         Some(Destination { replacing, ..Destination::new(server, Some(task)) })
     }
@@ -139,7 +138,11 @@ impl Upstreams {
 
     /// The server of a resource: the first that lists it, else the one whose template fits it best, else the only one
     /// that has resources.
-    async fn route_uri(&self, uri: &str, caller: &Principal) -> Option<Arc<Server>> {
+    pub(in crate::gateway) async fn route_uri(
+        &self,
+        uri: &str,
+        caller: &Principal,
+    ) -> Option<Arc<Server>> {
         let servers = self.servers().into_iter();
         let candidates: Vec<Arc<Server>> =
             servers.filter(|it| it.may_have(Listed::Resources, uri)).collect();
@@ -182,6 +185,11 @@ impl Upstreams {
     /// Whether some upstream may have this resource.
     pub(in crate::gateway) async fn has_resource(&self, uri: &str, caller: &Principal) -> bool {
         self.route_uri(uri, caller).await.is_some()
+    }
+
+    /// The server of this name.
+    pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
+        self.servers().into_iter().find(|it| it.config.name.as_str() == name)
     }
 }
 

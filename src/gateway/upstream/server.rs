@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ask::{Ask, next_number};
@@ -50,6 +51,8 @@ pub(in crate::gateway) struct Server {
     /// Where it says that something changed.
     pub(super) changes: Changes,
     version: Arc<AtomicU64>,
+    /// It is in force until then.
+    pub(super) over: CancellationToken,
 }
 
 /// How an upstream answered.
@@ -86,6 +89,7 @@ impl Server {
             tasks,
             changes,
             version,
+            over: CancellationToken::new(),
             config,
         }
     }

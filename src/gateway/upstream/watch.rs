@@ -21,11 +21,13 @@ use crate::rpc::client::TraceHeaders;
 /// Between two looks at an upstream that tells nothing by itself.
 const LOOK: Duration = Duration::from_mins(1);
 /// Before a stream that broke is opened again; doubled with each failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a stream of notifications is kept before it is opened anew.
-const STREAM_LIFE: Duration = Duration::from_hours(6);
+pub(super) const STREAM_LIFE: Duration = Duration::from_hours(6);
+/// The largest params of a notification that is passed on, in bytes: as much as clients take in one event.
+pub(super) const MAX_TOLD: usize = 1_000_000;
 /// Changes that wait for whoever tells of them; one who is later is told that he missed some.
 const CHANGES: usize = 256;
 

@@ -20,12 +20,12 @@ const PYTHON: &str = "runPythonCodeInRemoteEnvironment";
 const SHELL: &str = "runShellCommandInRemoteEnvironment";
 
 /// A cluster of two replicas and one worker, where a long call becomes a task after this.
-async fn cluster(task_after: Duration) -> Cluster {
+pub async fn cluster(task_after: Duration) -> Cluster {
     Cluster::start(2, 1, |it: &mut Config| it.environments.task_after = task_after).await
 }
 
 /// A modern request of a client that knows tasks.
-async fn ask(client: &McpClient, method: &str, mut params: Value) -> Answer {
+pub async fn ask(client: &McpClient, method: &str, mut params: Value) -> Answer {
     params["_meta"] = json!({
         "io.modelcontextprotocol/clientCapabilities": {
             "extensions": {"io.modelcontextprotocol/tasks": {}},
@@ -34,7 +34,7 @@ async fn ask(client: &McpClient, method: &str, mut params: Value) -> Answer {
     client.modern(method, params).await
 }
 
-fn shell(environment: &str, line: &str) -> Value {
+pub fn shell(environment: &str, line: &str) -> Value {
     json!({"name": SHELL, "arguments": {"environmentId": environment, "shellCommand": line}})
 }
 
@@ -43,7 +43,7 @@ fn python(environment: &str, code: &str) -> Value {
 }
 
 /// A call that must become a task; its id.
-async fn begin(client: &McpClient, call: Value) -> String {
+pub async fn begin(client: &McpClient, call: Value) -> String {
     let created = ask(client, "tools/call", call).await.result();
     assert_eq!((&created["resultType"], &created["status"]), (&json!("task"), &json!("working")));
     assert!(created["ttlMs"].as_u64().unwrap() >= 60_000, "{created}");
@@ -53,18 +53,18 @@ async fn begin(client: &McpClient, call: Value) -> String {
     id.to_owned()
 }
 
-async fn get(client: &McpClient, id: &str) -> Value {
+pub async fn get(client: &McpClient, id: &str) -> Value {
     let task = ask(client, "tasks/get", json!({"taskId": id})).await.result();
     assert_eq!((&task["resultType"], &task["taskId"]), (&json!("complete"), &json!(id)));
     task
 }
 
-async fn cancel(client: &McpClient, id: &str) -> Value {
+pub async fn cancel(client: &McpClient, id: &str) -> Value {
     ask(client, "tasks/cancel", json!({"taskId": id})).await.result()
 }
 
 /// Polls until the task has ended, and returns it.
-async fn ended(client: &McpClient, id: &str) -> Value {
+pub async fn ended(client: &McpClient, id: &str) -> Value {
     let is_working = async || get(client, id).await["status"] == "working";
     eventually(async || !is_working().await).await;
     get(client, id).await

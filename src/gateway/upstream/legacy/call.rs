@@ -114,8 +114,8 @@ impl Call {
         let (shortest, longest) = PAUSES;
         let pause = self.exchange.retry().unwrap_or(PAUSE).clamp(shortest, longest);
         self.until.bound(sleep(pause)).await?;
-        let last = self.last_event_id.as_deref();
-        match self.lease.get(self.endpoint, last, self.until).await {
+        let after = self.last_event_id.as_deref();
+        match self.lease.get(self.endpoint, after, self.until).await {
             Ok(exchange) if exchange.is_stream() && exchange.status().is_success() => {
                 self.exchange = exchange;
                 Ok(())

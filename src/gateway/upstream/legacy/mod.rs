@@ -13,6 +13,8 @@ mod question;
 mod refusal;
 mod session;
 mod sessions;
+mod stream;
+mod subscribed;
 mod suspended;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::back_channel::BackChannel;
@@ -29,16 +32,18 @@ use super::exchange::Until;
 use super::server::{Answered, Server};
 use super::trouble::Trouble;
 use crate::domain::ids::Principal;
-use crate::mcp::{Message, Method};
+use crate::mcp::Method;
 pub(super) use call::Call;
 use declared::Declared;
-use sessions::{Key, Lease, Sessions, Whose};
+use sessions::{Key, Lease, MAX_SESSIONS, Sessions, Whose};
+use stream::Heard;
+pub(super) use subscribed::Subscribed;
 pub(super) use suspended::{CallId, Suspended, Suspension};
 
 /// How often idle sessions are looked for, as a part of how long they may be idle.
 const LOOKS_PER_IDLE_TIME: u32 = 4;
-/// The pause before the stream of notifications is opened again, at least and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Listeners who are told of resources. Each keeps a session from making room for another, so some are left for calls.
+const MAX_LISTENERS: usize = MAX_SESSIONS / 2;
 
 /// The sessions with one upstream.
 #[derive(Debug)]
@@ -48,13 +53,15 @@ pub(super) struct Legacy {
     keeps_none: AtomicBool,
     suspended: Arc<Suspended>,
     back_channel: Arc<BackChannel>,
+    listeners: Arc<Semaphore>,
 }
 
 impl Legacy {
     /// No sessions yet.
     pub(super) fn new((suspended, back_channel): (Arc<Suspended>, Arc<BackChannel>)) -> Self {
         let (sessions, keeps_none) = Default::default();
-        Self { sessions, keeps_none, suspended, back_channel }
+        let listeners = Arc::new(Semaphore::new(MAX_LISTENERS));
+        Self { sessions, keeps_none, suspended, back_channel, listeners }
     }
 
     /// Shakes hands and says what the upstream is.
@@ -108,30 +115,22 @@ impl Legacy {
         none: Duration,
     ) -> Result<(), Trouble> {
         let lease = self.lease(server, own()).await?;
-        let mut exchange = match lease.listen(until).await? {
-            exchange if exchange.is_stream() && exchange.status().is_success() => exchange,
-            exchange if exchange.status() == StatusCode::METHOD_NOT_ALLOWED => {
+        let stream = match lease.session().stream(until).await {
+            Ok(stream) => stream,
+            Err(Trouble::NotMcp(StatusCode::METHOD_NOT_ALLOWED)) => {
                 sleep(none).await;
                 return Ok(());
             }
-            exchange => return Err(Trouble::NotMcp(exchange.status())),
+            Err(trouble) => return Err(trouble),
         };
+        let mut heard = stream.listen();
         loop {
-            match exchange.next().await {
-                Ok(Some(Message::Notification { method, params })) => {
-                    server.noticed(&method, params.as_deref());
-                }
-                Ok(Some(Message::Request { id, method, .. })) => {
-                    lease.session().tell_in_background(question::answer_unasked(&id, &method));
-                }
-                Ok(Some(Message::Response { .. })) => {}
-                Ok(None) | Err(Trouble::Deadline(_)) => {
-                    let (shortest, longest) = PAUSES;
-                    let pause = exchange.retry().unwrap_or(shortest).clamp(shortest, longest);
+            match heard.next().await? {
+                Heard::Notification(it) => server.noticed(&it.method, it.params.as_deref()),
+                Heard::Closed { pause } => {
                     sleep(pause).await;
                     return Ok(());
                 }
-                Err(trouble) => return Err(trouble),
             }
         }
     }

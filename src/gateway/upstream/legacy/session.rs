@@ -1,19 +1,22 @@
 //! One session with an upstream, and what is said in it (2025-11-25 transports, "Session Management").
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
+use http::{HeaderMap, HeaderValue, Method as Verb};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::refusal::is_about_the_session;
+use super::stream::SessionStream;
 use crate::gateway::upstream::ask::next_number;
+use crate::gateway::upstream::config::UpstreamName;
 use crate::gateway::upstream::discovery::Known;
 use crate::gateway::upstream::endpoints::EndpointId;
 use crate::gateway::upstream::exchange::{Exchange, Until};
@@ -25,7 +28,7 @@ use crate::mcp::{LegacyVersion, LogLevel, Object, render_request};
 use crate::rpc::client::TraceHeaders;
 
 /// How long what nobody waits for may take: the end of a session, a cancellation.
-const IN_BACKGROUND: Duration = Duration::from_secs(5);
+pub(super) const IN_BACKGROUND: Duration = Duration::from_secs(5);
 
 /// What an upstream knows a client by. A secret: whoever has it speaks for that client.
 #[derive(Clone)]
@@ -42,6 +45,10 @@ pub(super) struct Session {
     /// What the upstream said of itself.
     pub known: Known,
     level: Mutex<Option<LogLevel>>,
+    /// The stream that belongs to no request, while somebody reads it.
+    pub(super) stream: Mutex<Weak<SessionStream>>,
+    /// The resources that it is subscribed to, and for how many listeners.
+    pub(super) subscribed: Mutex<HashMap<String, usize>>,
     lost: AtomicBool,
 }
 
@@ -62,13 +69,18 @@ impl Session {
         version: LegacyVersion,
         known: Known,
     ) -> Self {
-        let (level, lost) = Default::default();
-        Self { wire, tasks, endpoint, id, version, known, level, lost }
+        let (level, stream, subscribed, lost) = Default::default();
+        Self { wire, tasks, endpoint, id, version, known, level, stream, subscribed, lost }
     }
 
     /// Whether the upstream keeps anything of it; if not, one is as good as another.
     pub(super) fn is_kept(&self) -> bool {
         self.id.is_some()
+    }
+
+    /// Whose upstream it is, for logs.
+    pub(super) fn upstream(&self) -> &UpstreamName {
+        &self.wire.config.name
     }
 
     /// Whether the upstream may still know it.
@@ -116,15 +128,16 @@ impl Session {
             headers.insert("last-event-id", value);
         }
         let post = Post { headers, body: Bytes::new() };
-        let exchange = self.wire.send_to(endpoint, Verb::GET, post, until).await?;
-        if self.is_kept() && exchange.status() == StatusCode::NOT_FOUND {
+        let mut exchange = self.wire.send_to(endpoint, Verb::GET, post, until).await?;
+        if self.is_kept() && is_about_the_session(&mut exchange).await? {
             return Err(self.lose());
         }
         Ok(exchange)
     }
 
-    /// Opens the stream that belongs to no request.
-    pub(super) async fn listen(&self, until: Until) -> Result<Exchange, Trouble> {
+    /// Opens the stream that belongs to no request. One at a time: each message comes on one of them only (2025-11-25
+    /// transports, "Multiple Connections").
+    pub(super) async fn open_stream(&self, until: Until) -> Result<Exchange, Trouble> {
         self.get(self.endpoint, None, until).await
     }
 
@@ -151,13 +164,18 @@ impl Session {
     /// The same, while nobody waits for it.
     pub(super) fn tell_in_background(self: &Arc<Self>, body: Vec<u8>) {
         let session = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.in_background(async move {
             let until = Until::within(IN_BACKGROUND);
             if let Err(error) = session.tell(body, until).await {
                 let upstream = &session.wire.config.name;
                 tracing::debug!(%upstream, %error, "a message to an upstream was not delivered");
             }
         });
+    }
+
+    /// Does what nobody waits for.
+    pub(super) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     /// Asks for log messages of this level and above, unless they are sent already (2025-11-25 logging, "Setting Log

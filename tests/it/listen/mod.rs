@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "an answer that is not as it must be fails the test")]
 
+mod tasks;
+mod upstreams;
+
 use std::time::Duration;
 
 use baton::gateway::{Config, Listens};
@@ -12,7 +15,7 @@ use tokio::time::timeout;
 use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
 use crate::mcp_client::{McpClient, Messages, Modern};
 use crate::upstream_server::UpstreamServer;
-use crate::upstreams;
+use crate::upstreams as behind;
 
 const UPDATED: &str = "notifications/resources/updated";
 const RESOURCES: &str = "notifications/resources/list_changed";
@@ -76,7 +79,10 @@ impl Stream {
 }
 
 fn listen(id: Value, notifications: &Value) -> Modern {
-    let mut request = Modern::new("subscriptions/listen", json!({"notifications": notifications}));
+    let tasks = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let meta = json!({"io.modelcontextprotocol/clientCapabilities": tasks});
+    let params = json!({"notifications": notifications, "_meta": meta});
+    let mut request = Modern::new("subscriptions/listen", params);
     request.message["id"] = id;
     request
 }
@@ -256,8 +262,8 @@ async fn with_one_gateway_and_no_keys_whoever_has_the_handle_is_told() {
 #[tokio::test]
 async fn what_an_upstream_says_and_a_new_set_of_upstreams_are_told() {
     let upstream = UpstreamServer::modern().await;
-    let set = upstreams::set([upstreams::upstream("u", &upstream)]);
-    let gateway = upstreams::gateway(&set, |_| {});
+    let set = behind::set([behind::upstream("u", &upstream)]);
+    let gateway = behind::gateway(&set, |_| {});
     let asked = json!({"toolsListChanged": true, "resourcesListChanged": true});
     let (mut stream, acknowledged) = Stream::open(&gateway.client(), json!(1), &asked).await;
     assert_eq!(acknowledged["toolsListChanged"], true);
