@@ -1,5 +1,6 @@
 //! What upstreams of either era tell one listener: its resources, and its tasks.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -222,6 +223,24 @@ async fn a_stream_that_broke_is_opened_again_and_what_may_be_missed_is_told() {
         listeners(&server, 1).await;
         server.notify(UPDATED, &json!({"uri": TEXT, "x": 1}));
         assert_eq!(stream.next().await["params"]["x"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_in_order_when_its_upstream_honours_it_no_more() {
+    for honours in [honouring(&json!({})), Answer::stream().finish(json!({}))] {
+        let server = UpstreamServer::modern().await;
+        let (_gateway, client) = behind(&server);
+        let (stream, _) = Stream::open(&client, json!(1), &to(&[TEXT])).await;
+        let answers = Mutex::new(vec![honours]);
+        server.on(LISTEN, move |it| {
+            let is_the_gateways = it.params()["notifications"]["resourceSubscriptions"].is_null();
+            let next = if is_the_gateways { None } else { answers.lock().unwrap().pop() };
+            next.unwrap_or_else(Answer::never)
+        });
+        server.refuse_connections().await;
+        server.accept_connections().await;
+        assert_eq!(stream.drained().await, [""; 0]);
     }
 }
 

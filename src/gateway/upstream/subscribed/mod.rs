@@ -127,6 +127,8 @@ impl Subscribed {
                     (self.stream, self.opened) = (Some(stream), Instant::now());
                     break honoured;
                 }
+                // It is there, and will not: what its client was promised does not hold any more.
+                Err(Trouble::Protocol(_)) => return Err(Over::Withdrawn),
                 Err(trouble) => self.log(&trouble),
             }
         };
