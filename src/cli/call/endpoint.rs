@@ -11,21 +11,20 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::domain::api_key::ApiKey;
+use crate::mcp::{EventReader, Mirror, encode_header};
 
 use super::error::CallError;
-use super::mirror;
-use super::sse::Events;
 
 const VERSION: &str = "2026-07-28";
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// A gateway that works sends at least a comment each 15 s.
 const SILENCE: Duration = Duration::from_mins(1);
-/// Longest answer that is taken as one JSON document.
+/// Longest answer that is taken as one JSON document or event.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How many pages of a list are asked for.
 const MAX_PAGES: usize = 100;
@@ -114,9 +113,9 @@ impl Endpoint {
             // The tool wants arguments in headers too, which only its schema tells. It was not run.
             Err(CallError::Refused { code: HEADER_MISMATCH, .. }) => {
                 let tools = self.tools().await?;
-                let schema =
-                    tools.iter().find(|it| it["name"] == *tool).map(|it| &it["inputSchema"]);
-                let mirrored = schema.map(|it| mirror::headers(it, arguments)).unwrap_or_default();
+                let wanted = tools.iter().find(|it| it["name"] == *tool);
+                let mirrored = wanted.map(|it| mirrored(&it["inputSchema"], arguments));
+                let mirrored = mirrored.unwrap_or_default();
                 self.request("tools/call", Some(tool), params, &mirrored, progress).await
             }
             other => other,
@@ -146,7 +145,7 @@ impl Endpoint {
             .header("MCP-Protocol-Version", VERSION)
             .header("Mcp-Method", method);
         if let Some(name) = name {
-            request = request.header("Mcp-Name", mirror::encoded(name));
+            request = request.header("Mcp-Name", encode_header(name));
         }
         if let Some(key) = &self.api_key {
             let mut value = HeaderValue::from_str(key.reveal()).expect("a key is printable ASCII");
@@ -175,7 +174,7 @@ impl Endpoint {
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
         let streams = kind.is_some_and(|it| it.starts_with("text/event-stream"));
         let mut body = answer.into_body();
-        let mut events = Events::default();
+        let mut events = EventReader::new(MAX_ANSWER_BYTES);
         let mut whole = Vec::new();
         while let Some(frame) =
             timeout(SILENCE, body.frame()).await.map_err(|_| CallError::Silent)?
@@ -188,10 +187,10 @@ impl Endpoint {
                 }
                 continue;
             }
-            let complete = events.feed(&bytes);
+            events.feed(&bytes);
             let too_long = |_| CallError::NotMcp { status, what: "a too long event" };
-            for event in complete.map_err(too_long)? {
-                let message: Message = parse(&event)?;
+            while let Some(event) = events.event().map_err(too_long)? {
+                let message: Message = parse(&event.data)?;
                 match message.method.as_deref() {
                     Some("notifications/progress") => progress(message.progress()),
                     Some(_) => {}
@@ -251,6 +250,16 @@ struct RpcError {
     code: i64,
     message: String,
     data: Option<Value>,
+}
+
+/// The headers that a tool wants some of its arguments repeated in (streamable-http, "Custom Headers from Tool
+/// Parameters").
+fn mirrored(schema: &Value, arguments: &Value) -> Vec<(HeaderName, HeaderValue)> {
+    let raw = |value| to_raw_value(value).expect("a value serializes");
+    let (schema, arguments) = (raw(schema), raw(arguments));
+    let mirrors = Mirror::in_schema(&schema).unwrap_or_default();
+    let header = |it: &Mirror| Some((it.header().clone(), it.header_value(&arguments)?));
+    mirrors.iter().filter_map(header).collect()
 }
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CallError> {

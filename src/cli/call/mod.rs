@@ -1,15 +1,13 @@
 //! `baton call`: a tool, for people at a terminal.
 //!
-//! In reading order: `arguments` reads the words, `endpoint` speaks the protocol (`sse` and `mirror` are its wire,
-//! `error` what can go wrong), `output` shows what comes, `list` the tools.
+//! In reading order: `arguments` reads the words, `endpoint` speaks the protocol (`error` is what can go
+//! wrong), `output` shows what comes, `list` the tools.
 
 pub(crate) mod arguments;
 pub(crate) mod endpoint;
 mod error;
 mod list;
-mod mirror;
 mod output;
-pub(crate) mod sse;
 #[cfg(test)]
 mod tests;
 

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cli::call::sse::Events;
 use crate::gateway::{EraChoice, LinkError, Upstream, UpstreamLink, UpstreamSet};
+use crate::mcp::EventReader;
 
 use super::finding::{Finding, Report, causes};
 
@@ -205,7 +205,8 @@ impl Probe {
 async fn message(response: Response<Incoming>) -> Option<Value> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let streams = kind.is_some_and(|it| it.starts_with("text/event-stream"));
-    let (mut body, mut events, mut whole) = (response.into_body(), Events::default(), Vec::new());
+    let (mut body, mut whole) = (response.into_body(), Vec::new());
+    let mut events = EventReader::new(MAX_ANSWER_BYTES);
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame.ok()?.into_data() else { continue };
@@ -217,10 +218,13 @@ async fn message(response: Response<Incoming>) -> Option<Value> {
             whole.extend_from_slice(&bytes);
             continue;
         }
-        let messages = events.feed(&bytes).ok()?.into_iter();
-        let mut messages = messages.filter_map(|it| serde_json::from_slice::<Value>(&it).ok());
-        if let Some(answer) = messages.find(|it| it["method"].is_null()) {
-            return Some(answer);
+        events.feed(&bytes);
+        while let Some(event) = events.event().ok()? {
+            if let Ok(message) = serde_json::from_slice::<Value>(&event.data)
+                && message["method"].is_null()
+            {
+                return Some(message);
+            }
         }
     }
     serde_json::from_slice(&whole).ok()
