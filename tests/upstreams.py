@@ -1,8 +1,8 @@
 """What stands behind the gateways of topology.py: other MCP servers, started here or already there, and the
 configuration file that names them.
 
-A fixture is `everything` (tests/fixtures/everything), or `server-everything`, the reference server for the revisions with
-sessions, which we did not write.
+A fixture is `everything` (tests/fixtures/everything), `sdk` (tests/fixtures/sdk.py: an ordinary server on the Python SDK),
+or `server-everything`, the reference server for the revisions with sessions, which we did not write.
 """
 
 import os
@@ -33,16 +33,13 @@ class Upstreams:
     def start(self, run, free_port, accepts):
         for given in self.options.fixture:
             name, _, kind = given.partition("=")
-            starts = {"": self.start_everything, "everything": self.start_everything, "server-everything": start_reference}
-            self.urls[name] = starts[kind](name, run, free_port, accepts)
+            starts = {"everything": self.start_everything, "sdk": start_sdk, "server-everything": start_reference}
+            self.urls[name] = starts[kind or "everything"](name, run, free_port, accepts)
 
     def start_everything(self, name, run, *_):
         self.journals[name] = self.folder / f"{name}.jsonl"
         command = ["python3", ROOT / "tests/fixtures/everything", "--name", name, "--journal", self.journals[name]]
-        env = {**os.environ, "PYTHONPATH": str(TOOLS / "mcp-2"), "PYTHONNOUSERSITE": "1"}
-        server = run(f"upstream-{name}", [*command, *self.options.fixture_flag], env)
-        line = server.wait_for(lambda: server.out.read_text().partition("listening ")[2].strip(), "listening")
-        return line.split()[0]
+        return start_python(name, run, [*command, *self.options.fixture_flag])
 
     def flags(self) -> list:
         """What makes a gateway know them: nothing where there are none."""
@@ -64,6 +61,18 @@ class Upstreams:
             return ",".join(f"{name}={value}" for name, value in values.items())
 
         return {"MCP_UPSTREAMS": listed(self.urls), "MCP_JOURNALS": listed(self.journals)}
+
+
+def start_sdk(name, run, *_):
+    return start_python(name, run, ["python3", ROOT / "tests/fixtures/sdk.py"])
+
+
+def start_python(name, run, command):
+    """A server that says where it listens."""
+    env = {**os.environ, "PYTHONPATH": str(TOOLS / "mcp-2"), "PYTHONNOUSERSITE": "1"}
+    server = run(f"upstream-{name}", command, env)
+    line = server.wait_for(lambda: server.out.read_text().partition("listening ")[2].strip(), "listening")
+    return line.split()[0]
 
 
 def start_reference(name, run, free_port, accepts):

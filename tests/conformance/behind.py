@@ -42,6 +42,13 @@ def check_foreign(gateways: list, upstream: str) -> int:
     return failed + check_way("server-everything", gateways[:1], direct, direct)
 
 
+def check_sdk(gateways: list, upstream: str) -> int:
+    """Each revision against an ordinary server on an official SDK. It lacks fixtures, too."""
+    revisions = ("2026-07-28", "2025-11-25", "2025-06-18")
+    direct = {revision: run(upstream, revision) for revision in revisions}
+    return check_way("python sdk", gateways[:1], direct, direct)
+
+
 def drive(script: str, url: str) -> int:
     """Runs one official client, which says its own checks; says whether any of them failed."""
     paths = {"PYTHONPATH": f"{TOOLS / 'mcp-2'}:{HERE.parent / 'clients'}", "NODE_PATH": str(TOOLS / "ts/node_modules")}
