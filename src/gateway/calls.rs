@@ -70,12 +70,13 @@ impl Edge {
             Ok(destination) => destination,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
-        let Destination { server, name, replacing, .. } = destination;
+        let Destination { server, name, replacing, mirrors } = destination;
+        let mirrored = envelope.mirrored_headers(&mirrors);
         let asker = asker(&envelope);
         let (feed, events) = feed::of_notifications(asker.accepts_sse);
         let span = observation.span().start_client(|| format!("upstream {}", server.config.name));
         let trace = trace_headers(&span);
-        let ask = Ask { envelope: Arc::new(envelope), caller, name, replacing, trace };
+        let ask = Ask { envelope: Arc::new(envelope), caller, name, replacing, mirrored, trace };
         let upstreams = Arc::clone(&self.upstreams);
         let work = async move {
             let result = upstreams.forward(&server, ask, &feed).await.map(Answer::Forwarded);

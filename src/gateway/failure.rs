@@ -159,6 +159,13 @@ impl ToolError {
         self
     }
 
+    /// The same as a fault, if it passes by itself.
+    pub(super) fn into_fault(self) -> Result<Fault, Self> {
+        let Some(wait) = self.retry_after else { return Err(self) };
+        let code = self.code.unwrap_or(ErrorCode::Overloaded);
+        Ok(Fault { code, message: self.text, executed: self.executed, retry_after: Some(wait) })
+    }
+
     /// With one more member in its data.
     #[must_use]
     pub(super) fn with(mut self, key: &'static str, value: Value) -> Self {

@@ -163,9 +163,15 @@ impl Envelope {
         self.accept.json != Welcome::No
     }
 
-    /// The `Mcp-Param-*` headers as they came, to be sent on untouched.
-    pub fn mirrored_headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.mirrored.iter().map(|(name, value)| (name, value))
+    /// The `Mcp-Param-*` headers for whoever gets the call next: untouched as they came, or made from the arguments of a
+    /// client whose revision has none (streamable-http, "Client Behavior").
+    pub fn mirrored_headers(&self, mirrors: &[Mirror]) -> Vec<(HeaderName, HeaderValue)> {
+        if self.era.is_modern() {
+            return self.mirrored.clone();
+        }
+        let Some(arguments) = self.arguments() else { return Vec::new() };
+        let header = |it: &Mirror| Some((it.header().clone(), it.header_value(arguments)?));
+        mirrors.iter().filter_map(header).collect()
     }
 
     /// Compares the `Mcp-Param-*` headers with the arguments, once the tool is known

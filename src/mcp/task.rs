@@ -203,7 +203,11 @@ impl Envelope {
 }
 
 fn milliseconds(raw: &RawValue) -> Option<Duration> {
-    raw.get().parse().ok().map(Duration::from_millis)
+    let text = raw.get();
+    // Some languages write whole numbers with a point.
+    let text = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|it| it == b'0'));
+    let text = text.map_or(raw.get(), |(whole, _)| whole);
+    text.parse().ok().map(Duration::from_millis)
 }
 
 fn whole_milliseconds(duration: Duration) -> u64 {

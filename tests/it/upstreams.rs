@@ -422,6 +422,22 @@ async fn mirrored_arguments_are_held_to_the_listed_schema() {
     assert_eq!(server.received_of("tools/call").len(), 1);
 }
 
+// streamable-http, "Client Behavior": whoever speaks to a modern server sends them.
+#[tokio::test]
+async fn a_legacy_client_s_arguments_are_mirrored_for_it() {
+    let server = UpstreamServer::modern().await;
+    let schema = json!({
+        "type": "object",
+        "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
+    });
+    server.offer(&[json!({"name": "echo", "description": "e", "inputSchema": schema})]);
+    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    let call = json!({"name": "echo", "arguments": {"region": "ü"}});
+    gateway.client().legacy("tools/call", call).await.result();
+    let [arrived] = server.wait_for("tools/call", 1).await.try_into().unwrap();
+    assert_eq!(arrived.header("mcp-param-region"), Some("=?base64?w7w=?="));
+}
+
 #[tokio::test]
 async fn a_new_set_takes_force_without_dropping_a_call() {
     let (old, new) = (UpstreamServer::modern().await, UpstreamServer::modern().await);

@@ -117,7 +117,9 @@ struct Changes {
 
 impl Reading {
     fn again(&mut self, because: Because) -> Outcome {
-        if !self.stamps.have_changed() && because == Because::Look {
+        // What was wrong may be a file that is not there yet, which nobody watches.
+        let is_good = matches!(self.last, Read::Good(_));
+        if !self.stamps.have_changed() && because == Because::Look && is_good {
             return Outcome::Nothing;
         }
         self.read(because)
@@ -318,5 +320,16 @@ mod tests {
         };
         assert_eq!(found, changes(&[], &["s"], &[]));
         assert_eq!(receiver.borrow()[0].headers[0].1, "two");
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_yet_is_tried_at_each_look() {
+        let (mut reading, _receiver) = started(file(A));
+        let around = || Fake::new().file("b.toml", SECRET);
+        reading.around = Box::new(around());
+        assert!(matches!(reading.read(Because::Look), Outcome::Refused(_)));
+        assert_eq!(reading.again(Because::Look), Outcome::Nothing);
+        reading.around = Box::new(around().file("t", "one"));
+        assert!(matches!(reading.again(Because::Look), Outcome::Applied { .. }));
     }
 }

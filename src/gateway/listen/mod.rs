@@ -60,6 +60,7 @@ impl Edge {
             caller: caller.clone(),
             name: None,
             replacing: Vec::new(),
+            mirrored: Vec::new(),
             trace,
         };
         let extra = self.extra_events(ask, rest).await;

@@ -21,6 +21,7 @@ use super::calls::{asker, trace_headers};
 use super::dispatch::{Edge, not_served, refuse};
 use super::failure::{Failure, json_response};
 use super::feed;
+use super::limits::Slot;
 use super::observe::Observation;
 use super::reply::{self, Answer};
 use super::tools::{BecomesTask, QUEUE_TIME, Tool};
@@ -75,8 +76,14 @@ impl Edge {
             Ok(None) => return self.forward(envelope, caller, observation).await,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
+        let slot = match self.limits.slot(asked.caller.tenant_digest()).await {
+            Ok(slot) => slot,
+            Err(refusal) => return refuse(&refusal.into(), &envelope, observation),
+        };
         let answer = match envelope.method() {
-            Method::TaskResult => return self.task_result(envelope, asked, observation).await,
+            Method::TaskResult => {
+                return self.task_result(envelope, asked, slot, observation).await;
+            }
             Method::CancelTask => self.cancel_task(&envelope, &asked).await,
             Method::UpdateTask => self.update_task(&envelope, &asked).await,
             _ => self.get_task(&envelope, &asked).await,
@@ -126,17 +133,12 @@ impl Edge {
         &self,
         envelope: Envelope,
         asked: Asked,
+        slot: Slot,
         observation: Observation,
     ) -> Response<Body> {
-        let admitted = async {
-            let slot = self.limits.slot(asked.caller.tenant_digest()).await?;
-            self.look(&envelope, &asked, Duration::ZERO).await?;
-            Ok(slot)
-        };
-        let slot = match admitted.await {
-            Ok(admitted) => admitted,
-            Err(failure) => return refuse(&failure, &envelope, observation),
-        };
+        if let Err(failure) = self.look(&envelope, &asked, Duration::ZERO).await {
+            return refuse(&failure, &envelope, observation);
+        }
         let client = asker(&envelope);
         let (begun, events) = feed::of_progress(None, client.accepts_sse);
         begun.begin();
@@ -219,8 +221,13 @@ pub(super) fn as_asked(
         Err(Failure::Tool(error))
             if !envelope.era().is_modern() && becomes_task != BecomesTask::Never =>
         {
-            let text = error.text().to_owned();
-            Err(envelope.reject(RejectionKind::InvalidParams, text).into())
+            Err(match error.into_fault() {
+                Ok(fault) => fault.into(),
+                Err(error) => {
+                    let text = error.text().to_owned();
+                    envelope.reject(RejectionKind::InvalidParams, text).into()
+                }
+            })
         }
         result => result,
     }

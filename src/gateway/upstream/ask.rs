@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
 use crate::domain::ids::Principal;
@@ -20,6 +21,8 @@ pub(in crate::gateway) struct Ask {
     pub name: Option<String>,
     /// Params that are others for the upstream; `None` takes one out.
     pub replacing: Vec<(&'static str, Option<Box<RawValue>>)>,
+    /// The headers in which arguments of a tool are repeated.
+    pub mirrored: Vec<(HeaderName, HeaderValue)>,
     /// The trace context to pass on.
     pub trace: TraceHeaders,
 }

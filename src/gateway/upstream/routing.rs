@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::Upstreams;
+use super::discovery::Spoken;
 use super::listing::{Listing, Listings};
 use super::server::Server;
 use super::translate;
@@ -30,6 +31,20 @@ impl Destination {
         Self { server, name, replacing: Vec::new(), mirrors: Vec::new() }
     }
 
+    /// A client whose revision has no mirrored arguments leaves them to the gateway, which has to know them then.
+    async fn look_up_mirrors(&mut self, caller: &Principal) {
+        let Some(own) = &self.name else { return };
+        let known = self.server.known().await;
+        if !known.is_ok_and(|known| known.spoken == Spoken::Modern) {
+            return;
+        }
+        let listing = Listings::get(&self.server, Listed::Tools, caller).await;
+        let shown = format!("{}{own}", self.server.config.prefix);
+        if let Some(item) = listing.as_ref().and_then(|it| it.find(&shown)) {
+            self.mirrors.clone_from(&item.mirrors);
+        }
+    }
+
     /// For a tool or prompt, whose name there is its own.
     fn named(server: &Arc<Server>, own: String, listing: Option<&Listing>, name: &str) -> Self {
         let item = listing.and_then(|it| it.find(name));
@@ -51,7 +66,13 @@ impl Upstreams {
     ) -> Result<Option<Destination>, Rejection> {
         let name = envelope.name().unwrap_or_default();
         Ok(match envelope.method() {
-            Method::CallTool => self.route_name(Listed::Tools, name, caller).await,
+            Method::CallTool => {
+                let mut found = self.route_name(Listed::Tools, name, caller).await;
+                if let (false, Some(found)) = (envelope.era().is_modern(), &mut found) {
+                    found.look_up_mirrors(caller).await;
+                }
+                found
+            }
             Method::GetPrompt => self.route_name(Listed::Prompts, name, caller).await,
             Method::ReadResource => {
                 let server = self.route_uri(name, caller).await;

@@ -148,8 +148,7 @@ impl Server {
     async fn ask_modern(&self, ask: &Ask, feed: &Feed) -> Result<Answered, Trouble> {
         let number = next_number();
         let params = translate::modern_params(ask, number);
-        let mirrored =
-            ask.envelope.mirrored_headers().map(|(name, value)| (name.clone(), value.clone()));
+        let mirrored = ask.mirrored.iter().cloned();
         let method = ask.envelope.method();
         let post = modern::post(number, method, ask.name.as_deref(), &params, mirrored, &ask.trace);
         let until = Until::within(self.config.timeouts.call);

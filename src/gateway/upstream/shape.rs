@@ -13,12 +13,12 @@ use super::forward::{Forwarded, needs_modern};
 use super::state::State;
 use super::translate;
 use super::trouble::Trouble;
-use crate::domain::ids::Timestamp;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::Failure;
 use crate::mcp::{NameSource, Object, RELATED_TASK, ResultType, related_task};
 
-/// How long a task of an upstream can be asked about where it names no time.
+/// How long a task of an upstream can be asked about. What the upstream says when it is created may grow (SEP-2663, "Task
+/// Creation"), and that one is gone is for the upstream to say.
 const TASK_LIFE: Duration = Duration::from_hours(24 * 7);
 
 impl Upstreams {
@@ -46,8 +46,11 @@ impl Upstreams {
             }
             Some(ResultType::Task) => {
                 let theirs = result.text("taskId").map(Cow::into_owned);
-                let life = result.get("ttlMs").and_then(|it| it.get().parse().ok());
-                result.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
+                result.set_text("taskId", &self.seal_task(ask, upstream, theirs)?);
+            }
+            // basic, "`ResultType`": for a client that cannot see it, the gateway takes it for invalid.
+            None if !ask.envelope.era().is_modern() => {
+                return Err(needs_modern("answers with a type of result that is not known here"));
             }
             // A type that is newer than this gateway is for the client to know.
             Some(ResultType::Complete) | None => {
@@ -56,8 +59,7 @@ impl Upstreams {
                 } else if let Some(mut task) = task_created(ask, &result)? {
                     // 2025-11-25 tasks, "Creating Tasks".
                     let theirs = task.text("taskId").map(Cow::into_owned);
-                    let life = task.get("ttl").and_then(|it| it.get().parse().ok());
-                    task.set_text("taskId", &self.seal_task(ask, upstream, theirs, life)?);
+                    task.set_text("taskId", &self.seal_task(ask, upstream, theirs)?);
                     result.set("task", task.render());
                 }
             }
@@ -85,22 +87,17 @@ impl Upstreams {
         Ok(())
     }
 
-    /// The id by which the client is to know an upstream's task, that is to be kept for so many milliseconds.
+    /// The id by which the client is to know an upstream's task.
     fn seal_task(
         &self,
         ask: &Ask,
         upstream: &UpstreamName,
         theirs: Option<String>,
-        life: Option<u64>,
     ) -> Result<String, Failure> {
         let method = ask.envelope.method();
         let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
         let task = theirs.ok_or_else(|| wrong("a task has an id"))?;
-        let life = life.map_or(TASK_LIFE, Duration::from_millis).min(TASK_LIFE);
-        let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        // A client may ask a while after the time is up, and is to hear of it from the upstream.
-        let not_after =
-            Timestamp::from_millis(self.clock.now().as_millis() + millis + 60 * 60 * 1000);
+        let not_after = self.clock.now().after(TASK_LIFE);
         let task = TaskId::Upstream { upstream: upstream.to_string(), task };
         let sealed = task.seal(&ask.caller, not_after, &self.keys);
         sealed.ok_or_else(|| wrong("its task's id is too long"))

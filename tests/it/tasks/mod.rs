@@ -280,6 +280,6 @@ async fn a_worker_that_cannot_keep_a_task_runs_an_ordinary_call() {
     assert_eq!(result["structuredContent"]["stdout"], "done\n");
     let mut call = shell(&environment, "touch ran");
     call["task"] = json!({});
-    refused(&november(&client, "tools/call", call).await, -32602, "takes no tasks");
+    refused(&november(&client, "tools/call", call).await, 50301, "takes no tasks");
     assert!(metadata(cluster.workspace("w1", &environment).join("ran")).is_err());
 }
