@@ -28,6 +28,7 @@ mod schema;
 mod tasks;
 mod tracing;
 mod upstream_legacy;
+mod upstream_lists;
 mod upstream_questions;
 mod upstream_server;
 mod upstreams;
