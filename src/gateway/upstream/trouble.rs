@@ -12,7 +12,7 @@ use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::mcp::Method;
 
 /// Why an upstream gave no answer that can be passed on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(in crate::gateway) enum Trouble {
     /// Nothing of the request can have arrived.
     #[error("not reached: {0}")]
