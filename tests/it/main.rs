@@ -27,6 +27,7 @@ mod sandbox;
 mod schema;
 mod tasks;
 mod tracing;
+mod upstream_ill;
 mod upstream_legacy;
 mod upstream_lists;
 mod upstream_questions;
