@@ -8,8 +8,9 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::upstream_server::{Answer, UpstreamServer};
-use crate::upstreams::{gateway, set, upstream};
+use crate::cluster::{eventually, keys};
+use crate::upstream_server::{Answer, UpstreamServer, tool};
+use crate::upstreams::{KEYS, gateway, set, tools, upstream};
 
 /// A table of an upstream that has so long for a list, a handshake, a discovery.
 fn hurried(name: &str, server: &UpstreamServer, list: Duration) -> Upstream {
@@ -36,4 +37,44 @@ async fn a_call_that_was_never_sent_has_not_run_and_waits_for_no_other() {
     };
     check(&UpstreamServer::modern().await, "server/discover").await;
     check(&UpstreamServer::legacy().await, "initialize").await;
+}
+
+#[tokio::test]
+async fn a_name_stays_its_upstreams_however_long_that_is_gone() {
+    let (well, ill) = (UpstreamServer::modern().await, UpstreamServer::modern().await);
+    well.offer(&[tool("both"), tool("well")]);
+    ill.offer(&[tool("both"), tool("ill")]);
+    let briefly = |table: Upstream| {
+        let timeouts = UpstreamTimeouts { list_stale: Duration::ZERO, ..table.timeouts };
+        Upstream { timeouts, priority: 1, ..table }
+    };
+    let set = set([upstream("well", &well), briefly(upstream("ill", &ill))]);
+    let gateway = gateway(&set, |_| {});
+    let client = gateway.client();
+    assert_eq!(tools(&client).await, ["both", "ill", "well"]);
+    ill.refuse_connections().await;
+    eventually(async || tools(&client).await == ["both", "well"]).await;
+    for name in ["ill", "both"] {
+        let error = client.modern("tools/call", json!({"name": name})).await.error();
+        assert_eq!(error["code"], 50304, "{error}");
+    }
+    client.tool("well", json!({})).await;
+    assert_eq!(well.received_of("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_upstream_holds_up_each_caller_s_list_but_a_little() {
+    let (well, ill) = (UpstreamServer::modern().await, UpstreamServer::modern().await);
+    let private = || json!({"tools": [], "ttlMs": 0, "cacheScope": "private"});
+    ill.on("tools/list", move |_| Answer::result(private()));
+    let set = set([upstream("well", &well), hurried("ill", &ill, Duration::from_secs(4))]);
+    let gateway = gateway(&set, |config| config.credentials = keys(&KEYS));
+    let [one, other] = KEYS.map(|(key, _, _)| gateway.client().with_key(key));
+    assert_eq!(tools(&one).await, ["echo"]);
+    ill.on("tools/list", |_| Answer::error(-32603, "not now"));
+    assert_eq!(tools(&one).await, ["echo"]);
+    ill.on("tools/list", |_| Answer::never());
+    // The other never had a list of it, and it has just failed to give one.
+    let listed = timeout(Duration::from_secs(3), tools(&other)).await;
+    assert_eq!(listed.expect("it holds up the list"), ["echo"]);
 }

@@ -9,14 +9,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use quick_cache::sync::Cache;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::fetch::fetch;
 use super::server::Server;
 use crate::domain::ids::{OwnerDigest, Principal};
 use crate::mcp::{Listed, Mirror};
 
-/// How long a list request waits for an upstream whose last list could be given instead.
+/// How long a list request waits for an upstream whose last list could be given instead, or that gave none when it was
+/// last asked.
 const SOON: Duration = Duration::from_secs(1);
 /// How long an upstream that did not give its list is not asked for it again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -70,7 +71,14 @@ impl Listing {
     }
 }
 
-type Flight = Shared<BoxFuture<'static, Option<Arc<Listing>>>>;
+type Fetching = Shared<BoxFuture<'static, Option<Arc<Listing>>>>;
+
+/// A fetch under way.
+#[derive(Clone, Debug)]
+struct Flight {
+    fetching: Fetching,
+    begun: Instant,
+}
 
 /// One list for one audience: the last one fetched, and the fetch under way.
 #[derive(Debug, Default)]
@@ -90,6 +98,8 @@ pub(in crate::gateway) struct Listings {
     private: Cache<(Listed, OwnerDigest), Arc<Slot>>,
     /// Which lists turned out to be another one for each caller.
     apart: [AtomicBool; 4],
+    /// Which lists were not given when they were last asked for, by whomever.
+    missed: [AtomicBool; 4],
     generation: [AtomicU64; 4],
 }
 
@@ -99,6 +109,7 @@ impl Default for Listings {
             shared: std::array::from_fn(|_| Arc::default()),
             private: Cache::new(MAX_PRIVATE),
             apart: std::array::from_fn(|_| AtomicBool::new(false)),
+            missed: std::array::from_fn(|_| AtomicBool::new(false)),
             generation: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -142,14 +153,16 @@ impl Listings {
                 return last;
             }
             let flight = held.flight.get_or_insert_with(|| {
-                let flight = Self::begin(server, &slot, listed, caller, generation);
-                server.tasks.spawn(flight.clone());
-                flight
+                let fetching = Self::begin(server, &slot, listed, caller, generation);
+                server.tasks.spawn(fetching.clone());
+                Flight { fetching, begun: Instant::now() }
             });
             (last, flight.clone())
         };
-        let patience = if last.is_some() { SOON } else { timeouts.list.saturating_mul(2) };
-        timeout(patience, flight).await.ok().flatten().or(last)
+        let missed = listings.missed[listed as usize].load(Ordering::Relaxed);
+        let brief = last.is_some() || missed;
+        let patience = if brief { SOON } else { timeouts.list.saturating_mul(2) };
+        timeout_at(flight.begun + patience, flight.fetching).await.ok().flatten().or(last)
     }
 
     /// The last list that was fetched for this caller, fresh or not.
@@ -185,11 +198,12 @@ impl Listings {
         listed: Listed,
         caller: &Principal,
         generation: u64,
-    ) -> Flight {
+    ) -> Fetching {
         let (server, slot, caller) = (Arc::clone(server), Arc::clone(slot), caller.clone());
         async move {
             let fetched = fetch(&server, listed, &caller).await;
             let listings = &server.listings;
+            listings.missed[listed as usize].store(fetched.is_err(), Ordering::Relaxed);
             match fetched {
                 Ok(mut listing) => {
                     listing.generation = generation;
