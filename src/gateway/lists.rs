@@ -176,7 +176,7 @@ impl Merged {
             .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
         let fresh =
             self.lists.iter().map(|it| it.fresh_left()).chain(own).min().unwrap_or_default();
-        if self.own.private || self.lists.iter().any(|it| !it.public) {
+        if self.own.private || self.lists.iter().any(|it| it.owner.is_some()) {
             CacheHint::private(fresh)
         } else {
             CacheHint::public(fresh)

@@ -17,7 +17,7 @@ use crate::mcp_client::{McpClient, Modern};
 use crate::upstream_server::{Answer, Gate, UpstreamServer, tool};
 
 /// Two keys of one tenant, two subjects.
-const KEYS: [(&str, &str, &str); 2] =
+pub const KEYS: [(&str, &str, &str); 2] =
     [("tests-key-one", "t", "one"), ("tests-key-two", "t", "two")];
 
 /// An upstream's table that names nothing but where it is.
@@ -41,12 +41,14 @@ pub fn gateway(set: &watch::Sender<UpstreamSet>, bend: impl FnOnce(&mut Config))
     RunningGateway::start(config)
 }
 
-fn names(list: &Value, kind: &str) -> Vec<String> {
+/// What the items of a list are called.
+pub fn names(list: &Value, kind: &str) -> Vec<String> {
     let items = list[kind].as_array().unwrap();
     items.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn tools(client: &McpClient) -> Vec<String> {
+/// What the tools are called that a client is offered.
+pub async fn tools(client: &McpClient) -> Vec<String> {
     names(&client.modern("tools/list", json!({})).await.result(), "tools")
 }
 

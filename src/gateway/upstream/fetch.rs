@@ -31,7 +31,7 @@ pub(super) async fn fetch(
 ) -> Result<Listing, Trouble> {
     let known = server.known().await?;
     if !known.capabilities.lists(listed) {
-        return Ok(Listing::new(Vec::new(), server.config.timeouts.list_fresh, true));
+        return Ok(Listing::new(Vec::new(), server.config.timeouts.list_fresh, None));
     }
     let mut gathered = Gathered::new(server, &known);
     let mut cursor: Option<Box<RawValue>> = None;
@@ -44,7 +44,7 @@ pub(super) async fn fetch(
             break;
         }
     }
-    Ok(gathered.finish())
+    Ok(gathered.finish(caller))
 }
 
 async fn page(
@@ -115,8 +115,9 @@ impl<'a> Gathered<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Listing {
-        Listing::new(self.items, self.fresh_for, self.public)
+    fn finish(self, caller: &Principal) -> Listing {
+        let owner = (!self.public).then(|| caller.owner_digest());
+        Listing::new(self.items, self.fresh_for, owner)
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! An operator's table ([`config`]) becomes a [`Server`], which is reached over a [`wire`] (a [`link`] to
 //! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
-//! ([`discovery`]). A client's request ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the
-//! upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it ([`exchange`]), its
-//! notifications [`relay`]ed, its questions put to the client ([`back_channel`]), the result [`shape`]d for it and sealed
-//! where clients hold something ([`state`]). What servers list is [`fetch`]ed and kept ([`listing`]); [`watch`] hears of
-//! changes, and a listener is [`subscribed`] to what only it asked for. What goes wrong is [`trouble`].
+//! ([`discovery`]; asked first by whoever needs it: [`acquaintance`]). A client's request ([`ask`]) finds its server
+//! ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it
+//! ([`exchange`]), its notifications [`relay`]ed, its questions put to the client ([`back_channel`]), the result
+//! [`shape`]d for it and sealed where clients hold something ([`state`]). What servers list is [`fetch`]ed and kept
+//! ([`listing`]); [`watch`] hears of changes, and a listener is [`subscribed`] to what only it asked for. What goes wrong
+//! is [`trouble`].
 
+mod acquaintance;
 mod address;
 mod ask;
 mod back_channel;
@@ -38,7 +40,6 @@ mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
@@ -138,7 +139,7 @@ impl Upstreams {
 
     /// What each has said of itself, if it has, in order.
     pub(super) fn said(&self) -> Vec<Option<Arc<Known>>> {
-        self.set.load().iter().map(|it| it.server.said(Duration::MAX)).collect()
+        self.set.load().iter().map(|it| it.server.said()).collect()
     }
 
     /// Asks those that have not said it yet.

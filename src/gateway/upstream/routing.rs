@@ -1,7 +1,9 @@
 //! Which upstream a request is for: by its method and name alone (streamable-http, "Standard Request Headers").
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::stream::{FuturesOrdered, Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
 use super::Upstreams;
@@ -128,7 +130,7 @@ impl Upstreams {
     }
 
     /// The server of a tool or prompt. One that alone can have the name is asked whether it lists it or not; of
-    /// several, the first that lists it.
+    /// several, the first that lists it, else the first that nobody ever got a list from.
     async fn route_name(
         &self,
         listed: Listed,
@@ -147,14 +149,19 @@ impl Upstreams {
             let listing = server.listings.last(listed, caller);
             return Some(Destination::named(server, own.clone(), listing.as_deref(), name));
         }
+        let servers: Vec<Arc<Server>> = candidates.iter().map(|(it, _)| Arc::clone(it)).collect();
+        let mut lists = pin!(at_once(&servers, listed, caller));
+        let mut silent = None;
         for (server, own) in candidates {
-            if let Some(listing) = Listings::get(&server, listed, caller).await
-                && listing.find(name).is_some()
-            {
-                return Some(Destination::named(&server, own, Some(&listing), name));
+            let listing = lists.next().await?;
+            if listing.as_ref().is_some_and(|it| it.find(name).is_some()) {
+                return Some(Destination::named(&server, own, listing.as_deref(), name));
+            }
+            if listing.is_none() && silent.is_none() {
+                silent = Some(Destination::named(&server, own, None, name));
             }
         }
-        None
+        silent
     }
 
     /// The server of a resource: the first that lists it, else the one whose template fits it best, else the only one
@@ -170,16 +177,13 @@ impl Upstreams {
         if let [server] = &candidates[..] {
             return Some(Arc::clone(server));
         }
-        for server in &candidates {
-            if let Some(listing) = Listings::get(server, Listed::Resources, caller).await
-                && listing.find(uri).is_some()
-            {
-                return Some(Arc::clone(server));
-            }
+        if let Some(server) = first_with(&candidates, Listed::Resources, uri, caller).await {
+            return Some(server);
         }
         let mut best: Option<(usize, &Arc<Server>)> = None;
+        let mut lists = pin!(at_once(&candidates, Listed::ResourceTemplates, caller));
         for server in &candidates {
-            let listing = Listings::get(server, Listed::ResourceTemplates, caller).await;
+            let listing = lists.next().await?;
             let fits =
                 listing.iter().flat_map(|it| &it.items).filter_map(|it| fit(&it.key, uri)).max();
             if let Some(fits) = fits
@@ -193,14 +197,11 @@ impl Upstreams {
 
     /// The server whose template this is.
     async fn route_template(&self, template: &str, caller: &Principal) -> Option<Arc<Server>> {
-        for server in self.servers() {
-            if let Some(listing) = Listings::get(&server, Listed::ResourceTemplates, caller).await
-                && listing.find(template).is_some()
-            {
-                return Some(server);
-            }
+        let servers = self.servers();
+        match first_with(&servers, Listed::ResourceTemplates, template, caller).await {
+            Some(server) => Some(server),
+            None => self.route_uri(template, caller).await,
         }
-        self.route_uri(template, caller).await
     }
 
     /// Whether some upstream may have this resource.
@@ -212,6 +213,36 @@ impl Upstreams {
     pub(in crate::gateway) fn named(&self, name: &str) -> Option<Arc<Server>> {
         self.servers().into_iter().find(|it| it.config.name.as_str() == name)
     }
+}
+
+/// A list of each of these, in their order; all are asked at once. A route outlives a list that is no longer offered:
+/// what is called there fails as the upstream's, instead of being unknown or another's.
+fn at_once(
+    servers: &[Arc<Server>],
+    listed: Listed,
+    caller: &Principal,
+) -> impl Stream<Item = Option<Arc<Listing>>> {
+    let looks = servers.iter().map(|server| async move {
+        let fresh = Listings::get(server, listed, caller).await;
+        fresh.or_else(|| server.listings.last(listed, caller))
+    });
+    looks.collect::<FuturesOrdered<_>>()
+}
+
+/// The first of these that lists this.
+async fn first_with(
+    servers: &[Arc<Server>],
+    listed: Listed,
+    key: &str,
+    caller: &Principal,
+) -> Option<Arc<Server>> {
+    let mut lists = pin!(at_once(servers, listed, caller));
+    for server in servers {
+        if lists.next().await?.is_some_and(|it| it.find(key).is_some()) {
+            return Some(Arc::clone(server));
+        }
+    }
+    None
 }
 
 /// How many characters of a URI template (RFC 6570) stand in a URI as they are, if the template can make it. Only the

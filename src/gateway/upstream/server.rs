@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::acquaintance::Acquaintance;
 use super::ask::{Ask, next_number};
 use super::back_channel::BackChannel;
 use super::config::Upstream;
-use super::discovery::{self, Known, Spoken};
+use super::discovery::{Known, Spoken};
 use super::exchange::{Exchange, Until};
 use super::legacy::{Call, Legacy, Suspended, Suspension};
 use super::listing::Listings;
@@ -27,8 +26,6 @@ use crate::gateway::failure::UpstreamError;
 use crate::gateway::feed::Feed;
 use crate::mcp::{Listed, Message, RawError, RequestId};
 
-/// How long what an upstream said of itself is believed without asking again.
-const KNOWN_FOR: Duration = Duration::from_mins(5);
 /// How long an upstream may be silent before the client is given the beginning of a stream: by then it has refused
 /// what it refuses.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -40,8 +37,8 @@ pub(in crate::gateway) struct Server {
     pub config: Arc<Upstream>,
     /// The way to it.
     pub(super) wire: Wire,
-    known: RwLock<Option<(Arc<Known>, Instant)>>,
-    asking: tokio::sync::Mutex<()>,
+    /// What it said of itself.
+    pub(super) acquaintance: Acquaintance,
     /// Its lists.
     pub listings: Listings,
     /// Its sessions, where it has any.
@@ -82,8 +79,7 @@ impl Server {
     ) -> Self {
         Self {
             wire: Wire::new(&config),
-            known: RwLock::default(),
-            asking: tokio::sync::Mutex::default(),
+            acquaintance: Acquaintance::default(),
             listings: Listings::default(),
             legacy: Legacy::new(asking),
             tasks,
@@ -97,36 +93,12 @@ impl Server {
     /// Whether this name or URI may be one of its, as far as is known.
     pub(super) fn may_have(&self, listed: Listed, own: &str) -> bool {
         let lists = |known: Arc<Known>| known.capabilities.lists(listed);
-        self.config.filter(listed).admits(own) && self.said(Duration::MAX).is_none_or(lists)
+        self.config.filter(listed).admits(own) && self.said().is_none_or(lists)
     }
 
-    /// What it said of itself; it is asked if that is unknown or old.
-    pub(in crate::gateway) async fn known(&self) -> Result<Arc<Known>, Trouble> {
-        if let Some(known) = self.said(KNOWN_FOR) {
-            return Ok(known);
-        }
-        let _one = self.asking.lock().await;
-        if let Some(known) = self.said(KNOWN_FOR) {
-            return Ok(known);
-        }
-        match discovery::discover(self).await {
-            Ok(known) => {
-                let known = Arc::new(known);
-                let mut place = self.known.write().unwrap_or_else(PoisonError::into_inner);
-                *place = Some((Arc::clone(&known), Instant::now()));
-                self.version.fetch_add(1, Ordering::AcqRel);
-                Ok(known)
-            }
-            // It was good a while ago, and its calls will tell for themselves.
-            Err(trouble) => self.said(Duration::MAX).ok_or(trouble),
-        }
-    }
-
-    /// What it said at most this long ago.
-    pub(in crate::gateway) fn said(&self, within: Duration) -> Option<Arc<Known>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (known, at) = known.as_ref()?;
-        (at.elapsed() < within).then(|| Arc::clone(known))
+    /// What it says of itself is perhaps another thing than before.
+    pub(super) fn is_another(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Puts a client's request to it, or goes on with one that waited, and passes notifications on until the answer.
@@ -136,7 +108,7 @@ impl Server {
         feed: &Feed,
         suspended: Option<Call>,
     ) -> Result<(Outcome, Arc<Known>), Trouble> {
-        let known = self.known().await?;
+        let known = self.known().await.map_err(Trouble::before_sending)?;
         let outcome = match (suspended, known.spoken) {
             (Some(call), _) => self.legacy.go_on(self, ask, feed, call).await?,
             (None, Spoken::Legacy(_)) => self.legacy.ask(self, ask, feed).await?,

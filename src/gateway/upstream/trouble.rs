@@ -12,7 +12,7 @@ use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::mcp::Method;
 
 /// Why an upstream gave no answer that can be passed on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(in crate::gateway) enum Trouble {
     /// Nothing of the request can have arrived.
     #[error("not reached: {0}")]
@@ -55,6 +55,15 @@ impl Trouble {
             LinkError::Send(SendError::Unknown(reason)) => {
                 until.over().unwrap_or_else(|| Self::Cut(chain(&*reason)))
             }
+        }
+    }
+
+    /// The same where it came before the client's request was sent: it is said of the discovery or the handshake that
+    /// had to be made first.
+    pub(super) fn before_sending(self) -> Self {
+        match self.executed() {
+            Executed::No => self,
+            Executed::Maybe | Executed::Yes => Self::NotSent(self.to_string()),
         }
     }
 
@@ -118,4 +127,29 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
     causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_before_a_request_was_sent_has_not_run_it() {
+        let check = |trouble: Trouble, stays: bool| {
+            let text = trouble.to_string();
+            let before = trouble.before_sending();
+            assert_eq!(before.executed(), Executed::No, "{text}");
+            assert_eq!(before.to_string() == text, stays, "{text}: {before}");
+        };
+        check(Trouble::Deadline(Duration::from_secs(1)), false);
+        check(Trouble::Cut("reset".to_owned()), false);
+        check(Trouble::Protocol("no result"), false);
+        check(Trouble::TooLarge(1), false);
+        check(Trouble::NotMcp(StatusCode::BAD_GATEWAY), false);
+        check(Trouble::NotMcp(StatusCode::UNAUTHORIZED), true);
+        check(Trouble::Broken { retry_after: Duration::from_secs(1) }, true);
+        check(Trouble::SessionsInUse(1), true);
+        // It is what a request is made again after.
+        check(Trouble::SessionLost, true);
+    }
 }

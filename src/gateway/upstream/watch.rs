@@ -80,7 +80,8 @@ impl Server {
 
 /// Watches one upstream, and tidies up after its callers, for as long as it is in force.
 pub(super) async fn keep(server: Arc<Server>) {
-    tokio::join!(watch(&server), server.legacy.tidy(server.config.timeouts.session_idle));
+    let tidying = server.legacy.tidy(server.config.timeouts.session_idle);
+    tokio::join!(watch(&server), server.stay_known(), tidying);
 }
 
 async fn watch(server: &Server) {
