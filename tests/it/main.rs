@@ -30,5 +30,6 @@ mod tracing;
 mod upstream_legacy;
 mod upstream_questions;
 mod upstream_server;
+mod upstream_sessions;
 mod upstreams;
 mod worker;

@@ -19,6 +19,16 @@ pub(super) async fn is_about_the_session(exchange: &mut Exchange) -> Result<bool
     })
 }
 
+/// Whether this answer to a request without a session says that there has to be one. A bare 404 is about the URL then.
+pub(super) async fn asks_for_a_session(exchange: &mut Exchange) -> Result<bool, Trouble> {
+    Ok(match exchange.status() {
+        StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => {
+            speaks_of_a_session(&exchange.look().await?)
+        }
+        _ => false,
+    })
+}
+
 fn speaks_of_a_session(body: &[u8]) -> bool {
     let about_the_request = match Message::read(body) {
         Ok(Message::Response { outcome: Err(error), .. }) => {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::refusal::is_about_the_session;
+use super::refusal::{asks_for_a_session, is_about_the_session};
 use super::stream::SessionStream;
 use crate::gateway::upstream::ask::next_number;
 use crate::gateway::upstream::config::UpstreamName;
@@ -104,7 +104,12 @@ impl Session {
         plain(&mut headers, trace);
         let post = Post { headers, body: body.into() };
         if !self.is_kept() {
-            return self.wire.post(post, until).await;
+            let (endpoint, mut exchange) = self.wire.post(post, until).await?;
+            // It has begun to keep sessions since the handshake.
+            if asks_for_a_session(&mut exchange).await? {
+                return Err(self.lose());
+            }
+            return Ok((endpoint, exchange));
         }
         let sent = self.wire.send_to(self.endpoint, Verb::POST, post, until).await;
         let mut exchange = sent.map_err(|trouble| self.judge(trouble))?;

@@ -1,0 +1,70 @@
+//! Sessions with upstreams of the legacy era: whose they are when the upstream changes, and what ends them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use baton::gateway::Upstream;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::cluster::{RunningGateway, keys};
+use crate::mcp_client::McpClient;
+use crate::upstream_server::{Answer, Speaks, UpstreamServer};
+use crate::upstreams::{gateway, set, upstream};
+
+/// Two subjects of one tenant.
+const KEYS: [(&str, &str, &str); 2] =
+    [("tests-key-one", "t", "one"), ("tests-key-two", "t", "two")];
+
+/// A gateway with this upstream alone, and two clients of it.
+fn behind(upstream: Upstream) -> (RunningGateway, [McpClient; 2]) {
+    let gateway = gateway(&set([upstream]), |config| config.credentials = keys(&KEYS));
+    let clients = KEYS.map(|(key, _, _)| gateway.client().with_key(key));
+    (gateway, clients)
+}
+
+/// Answers `initialize` with a session's id, if there is one to give.
+fn greet(server: &UpstreamServer, id: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    server.on("initialize", move |_| {
+        // No list changes, so that the gateway opens no stream in its own session.
+        let greeting = Answer::result(json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "scripted", "version": "1"},
+        }));
+        match id() {
+            Some(id) => greeting.header("mcp-session-id", &id),
+            None => greeting,
+        }
+    });
+}
+
+/// How a server with sessions refuses a request without one.
+fn no_session() -> Answer {
+    let error = json!({"code": -32000, "message": "Bad Request: No valid session ID provided"});
+    Answer::message(json!({"jsonrpc": "2.0", "id": null, "error": error}))
+        .status(StatusCode::BAD_REQUEST)
+}
+
+#[tokio::test]
+async fn an_upstream_that_begins_to_keep_sessions_gives_each_caller_one() {
+    let server = UpstreamServer::start(Speaks::Sessionless).await;
+    greet(&server, || None);
+    let (_gateway, [one, two]) = behind(upstream("u", &server));
+    for client in [&one, &two] {
+        client.tool("echo", json!({})).await;
+    }
+    let given = AtomicUsize::new(0);
+    greet(&server, move || Some(format!("kept-{}", given.fetch_add(1, Ordering::Relaxed))));
+    server.on("tools/call", |call| match call.header("mcp-session-id") {
+        Some(_) => Answer::result(json!({"content": []})),
+        None => no_session(),
+    });
+    for client in [&one, &two, &one] {
+        client.tool("echo", json!({})).await;
+    }
+    let calls = server.received_of("tools/call");
+    let kept: Vec<&str> = calls.iter().filter_map(|it| it.header("mcp-session-id")).collect();
+    assert_eq!((calls.len(), kept.len()), (6, 3), "{kept:?}");
+    assert_ne!(kept[0], kept[1], "one caller's session is not another's");
+    assert_eq!(kept[0], kept[2]);
+}
