@@ -6,9 +6,9 @@ use baton::gateway::Upstream;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::cluster::{RunningGateway, keys};
+use crate::cluster::{RunningGateway, eventually, keys};
 use crate::mcp_client::McpClient;
-use crate::upstream_server::{Answer, Speaks, UpstreamServer};
+use crate::upstream_server::{Answer, Gate, Speaks, UpstreamServer};
 use crate::upstreams::{gateway, set, upstream};
 
 /// Two subjects of one tenant.
@@ -67,4 +67,30 @@ async fn an_upstream_that_begins_to_keep_sessions_gives_each_caller_one() {
     assert_eq!((calls.len(), kept.len()), (6, 3), "{kept:?}");
     assert_ne!(kept[0], kept[1], "one caller's session is not another's");
     assert_eq!(kept[0], kept[2]);
+}
+
+#[tokio::test]
+async fn what_an_upstream_asks_of_its_own_accord_is_answered_one_by_one() {
+    let server = UpstreamServer::legacy().await;
+    let gate = Gate::new();
+    let held = gate.clone();
+    // A response has no method.
+    server
+        .on("", move |_| Answer::bytes("text/plain", "").status(StatusCode::ACCEPTED).after(&held));
+    server.on("GET", |_| {
+        let ping = |id| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+        (0..8).fold(Answer::stream(), |stream, id| stream.then(ping(id))).feed()
+    });
+    let (_gateway, [client, _]) = behind(upstream("u", &server));
+    client.tool("echo", json!({})).await;
+    let answered = || {
+        let all = server.received().into_iter();
+        all.filter(|it| it.message["result"] == json!({})).count()
+    };
+    eventually(async || answered() > 0).await;
+    // Time enough for the others, if they did not wait.
+    client.tool("echo", json!({})).await;
+    assert_eq!(answered(), 1);
+    gate.open();
+    eventually(async || answered() == 8).await;
 }

@@ -205,7 +205,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         for question in std::mem::take(&mut self.asked) {
             let refusal = super::question::refusal(&question.id, question.request.method());
-            self.lease.session().tell_in_background(refusal);
+            self.lease.session().mention_in_background(refusal);
         }
     }
 }
@@ -225,7 +225,7 @@ impl Drop for CancelOnDrop {
             let params = to_raw_value(&json!({"requestId": self.number, "reason": "nobody waits"}));
             let params = params.expect("a number and a string serialize");
             let body = render_notification("notifications/cancelled", Some(&params));
-            self.session.tell_in_background(body);
+            self.session.mention_in_background(body);
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::gateway::upstream::wire::Wire;
 use crate::mcp::{LegacyVersion, LogLevel, Object, render_request};
 use crate::rpc::client::TraceHeaders;
 
-/// How long what nobody waits for may take: the end of a session, a cancellation.
+/// How long what no client waits for may take: the end of a session, a cancellation.
 pub(super) const IN_BACKGROUND: Duration = Duration::from_secs(5);
 
 /// What an upstream knows a client by. A secret: whoever has it speaks for that client.
@@ -166,16 +166,18 @@ impl Session {
         if status.is_success() { Ok(()) } else { Err(Trouble::NotMcp(status)) }
     }
 
+    /// The same, where it makes no difference whether it arrives.
+    pub(super) async fn mention(&self, body: Vec<u8>) {
+        if let Err(error) = self.tell(body, Until::within(IN_BACKGROUND)).await {
+            let upstream = self.upstream();
+            tracing::debug!(%upstream, %error, "a message to an upstream was not delivered");
+        }
+    }
+
     /// The same, while nobody waits for it.
-    pub(super) fn tell_in_background(self: &Arc<Self>, body: Vec<u8>) {
+    pub(super) fn mention_in_background(self: &Arc<Self>, body: Vec<u8>) {
         let session = Arc::clone(self);
-        self.in_background(async move {
-            let until = Until::within(IN_BACKGROUND);
-            if let Err(error) = session.tell(body, until).await {
-                let upstream = &session.wire.config.name;
-                tracing::debug!(%upstream, %error, "a message to an upstream was not delivered");
-            }
-        });
+        self.in_background(async move { session.mention(body).await });
     }
 
     /// Does what nobody waits for.

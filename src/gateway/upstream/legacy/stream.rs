@@ -99,7 +99,8 @@ impl Session {
                     told.send(heard).ok();
                 }
                 Ok(Some(Message::Request { id, method, .. })) => {
-                    self.tell_in_background(answer_unasked(&id, &method));
+                    // One at a time: an upstream that asks without end waits for its answers.
+                    self.mention(answer_unasked(&id, &method)).await;
                 }
                 Ok(Some(Message::Response { .. })) => {}
                 Ok(None) | Err(Trouble::Deadline(_)) => {
