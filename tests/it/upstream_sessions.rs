@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton::gateway::Upstream;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::cluster::{RunningGateway, eventually, keys};
-use crate::mcp_client::McpClient;
+use crate::mcp_client::{McpClient, Modern};
 use crate::upstream_server::{Answer, Gate, Speaks, UpstreamServer};
 use crate::upstreams::{gateway, set, upstream};
 
@@ -93,4 +93,22 @@ async fn what_an_upstream_asks_of_its_own_accord_is_answered_one_by_one() {
     assert_eq!(answered(), 1);
     gate.open();
     eventually(async || answered() == 8).await;
+}
+
+// 2025-11-25 transports, "Resumability and Redelivery".
+#[tokio::test]
+async fn a_stream_whose_event_id_no_header_carries_cannot_be_taken_up() {
+    for id in ["one\u{1}", "\u{7f}", &"9".repeat(5000)] {
+        let server = UpstreamServer::start(Speaks::Sessionless).await;
+        let event = format!("id: {id}\nretry: 100\ndata:\n\n");
+        server.on("tools/call", move |_| Answer::stream().raw(event.clone()).cut());
+        // Another stream, of which nothing comes.
+        server.on("GET", |_| Answer::stream().gate(&Gate::new()));
+        greet(&server, || None);
+        let (_gateway, [client, _]) = behind(upstream("u", &server));
+        let call = Modern::new("tools/call", json!({"name": "echo", "arguments": {}}));
+        let answer = client.post(&call.headers(), call.body()).await;
+        assert_eq!(answer.error()["data"]["executed"], "maybe");
+        assert!(server.received().iter().all(|it| it.verb != Method::GET), "{id:?}");
+    }
 }

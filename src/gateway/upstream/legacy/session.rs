@@ -124,13 +124,13 @@ impl Session {
     pub(super) async fn get(
         &self,
         endpoint: EndpointId,
-        last_event_id: Option<&str>,
+        last_event_id: Option<&HeaderValue>,
         until: Until,
     ) -> Result<Exchange, Trouble> {
         let mut headers = self.headers();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(value) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert("last-event-id", value);
+        if let Some(id) = last_event_id {
+            headers.insert("last-event-id", id.clone());
         }
         let post = Post { headers, body: Bytes::new() };
         let mut exchange = self.wire.send_to(endpoint, Verb::GET, post, until).await?;
