@@ -1,6 +1,7 @@
 //! Sessions with upstreams of the legacy era: whose they are when the upstream changes, and what ends them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use baton::gateway::Upstream;
 use http::{Method, StatusCode};
@@ -110,5 +111,29 @@ async fn a_stream_whose_event_id_no_header_carries_cannot_be_taken_up() {
         let answer = client.post(&call.headers(), call.body()).await;
         assert_eq!(answer.error()["data"]["executed"], "maybe");
         assert!(server.received().iter().all(|it| it.verb != Method::GET), "{id:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_begin_is_asked_for_again() {
+    for speaks in [Speaks::Sessions, Speaks::Modern] {
+        let server = UpstreamServer::start(speaks).await;
+        let stream = if speaks == Speaks::Modern { "subscriptions/listen" } else { "GET" };
+        let asked = AtomicUsize::new(0);
+        server.on(stream, move |listen| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::never(),
+            _ => Answer::stream()
+                .then(json!({
+                    "jsonrpc": "2.0",
+                    "method": "notifications/subscriptions/acknowledged",
+                    "params": {"notifications": listen.params()["notifications"]},
+                }))
+                .feed(),
+        });
+        let mut table = upstream("u", &server);
+        table.timeouts.list = Duration::from_millis(300);
+        let (_gateway, [client, _]) = behind(table);
+        client.tool("echo", json!({})).await;
+        eventually(async || server.streams() == 1).await;
     }
 }

@@ -83,6 +83,11 @@ impl Session {
         &self.wire.config.name
     }
 
+    /// How long what is soon done may take at this upstream.
+    pub(super) fn patience(&self) -> Duration {
+        self.wire.config.timeouts.list
+    }
+
     /// Whether the upstream may still know it.
     pub(super) fn is_alive(&self) -> bool {
         !self.lost.load(Ordering::Acquire)
