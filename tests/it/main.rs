@@ -32,5 +32,6 @@ mod upstream_legacy;
 mod upstream_lists;
 mod upstream_questions;
 mod upstream_server;
+mod upstream_sessions;
 mod upstreams;
 mod worker;

@@ -108,16 +108,21 @@ async fn a_lost_session_costs_a_handshake_and_nothing_runs_twice() {
 }
 
 #[tokio::test]
-async fn any_other_400_is_the_clients_to_read() {
-    let server = UpstreamServer::legacy().await;
-    server.on("tools/call", |_| {
-        Answer::error(-32602, "close_session needs a name").status(StatusCode::BAD_REQUEST)
-    });
-    let (_gateway, client) = behind(upstream("u", &server));
-    let answer = client.post(&call("echo").headers(), call("echo").body()).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert_eq!(answer.error()["message"], "close_session needs a name");
-    assert_eq!(server.received_of("tools/call").len(), 1);
+async fn any_other_400_or_404_is_the_clients_to_read() {
+    for (status, code, message) in [
+        (StatusCode::BAD_REQUEST, -32602, "close_session needs a name"),
+        // It has acted, as far as anybody knows.
+        (StatusCode::BAD_REQUEST, -32603, "the database session broke off"),
+        (StatusCode::NOT_FOUND, -32601, "tools/call: the params do not fit"),
+    ] {
+        let server = UpstreamServer::legacy().await;
+        server.on("tools/call", move |_| Answer::error(code, message).status(status));
+        let (_gateway, client) = behind(upstream("u", &server));
+        let answer = client.post(&call("echo").headers(), call("echo").body()).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.error()["message"], message);
+        assert_eq!(server.received_of("tools/call").len(), 1, "{message}");
+    }
 }
 
 #[tokio::test]

@@ -159,7 +159,9 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
         none,
         &TraceHeaders::default(),
     );
-    let exchange = server.send(post, Until::within(STREAM_LIFE)).await?;
+    let opening = server.send(post, Until::within(STREAM_LIFE));
+    // The acknowledgement comes first, and at once (subscriptions, "Acknowledgment").
+    let exchange = Until::within(server.config.timeouts.list).bound(opening).await??;
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::sleep;
@@ -28,6 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What it may be at least, and at most, whatever the server names.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
+/// Longest id of an event after which a stream is taken up, in bytes: servers take no longer heads.
+const MAX_EVENT_ID: usize = 4 << 10;
+
 /// A request that was sent. Dropped before it is answered, it is cancelled.
 #[derive(Debug)]
 pub(in crate::gateway::upstream) struct Call {
@@ -36,7 +40,7 @@ pub(in crate::gateway::upstream) struct Call {
     exchange: Exchange,
     until: Until,
     /// Where the stream can be taken up again, if the newest piece of it does not say.
-    last_event_id: Option<String>,
+    last_event_id: Option<HeaderValue>,
     barren: u32,
     asked: Vec<Question>,
     cancel: CancelOnDrop,
@@ -105,7 +109,9 @@ impl Call {
     /// respect `retry`.
     async fn resume(&mut self, broke: Trouble) -> Result<(), Trouble> {
         if let Some(id) = self.exchange.last_event_id() {
-            self.last_event_id = Some(id.to_owned());
+            // Without its header a GET would open another stream, on which the answer never comes.
+            let carried = Some(id).filter(|id| id.len() <= MAX_EVENT_ID);
+            self.last_event_id = carried.and_then(|id| HeaderValue::from_str(id).ok());
         }
         if self.last_event_id.is_none() || self.barren >= RESUMPTIONS {
             return Err(broke);
@@ -114,7 +120,7 @@ impl Call {
         let (shortest, longest) = PAUSES;
         let pause = self.exchange.retry().unwrap_or(PAUSE).clamp(shortest, longest);
         self.until.bound(sleep(pause)).await?;
-        let after = self.last_event_id.as_deref();
+        let after = self.last_event_id.as_ref();
         match self.lease.get(self.endpoint, after, self.until).await {
             Ok(exchange) if exchange.is_stream() && exchange.status().is_success() => {
                 self.exchange = exchange;
@@ -205,7 +211,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         for question in std::mem::take(&mut self.asked) {
             let refusal = super::question::refusal(&question.id, question.request.method());
-            self.lease.session().tell_in_background(refusal);
+            self.lease.session().mention_in_background(refusal);
         }
     }
 }
@@ -225,7 +231,7 @@ impl Drop for CancelOnDrop {
             let params = to_raw_value(&json!({"requestId": self.number, "reason": "nobody waits"}));
             let params = params.expect("a number and a string serialize");
             let body = render_notification("notifications/cancelled", Some(&params));
-            self.session.tell_in_background(body);
+            self.session.mention_in_background(body);
         }
     }
 }

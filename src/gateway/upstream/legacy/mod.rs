@@ -143,8 +143,23 @@ impl Legacy {
         }
     }
 
+    /// A session of this key. Only one that the upstream keeps nothing of is shared by all.
     async fn lease(&self, server: &Server, key: Key) -> Result<Lease, Trouble> {
-        let key = if self.keeps_none.load(Ordering::Relaxed) { own() } else { key };
+        if self.keeps_none.load(Ordering::Relaxed) {
+            let shared = self.lease_of(server, own()).await?;
+            if !shared.is_kept() {
+                return Ok(shared);
+            }
+            // It was started anew meanwhile, as one that keeps sessions: this one is the gateway's.
+            self.keeps_none.store(false, Ordering::Relaxed);
+            if key == own() {
+                return Ok(shared);
+            }
+        }
+        self.lease_of(server, key).await
+    }
+
+    async fn lease_of(&self, server: &Server, key: Key) -> Result<Lease, Trouble> {
         let until = Until::within(server.config.timeouts.list);
         self.sessions.lease(key, (server.wire.clone(), server.tasks.clone()), until).await
     }

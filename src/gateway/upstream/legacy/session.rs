@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::refusal::is_about_the_session;
+use super::refusal::{asks_for_a_session, is_about_the_session};
 use super::stream::SessionStream;
 use crate::gateway::upstream::ask::next_number;
 use crate::gateway::upstream::config::UpstreamName;
@@ -27,7 +27,7 @@ use crate::gateway::upstream::wire::Wire;
 use crate::mcp::{LegacyVersion, LogLevel, Object, render_request};
 use crate::rpc::client::TraceHeaders;
 
-/// How long what nobody waits for may take: the end of a session, a cancellation.
+/// How long what no client waits for may take: the end of a session, a cancellation.
 pub(super) const IN_BACKGROUND: Duration = Duration::from_secs(5);
 
 /// What an upstream knows a client by. A secret: whoever has it speaks for that client.
@@ -83,6 +83,11 @@ impl Session {
         &self.wire.config.name
     }
 
+    /// How long what is soon done may take at this upstream.
+    pub(super) fn patience(&self) -> Duration {
+        self.wire.config.timeouts.list
+    }
+
     /// Whether the upstream may still know it.
     pub(super) fn is_alive(&self) -> bool {
         !self.lost.load(Ordering::Acquire)
@@ -104,7 +109,12 @@ impl Session {
         plain(&mut headers, trace);
         let post = Post { headers, body: body.into() };
         if !self.is_kept() {
-            return self.wire.post(post, until).await;
+            let (endpoint, mut exchange) = self.wire.post(post, until).await?;
+            // It has begun to keep sessions since the handshake.
+            if asks_for_a_session(&mut exchange).await? {
+                return Err(self.lose());
+            }
+            return Ok((endpoint, exchange));
         }
         let sent = self.wire.send_to(self.endpoint, Verb::POST, post, until).await;
         let mut exchange = sent.map_err(|trouble| self.judge(trouble))?;
@@ -119,13 +129,13 @@ impl Session {
     pub(super) async fn get(
         &self,
         endpoint: EndpointId,
-        last_event_id: Option<&str>,
+        last_event_id: Option<&HeaderValue>,
         until: Until,
     ) -> Result<Exchange, Trouble> {
         let mut headers = self.headers();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(value) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert("last-event-id", value);
+        if let Some(id) = last_event_id {
+            headers.insert("last-event-id", id.clone());
         }
         let post = Post { headers, body: Bytes::new() };
         let mut exchange = self.wire.send_to(endpoint, Verb::GET, post, until).await?;
@@ -161,16 +171,18 @@ impl Session {
         if status.is_success() { Ok(()) } else { Err(Trouble::NotMcp(status)) }
     }
 
+    /// The same, where it makes no difference whether it arrives.
+    pub(super) async fn mention(&self, body: Vec<u8>) {
+        if let Err(error) = self.tell(body, Until::within(IN_BACKGROUND)).await {
+            let upstream = self.upstream();
+            tracing::debug!(%upstream, %error, "a message to an upstream was not delivered");
+        }
+    }
+
     /// The same, while nobody waits for it.
-    pub(super) fn tell_in_background(self: &Arc<Self>, body: Vec<u8>) {
+    pub(super) fn mention_in_background(self: &Arc<Self>, body: Vec<u8>) {
         let session = Arc::clone(self);
-        self.in_background(async move {
-            let until = Until::within(IN_BACKGROUND);
-            if let Err(error) = session.tell(body, until).await {
-                let upstream = &session.wire.config.name;
-                tracing::debug!(%upstream, %error, "a message to an upstream was not delivered");
-            }
-        });
+        self.in_background(async move { session.mention(body).await });
     }
 
     /// Does what nobody waits for.

@@ -65,7 +65,9 @@ impl Session {
             return Ok(stream);
         }
         // Who is done with waiting has not found out that the endpoint is down, so this is no deadline of the request.
-        let exchange = until.bound(self.open_stream(Until::within(STREAM_LIFE))).await??;
+        let opening = self.open_stream(Until::within(STREAM_LIFE));
+        // Others want the stream too, and wait for the place.
+        let exchange = until.bound(Until::within(self.patience()).bound(opening)).await???;
         if !exchange.is_stream() || !exchange.status().is_success() {
             return Err(Trouble::NotMcp(exchange.status()));
         }
@@ -99,7 +101,8 @@ impl Session {
                     told.send(heard).ok();
                 }
                 Ok(Some(Message::Request { id, method, .. })) => {
-                    self.tell_in_background(answer_unasked(&id, &method));
+                    // One at a time: an upstream that asks without end waits for its answers.
+                    self.mention(answer_unasked(&id, &method)).await;
                 }
                 Ok(Some(Message::Response { .. })) => {}
                 Ok(None) | Err(Trouble::Deadline(_)) => {
