@@ -120,7 +120,6 @@ struct Stored {
 #[serde(rename_all = "kebab-case", tag = "is")]
 enum StoredState {
     Working,
-    InputRequired,
     Completed,
     Failed { reason: String },
     Cancelled,
@@ -160,7 +159,6 @@ impl From<TaskState> for StoredState {
     fn from(state: TaskState) -> Self {
         match state {
             TaskState::Working => Self::Working,
-            TaskState::InputRequired => Self::InputRequired,
             TaskState::Completed => Self::Completed,
             TaskState::Failed { reason } => Self::Failed { reason: reason.as_str().to_owned() },
             TaskState::Cancelled => Self::Cancelled,
@@ -172,7 +170,6 @@ impl StoredState {
     fn read(self) -> Option<TaskState> {
         Some(match self {
             Self::Working => TaskState::Working,
-            Self::InputRequired => TaskState::InputRequired,
             Self::Completed => TaskState::Completed,
             Self::Failed { reason } => TaskState::Failed { reason: TaskFailure::parse(&reason)? },
             Self::Cancelled => TaskState::Cancelled,
@@ -199,7 +196,6 @@ mod tests {
         assert_eq!(list(&journal).unwrap(), []);
         let states = [
             TaskState::Working,
-            TaskState::InputRequired,
             TaskState::Completed,
             TaskState::Failed { reason: TaskFailure::OutcomeLost },
             TaskState::Cancelled,

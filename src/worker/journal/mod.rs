@@ -153,7 +153,7 @@ impl Journal {
     ) -> TaskReply {
         let Some(head) = self.promise(execution, keep_until) else { return TaskReply::Unknown };
         let progress = match head.state {
-            TaskState::Working | TaskState::InputRequired => Progress::Working,
+            TaskState::Working => Progress::Working,
             TaskState::Completed => self.outcome(host, execution).await,
             TaskState::Failed { reason } => failed(reason),
             TaskState::Cancelled => Progress::Cancelled,
