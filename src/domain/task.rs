@@ -4,13 +4,11 @@ use super::ids::{EnvironmentId, ExecutionId, Principal, Timestamp};
 use super::keyring::Keyring;
 use super::sealed::{self, Kind, SealedError};
 
-/// Where a task is in its life (SEP-2663, "Task Status").
+/// Where a task of ours is in its life (SEP-2663, "Task Status"). It asks its client nothing, so it never waits for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
     /// It goes on.
     Working,
-    /// It goes on when its client has answered a question.
-    InputRequired,
     /// It brought a result, be it one that says what went wrong.
     Completed,
     /// There is no result and will be none.
@@ -62,16 +60,6 @@ pub struct IllegalStep {
 }
 
 impl TaskState {
-    /// It asks its client something.
-    pub fn ask(self) -> Result<Self, IllegalStep> {
-        self.go("ask", Self::InputRequired)
-    }
-
-    /// Its client has answered.
-    pub fn resume(self) -> Result<Self, IllegalStep> {
-        self.go("resume", Self::Working)
-    }
-
     /// It has its result.
     pub fn complete(self) -> Result<Self, IllegalStep> {
         self.go("complete", Self::Completed)
@@ -90,19 +78,8 @@ impl TaskState {
     /// Whether it has ended, and so stays as it is.
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Working | Self::InputRequired => false,
+            Self::Working => false,
             Self::Completed | Self::Failed { .. } | Self::Cancelled => true,
-        }
-    }
-
-    /// The word for it on the wire, which both revisions of tasks share.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Working => "working",
-            Self::InputRequired => "input_required",
-            Self::Completed => "completed",
-            Self::Failed { .. } => "failed",
-            Self::Cancelled => "cancelled",
         }
     }
 
@@ -207,22 +184,18 @@ mod tests {
     fn what_has_ended_takes_no_step() {
         let reason = TaskFailure::WorkerRestarted;
         for ended in [TaskState::Completed, TaskState::Failed { reason }, TaskState::Cancelled] {
-            let steps =
-                [ended.ask(), ended.resume(), ended.complete(), ended.fail(reason), ended.cancel()];
+            let steps = [ended.complete(), ended.fail(reason), ended.cancel()];
             assert!(steps.iter().all(Result::is_err) && ended.is_terminal(), "{steps:?}");
         }
     }
 
     #[test]
-    fn what_goes_on_may_ask_and_end() {
-        assert_eq!(TaskState::Working.ask().unwrap().resume(), Ok(TaskState::Working));
-        for state in [TaskState::Working, TaskState::InputRequired] {
-            assert_eq!(state.complete(), Ok(TaskState::Completed));
-            assert_eq!(state.cancel(), Ok(TaskState::Cancelled));
-            for reason in TaskFailure::ALL {
-                assert_eq!(state.fail(reason), Ok(TaskState::Failed { reason }));
-                assert_eq!(TaskFailure::parse(reason.as_str()), Some(reason));
-            }
+    fn what_goes_on_may_end() {
+        assert_eq!(TaskState::Working.complete(), Ok(TaskState::Completed));
+        assert_eq!(TaskState::Working.cancel(), Ok(TaskState::Cancelled));
+        for reason in TaskFailure::ALL {
+            assert_eq!(TaskState::Working.fail(reason), Ok(TaskState::Failed { reason }));
+            assert_eq!(TaskFailure::parse(reason.as_str()), Some(reason));
         }
     }
 

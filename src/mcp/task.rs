@@ -14,7 +14,7 @@ use super::raw;
 use super::rejection::{Refusal, Rejection};
 use super::reply::{Identity, ResultBody};
 use super::result_type::ResultType;
-use super::task_state::{TaskState, TaskStatus};
+use super::task_state::TaskState;
 
 /// The `_meta` key of 2025-11-25 that says which task a message is about (tasks, "Associating Task-Related Messages").
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
@@ -39,38 +39,6 @@ pub struct Task {
 }
 
 impl Task {
-    /// Reads a modern upstream's task, of `tasks/get` or `notifications/tasks`; `None` if it is none.
-    pub fn read(task: &Object<'_>) -> Option<Self> {
-        let detail = |key| task.get(key).filter(|it| raw::is_object(it)).map(ToOwned::to_owned);
-        let state = match TaskStatus::of(task)? {
-            TaskStatus::Working => TaskState::Working,
-            TaskStatus::InputRequired => TaskState::InputRequired(detail("inputRequests")?),
-            TaskStatus::Completed => TaskState::Completed(detail("result")?),
-            TaskStatus::Failed => TaskState::Failed(detail("error")?),
-            TaskStatus::Cancelled => TaskState::Cancelled,
-        };
-        Self::with_state(task, state, ["ttlMs", "pollIntervalMs"])
-    }
-
-    /// Reads a legacy upstream's task. Its status alone is in it: `state` is what `tasks/result` made of that.
-    pub fn read_legacy(task: &Object<'_>, state: TaskState) -> Option<Self> {
-        Self::with_state(task, state, ["ttl", "pollInterval"])
-    }
-
-    fn with_state(task: &Object<'_>, state: TaskState, [ttl, poll]: [&str; 2]) -> Option<Self> {
-        let text = |key| task.text(key).map(String::from);
-        let duration = |key| task.get(key).and_then(milliseconds);
-        Some(Self {
-            id: text("taskId")?,
-            state,
-            status_message: text("statusMessage"),
-            created_at: text("createdAt")?,
-            last_updated_at: text("lastUpdatedAt")?,
-            ttl: duration(ttl),
-            poll_interval: duration(poll),
-        })
-    }
-
     /// The members of the task itself, without what its state brings.
     fn write_head<M: SerializeMap>(&self, era: Era, members: &mut M) -> Result<(), M::Error> {
         let [ttl, poll] = match era {
@@ -239,10 +207,9 @@ mod tests {
         }
     }
 
-    fn states() -> [TaskState; 5] {
+    fn states() -> [TaskState; 4] {
         [
             TaskState::Working,
-            TaskState::InputRequired(raw(r#"{"a":{"method":"roots/list"}}"#)),
             TaskState::Completed(raw(r#"{"content":[], "isError":false}"#)),
             TaskState::Failed(raw(r#"{"code":-32603,"message":"no"}"#)),
             TaskState::Cancelled,
@@ -276,7 +243,6 @@ mod tests {
     fn a_task_brings_what_its_state_has() {
         let details = [
             ("working", ""),
-            ("input_required", r#","inputRequests":{"a":{"method":"roots/list"}}"#),
             ("completed", r#","result":{"content":[], "isError":false}"#),
             ("failed", r#","error":{"code":-32603,"message":"no"}"#),
             ("cancelled", ""),
@@ -299,29 +265,6 @@ mod tests {
             r#""resultType":"complete","taskId":"btt_a","status":"working","statusMessage":"half",{TIMES},"ttlMs":null"#
         );
         assert_eq!(sent(Era::Modern, &eternal), expected);
-    }
-
-    #[test]
-    fn an_upstream_s_task_reads_back() {
-        for state in states() {
-            let text = task(state).params();
-            let read = Task::read(&Object::read(&text).unwrap()).unwrap();
-            assert_eq!(read.params().get(), text.get());
-        }
-        let legacy = raw(&format!(
-            r#"{{"taskId":"a","status":"completed",{TIMES},"ttl":7,"pollInterval":9}}"#
-        ));
-        let object = Object::read(&legacy).unwrap();
-        assert_eq!(TaskStatus::of(&object), Some(TaskStatus::Completed));
-        let read = Task::read_legacy(&object, TaskState::Completed(raw("{}"))).unwrap();
-        let milliseconds = [read.ttl, read.poll_interval].map(|it| it.unwrap().as_millis());
-        assert_eq!((milliseconds, read.id.as_str()), ([7, 9], "a"));
-        assert!(Task::read(&object).is_none(), "completed, and no result in it");
-        for text in
-            ["{}", r#"{"taskId":"a","status":"done"}"#, r#"{"taskId":1,"status":"working"}"#]
-        {
-            assert!(Task::read(&Object::read(&raw(text)).unwrap()).is_none(), "{text}");
-        }
     }
 
     #[test]

@@ -6,13 +6,11 @@ use super::era::Era;
 use super::object::Object;
 use super::raw;
 
-/// Where a task stands, with what exists only there.
+/// Where a task of ours stands, with what exists only there. Ours ask nothing; an upstream's are not read but passed on.
 #[derive(Debug, Clone)]
 pub enum TaskState {
     /// It is being worked on.
     Working,
-    /// It waits for the answers to these `inputRequests`.
-    InputRequired(Box<RawValue>),
     /// This is the result, an `isError` one too.
     Completed(Box<RawValue>),
     /// This is the JSON-RPC error.
@@ -69,7 +67,6 @@ impl TaskState {
     pub fn status(&self, era: Era) -> TaskStatus {
         match self {
             Self::Working => TaskStatus::Working,
-            Self::InputRequired(_) => TaskStatus::InputRequired,
             Self::Completed(result) if !era.is_modern() && is_tool_error(result) => {
                 TaskStatus::Failed
             }
@@ -83,7 +80,6 @@ impl TaskState {
     pub(super) fn detail(&self) -> Option<(&'static str, &RawValue)> {
         match self {
             Self::Working | Self::Cancelled => None,
-            Self::InputRequired(requests) => Some(("inputRequests", requests)),
             Self::Completed(result) => Some(("result", result)),
             Self::Failed(error) => Some(("error", error)),
         }

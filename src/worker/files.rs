@@ -23,16 +23,44 @@ pub(super) fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Replaces a file's content in one step.
+/// What a file is called that is not yet whole.
+pub(super) const HALF: &str = "half";
+
+/// Replaces a file's content in one step. What could not be written whole is removed: it would only fill the disk.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let half = path.with_extension("half");
-    let mut file = private_file(&half)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&half, path)?;
+    let half = path.with_extension(HALF);
+    let replaced = write(&half, content).and_then(|()| fs::rename(&half, path));
+    if replaced.is_err() {
+        fs::remove_file(&half).ok();
+    }
+    replaced?;
     sync_dir(path.parent().expect("files lie in a directory"))
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = private_file(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::testing::TempDir;
+
+    #[test]
+    fn what_cannot_be_replaced_leaves_no_half() {
+        let dir = TempDir::new();
+        let path = dir.path().join("a.json");
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"b").is_err());
+        assert!(!path.with_extension(HALF).exists());
+        fs::remove_dir(&path).unwrap();
+        replace(&path, b"c").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"c");
+    }
 }

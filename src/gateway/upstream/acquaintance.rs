@@ -80,7 +80,8 @@ impl Server {
     }
 
     async fn discover(&self) -> Result<Arc<Known>, Trouble> {
-        let discovered = discovery::discover(self).await.map(Arc::new);
+        // Boxed: it is seldom done, and large in every future that might have to.
+        let discovered = Box::pin(discovery::discover(self)).await.map(Arc::new);
         self.acquaintance.learn(&discovered);
         if discovered.is_ok() {
             self.is_another();
@@ -119,6 +120,7 @@ impl Acquaintance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::ServerCapabilities;
 
     #[tokio::test(start_paused = true)]
     async fn one_that_failed_is_left_alone_a_little_and_one_that_is_known_stays_known() {
@@ -131,7 +133,7 @@ mod tests {
         assert!(acquaintance.ended().is_none());
         acquaintance.learn(&Ok(Arc::new(Known {
             spoken: discovery::Spoken::Modern,
-            capabilities: Default::default(),
+            capabilities: ServerCapabilities::default(),
             instructions: None,
             server_info: None,
         })));

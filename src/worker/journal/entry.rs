@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{ExecutionId, Timestamp};
 use crate::domain::task::{TaskFailure, TaskState};
 use crate::rpc::task::JobKind;
-use crate::worker::files::{private_dir, replace, sync_dir};
+use crate::worker::files::{HALF, private_dir, replace, sync_dir};
 
 /// The version that is written. Fields may be added with a default; anything else is another version.
 const VERSION: u32 = 1;
@@ -60,7 +60,8 @@ pub(super) fn remove(directory: &Path, execution: ExecutionId) -> io::Result<()>
     }
 }
 
-/// Every entry that reads, and its size. Others are left as they are, for people to look at.
+/// Every entry that reads, and its size. Others are left as they are, for people to look at; but what an earlier start
+/// did not write to its end is removed, for nothing else would.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<(Head, u64)>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -70,6 +71,11 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<(Head, u64)>> {
     let mut heads = Vec::new();
     for entry in entries {
         let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == HALF) {
+            fs::remove_file(&path)
+                .unwrap_or_else(|error| tracing::warn!(path = %path.display(), %error, "it stays"));
+            continue;
+        }
         let name = path.file_stem().and_then(|name| name.to_str());
         let is_entry = path.extension().is_some_and(|extension| extension == "json");
         let Some(execution) = name.and_then(ExecutionId::from_hex).filter(|_| is_entry) else {
@@ -114,7 +120,6 @@ struct Stored {
 #[serde(rename_all = "kebab-case", tag = "is")]
 enum StoredState {
     Working,
-    InputRequired,
     Completed,
     Failed { reason: String },
     Cancelled,
@@ -154,7 +159,6 @@ impl From<TaskState> for StoredState {
     fn from(state: TaskState) -> Self {
         match state {
             TaskState::Working => Self::Working,
-            TaskState::InputRequired => Self::InputRequired,
             TaskState::Completed => Self::Completed,
             TaskState::Failed { reason } => Self::Failed { reason: reason.as_str().to_owned() },
             TaskState::Cancelled => Self::Cancelled,
@@ -166,7 +170,6 @@ impl StoredState {
     fn read(self) -> Option<TaskState> {
         Some(match self {
             Self::Working => TaskState::Working,
-            Self::InputRequired => TaskState::InputRequired,
             Self::Completed => TaskState::Completed,
             Self::Failed { reason } => TaskState::Failed { reason: TaskFailure::parse(&reason)? },
             Self::Cancelled => TaskState::Cancelled,
@@ -193,7 +196,6 @@ mod tests {
         assert_eq!(list(&journal).unwrap(), []);
         let states = [
             TaskState::Working,
-            TaskState::InputRequired,
             TaskState::Completed,
             TaskState::Failed { reason: TaskFailure::OutcomeLost },
             TaskState::Cancelled,
@@ -234,9 +236,19 @@ mod tests {
         for (byte, content) in spoilt {
             fs::write(path(dir.path(), ExecutionId::from_bytes([byte; 16])), content).unwrap();
         }
-        fs::write(dir.path().join("x.half"), b"").unwrap();
         let found = list(dir.path()).unwrap();
         assert_eq!(found.iter().map(|(head, _)| *head).collect::<Vec<_>>(), [good]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_removed() {
+        let dir = TempDir::new();
+        let whole = head(1, TaskState::Working);
+        write(dir.path(), &whole, b"").unwrap();
+        let half = path(dir.path(), ExecutionId::from_bytes([2; 16])).with_extension(HALF);
+        fs::write(&half, b"{").unwrap();
+        assert_eq!(list(dir.path()).unwrap().len(), 1);
+        assert!(!half.exists());
     }
 }

@@ -102,22 +102,21 @@ impl Journal {
     }
 
     /// Notes how a task's execution ended: with this frame, or nobody knows how. What was cancelled stays cancelled.
-    /// Returns whether the task tells of it from now on.
     pub(super) async fn end(
         &self,
         host: &Host,
         execution: ExecutionId,
         last: Option<&Frame>,
         keep_until: Timestamp,
-    ) -> bool {
+    ) {
         let _turn = self.writing.lock().await;
-        let Some(head) = self.promise(execution, keep_until) else { return false };
+        let Some(head) = self.promise(execution, keep_until) else { return };
         let outcome = last.and_then(outcome_of);
         let next = match outcome {
             Some(_) => head.state.complete(),
             None => head.state.fail(TaskFailure::SandboxLost),
         };
-        let Ok(state) = next else { return false };
+        let Ok(state) = next else { return };
         let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
         self.make_room(host, 0, outcome.len() as u64).await;
@@ -129,7 +128,6 @@ impl Journal {
         }
         // What cannot be written at all is failed in memory, and again after a restart.
         self.set(head, written.unwrap_or(0));
-        !matches!(head.state, TaskState::Failed { .. })
     }
 
     /// Ends a task as cancelled, unless it has ended; its execution is stopped by others.
@@ -153,7 +151,7 @@ impl Journal {
     ) -> TaskReply {
         let Some(head) = self.promise(execution, keep_until) else { return TaskReply::Unknown };
         let progress = match head.state {
-            TaskState::Working | TaskState::InputRequired => Progress::Working,
+            TaskState::Working => Progress::Working,
             TaskState::Completed => self.outcome(host, execution).await,
             TaskState::Failed { reason } => failed(reason),
             TaskState::Cancelled => Progress::Cancelled,
@@ -247,7 +245,9 @@ impl Journal {
         let mut entries = self.entries();
         let new = || Entry { head, size, ended: CancellationToken::new() };
         let entry = entries.entry(head.execution).or_insert_with(new);
-        (entry.head, entry.size) = (head, size);
+        // Its client may have been told of a later moment while this was written.
+        let keep_until = head.keep_until.max(entry.head.keep_until);
+        (entry.head, entry.size) = (Head { keep_until, ..head }, size);
         if head.state.is_terminal() {
             entry.ended.cancel();
         }
@@ -334,6 +334,17 @@ mod tests {
         assert_eq!(gone(two(), 0, half + 1), [1, 2]);
         let working = entry(1, TaskState::Working, MAX_BYTES);
         assert!(gone([working], 0, 1).is_empty(), "it goes on");
+    }
+
+    #[test]
+    fn what_was_promised_during_a_write_is_kept() {
+        let journal = Journal::empty(EnvironmentId::from_bytes([1; 16]));
+        let head = entry(1, TaskState::Working, 0).head;
+        journal.set(head, 0);
+        let later = NOW.after(Duration::from_secs(1));
+        journal.promise(head.execution, later);
+        journal.set(Head { state: TaskState::Completed, ..head }, 0);
+        assert_eq!(journal.keep_until(), Some(later));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::domain::ids::EnvironmentId;
 use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
-    CancelTaskRequest, DetachRequest, JobKind, Progress, Task, TaskReply, TaskRequest,
+    CancelTaskRequest, DetachRequest, JobKind, Progress, Reader, Task, TaskReply, TaskRequest,
 };
 use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
 
@@ -67,7 +67,7 @@ impl Detached {
         let Caller { client, peer, .. } = &self.environment.caller;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap();
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = TaskRequest { target, execution, wait_ms };
+        let request = TaskRequest { target, execution, wait_ms, reader: Reader::Client };
         client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -300,6 +300,22 @@ async fn a_promise_ends_with_the_environments_life() {
 }
 
 #[tokio::test]
+async fn what_one_task_was_promised_is_not_told_of_another() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    let long = Detached::kept_for(&environment, 3 * IDLE).await;
+    let short = Detached::kept_for(&environment, Duration::ZERO).await;
+    let idle = site.clock.now().after(IDLE).as_millis();
+    assert_eq!(short.now().await.keep_until_ms, idle);
+    assert_eq!(long.now().await.keep_until_ms, site.clock.now().after(3 * IDLE).as_millis());
+    worker.stop().await;
+    site.clock.advance(2 * IDLE);
+    let worker = site.worker().await;
+    assert!(short.at(&worker).now().await.keep_until_ms >= idle);
+}
+
+#[tokio::test]
 async fn time_without_a_worker_is_not_taken_from_a_task() {
     let site = Site::new();
     let worker = site.worker().await;
@@ -365,7 +381,8 @@ async fn names_of_tasks_are_read_strictly() {
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let execution = format!("../{}", EnvironmentId::from_bytes(random()));
-    let request = TaskRequest { target: environment.target(), execution, wait_ms: 0 };
+    let (target, reader) = (environment.target(), Reader::Client);
+    let request = TaskRequest { target, execution, wait_ms: 0, reader };
     let Caller { client, peer, .. } = &environment.caller;
     client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap_err();
 }

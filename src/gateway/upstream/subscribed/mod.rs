@@ -95,7 +95,8 @@ impl Subscribed {
                 return Err(Over::Done);
             }
             let Some(stream) = &mut self.stream else {
-                self.open_again().await?;
+                // Boxed: it is seldom done, and large in the future of every listener.
+                Box::pin(self.open_again()).await?;
                 continue;
             };
             match stream.next().await {
