@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
+use crate::fault::{Fault, Proxy};
 use crate::mcp_client::{McpClient, Messages, Modern};
 use crate::upstream_server::UpstreamServer;
 use crate::upstreams as behind;
@@ -20,6 +21,10 @@ use crate::upstreams as behind;
 const UPDATED: &str = "notifications/resources/updated";
 const RESOURCES: &str = "notifications/resources/list_changed";
 const TOOLS: &str = "notifications/tools/list_changed";
+/// Longer than a few tries in a row take.
+const OUTAGE: Duration = Duration::from_secs(3);
+/// The longest pause between two tries, and some time to tell.
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 /// An open stream, read message by message.
 struct Stream {
@@ -241,6 +246,23 @@ async fn without_redis_a_replica_tells_its_own_and_afterwards_that_something_may
         timeout(Duration::from_secs(1), there.told()).await.is_ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_alone_was_without_redis_has_the_others_look_again() {
+    let cluster = Cluster::start(1, 1, |_| {}).await;
+    let proxy = Proxy::to(cluster.redis.address()).await;
+    let directory = cluster.directory_at(proxy.address()).await;
+    let cut_off = RunningGateway::start(Config { directory, ..cluster.gateway_config().await });
+    eventually(async || cut_off.workers().await == 1).await;
+    let id = cluster.client(0, ALICE).launch().await;
+    let asked = json!({"resourceSubscriptions": [uri_of(&id)]});
+    let (mut there, _) = Stream::open(&cluster.client(0, ALICE), json!(1), &asked).await;
+    proxy.inject(Fault::Cut);
+    cut_off.client().with_key(ALICE).python(&id, "1").await;
+    tokio::time::sleep(OUTAGE).await;
+    proxy.heal();
+    assert_eq!(timeout(TOLD_WITHIN, there.told()).await.unwrap(), updated(&id));
 }
 
 #[tokio::test]
