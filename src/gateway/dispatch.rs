@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
+use super::resources;
 use super::tools::{Tool, Tools};
 use super::upstream::{Known, Upstreams};
 use crate::clock::Clock;
@@ -184,7 +185,7 @@ impl Edge {
             Method::ListResourceTemplates => {
                 self.list(Listed::ResourceTemplates, &envelope, &caller, &observation).await
             }
-            Method::ReadResource if self.reads(&envelope) => {
+            Method::ReadResource if envelope.name().is_some_and(resources::is_own) => {
                 self.read_resource(&envelope, &caller, &observation).await
             }
             Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Complete => {

@@ -78,7 +78,7 @@ impl Edge {
         self.limits.admit_method(tenant, envelope.method())?;
         let asked = envelope.listen_filter()?;
         let mut rest = ListenFilter { lists: Vec::new(), ..asked.clone() };
-        rest.resources.retain(|uri| !resources::is_own(&self.tools, uri));
+        rest.resources.retain(|uri| !resources::is_own(uri));
         let standing = self.standing().await;
         let named = |uri: &str| resources::named(&self.tools, uri, caller);
         let (honoured, interest) = honour::honour(asked, standing.capabilities(), named);
