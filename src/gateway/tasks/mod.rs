@@ -27,8 +27,8 @@ use super::tools::{BecomesTask, QUEUE_TIME, Tool};
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::mcp::{
-    Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, TASKS_EXTENSION,
-    TaskRequested,
+    Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, ServerCapabilities,
+    TASKS_EXTENSION, TaskRequested,
 };
 use crate::telemetry::{Outcome, Span};
 
@@ -163,8 +163,8 @@ impl Edge {
             Era::Modern => true,
             Era::Legacy(version) => version == LegacyVersion::November2025,
         };
-        let standing = self.standing().await;
-        if !speaks_tasks || standing.capabilities().extension(TASKS_EXTENSION).is_none() {
+        let has_tasks = |can: &ServerCapabilities| can.extension(TASKS_EXTENSION).is_some();
+        if !speaks_tasks || !has_tasks(self.standing_where(has_tasks).await.capabilities()) {
             return Err(not_served(envelope).into());
         }
         if envelope.era().is_modern() {

@@ -12,7 +12,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
+use crate::cluster::{
+    ALICE, ANYWHERE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually,
+};
 use crate::fault::{Fault, Proxy};
 use crate::mcp_client::{McpClient, Messages, Modern};
 use crate::upstream_server::UpstreamServer;
@@ -279,6 +281,31 @@ async fn with_one_gateway_and_no_keys_whoever_has_the_handle_is_told() {
     client.launch().await;
     client.python(&id, "1").await;
     assert_eq!(stream.told().await, updated(&id), "nobody's list changed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_was_never_heard_is_waited_for_only_where_that_could_help() {
+    // Connections are taken in, and nobody reads them.
+    let silent = std::net::TcpListener::bind(ANYWHERE).unwrap();
+    let url = format!("http://{}/mcp", silent.local_addr().unwrap());
+    let set = behind::set([behind::upstream_at("u", &url)]);
+    let upstreams = set.subscribe();
+    let gateway = RunningGateway::start(Config { upstreams, ..config(embedded()) });
+    let client = gateway.client();
+    let asked = json!({"toolsListChanged": true});
+    tokio::select! {
+        biased;
+        _ = client.modern("server/discover", json!({})) => panic!("it waited as long as discovery does"),
+        (_, acknowledged) = Stream::open(&client, json!(1), &asked) => {
+            assert_eq!(acknowledged, asked);
+        }
+    }
+    let get = json!({"taskId": "btt_x"});
+    tokio::select! {
+        biased;
+        _ = client.modern("server/discover", json!({})) => panic!("it waited as long as discovery does"),
+        answer = client.modern("tasks/get", get) => assert_eq!(answer.error()["code"], -32021),
+    }
 }
 
 #[tokio::test]
