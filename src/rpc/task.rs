@@ -35,6 +35,20 @@ pub struct TaskRequest {
     pub execution: String,
     /// How long the answer may wait for the task's end, in milliseconds.
     pub wait_ms: u64,
+    /// How much of it is to be told.
+    #[serde(default)]
+    pub tell: Tell,
+}
+
+/// How much of a task is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tell {
+    /// All, with the outcome that it ended with.
+    #[default]
+    Outcome,
+    /// That it ended, and not with what, which may be megabytes. A worker of the release before tells all.
+    End,
 }
 
 /// Ends a task, unless it has ended. When the answer comes, that is on the worker's disk. Safe to repeat.
@@ -100,6 +114,8 @@ pub enum Progress {
         /// The end.
         ended: Box<Ended>,
     },
+    /// The same, or [`Self::NotStarted`], to whoever asked for no more than [`Tell::End`].
+    Over,
     /// Nothing was started, as a call would have been told.
     NotStarted {
         /// Why not.
@@ -141,6 +157,7 @@ mod tests {
             Progress::NotStarted { why: NotStarted::QueueFull { retry_after_ms: 1 } },
             Progress::Failed { reason: "worker-restarted".to_owned() },
             Progress::Cancelled,
+            Progress::Over,
         ];
         let kinds = [JobKind::Python, JobKind::Shell, JobKind::Exec];
         for (progress, kind) in progress.into_iter().zip(kinds.into_iter().cycle()) {

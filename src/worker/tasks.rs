@@ -11,7 +11,7 @@ use super::journal::{Cancelling, Head};
 use super::supervisor::Supervisor;
 use crate::domain::ids::ExecutionId;
 use crate::domain::task::TaskState;
-use crate::rpc::task::{LONGEST_WAIT_MS, TaskReply};
+use crate::rpc::task::{LONGEST_WAIT_MS, TaskReply, Tell};
 use crate::rpc::wire::NotStarted;
 
 /// Hands an execution over to the journal; what has ended is not entered. It is on disk when this returns.
@@ -55,7 +55,7 @@ impl Supervisor {
             }
             // A repeat asks again and changes no terms.
             let keep_until = environment.promise(Duration::ZERO, host.now());
-            environment.journal().tell(&host, execution, keep_until).await
+            environment.journal().tell(&host, execution, keep_until, Tell::Outcome).await
         });
         entered.await.unwrap_or(TaskReply::NotKept)
     }
@@ -66,6 +66,7 @@ impl Supervisor {
         target: &Target,
         execution: ExecutionId,
         wait: Duration,
+        tell: Tell,
     ) -> TaskReply {
         let told = async {
             let wait = wait.min(Duration::from_millis(LONGEST_WAIT_MS));
@@ -73,7 +74,7 @@ impl Supervisor {
             // It may be gone by now.
             let environment = self.usable(target)?;
             let keep_until = environment.promise(Duration::ZERO, self.host.now());
-            Ok(environment.journal().tell(&self.host, execution, keep_until).await)
+            Ok(environment.journal().tell(&self.host, execution, keep_until, tell).await)
         };
         told.await.unwrap_or_else(TaskReply::NotHere)
     }
@@ -97,7 +98,8 @@ impl Supervisor {
             if cancelling == Cancelling::Cancelled {
                 environment.cancel(execution);
             }
-            match (cancelling, journal.tell(host, execution, keep_until).await) {
+            let told = journal.tell(host, execution, keep_until, Tell::Outcome).await;
+            match (cancelling, told) {
                 (Cancelling::HadEnded, TaskReply::Task(task)) => TaskReply::HadEnded(task),
                 (_, reply) => reply,
             }

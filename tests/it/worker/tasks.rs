@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::domain::ids::EnvironmentId;
 use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
-    CancelTaskRequest, DetachRequest, JobKind, Progress, Task, TaskReply, TaskRequest,
+    CancelTaskRequest, DetachRequest, JobKind, Progress, Task, TaskReply, TaskRequest, Tell,
 };
 use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
 
@@ -64,10 +64,14 @@ impl Detached {
     }
 
     async fn look(&self, wait: Duration) -> TaskReply {
+        self.told(wait, Tell::Outcome).await
+    }
+
+    async fn told(&self, wait: Duration, tell: Tell) -> TaskReply {
         let Caller { client, peer, .. } = &self.environment.caller;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap();
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = TaskRequest { target, execution, wait_ms };
+        let request = TaskRequest { target, execution, wait_ms, tell };
         client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -360,12 +364,25 @@ async fn the_oldest_of_too_many_tasks_goes() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_task_s_end_alone_is_not_told_its_outcome() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    let task = Detached::alone(&environment, shell("sleep 1; echo done")).await;
+    let progress = async |wait| found(task.told(wait, Tell::End).await).progress;
+    assert_eq!(progress(Duration::ZERO).await, Progress::Working);
+    assert_eq!(progress(SOON).await, Progress::Over);
+    assert_eq!(task.outcome().await.stdout, "done\n", "it is still there to be asked for");
+}
+
+#[tokio::test]
 async fn names_of_tasks_are_read_strictly() {
     let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let execution = format!("../{}", EnvironmentId::from_bytes(random()));
-    let request = TaskRequest { target: environment.target(), execution, wait_ms: 0 };
+    let request =
+        TaskRequest { target: environment.target(), execution, wait_ms: 0, tell: Tell::End };
     let Caller { client, peer, .. } = &environment.caller;
     client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap_err();
 }
