@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
+use super::resources;
 use super::tools::{Tool, Tools};
 use super::upstream::{Known, Upstreams};
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ use crate::domain::ids::Principal;
 use crate::domain::keyring::Keyring;
 use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
+    ServerCapabilities,
 };
 use crate::serve::{BodyError, Peer, read_body};
 use crate::telemetry::{Outcome, TraceContext};
@@ -171,7 +173,7 @@ impl Edge {
         let (era, id, method) = (envelope.era(), envelope.id().clone(), envelope.method());
         let answer = match method {
             // Never limited: a client that is refused one of these may be legacy for good, or gone.
-            Method::Discover => Ok(self.standing().await.discover().to(&id)),
+            Method::Discover => Ok(self.introduced().await.discover().to(&id)),
             Method::Initialize => self.initialize(&envelope).await,
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),
             Method::ListTools => self.list(Listed::Tools, &envelope, &caller, &observation).await,
@@ -184,7 +186,7 @@ impl Edge {
             Method::ListResourceTemplates => {
                 self.list(Listed::ResourceTemplates, &envelope, &caller, &observation).await
             }
-            Method::ReadResource if self.reads(&envelope) => {
+            Method::ReadResource if envelope.name().is_some_and(resources::is_own) => {
                 self.read_resource(&envelope, &caller, &observation).await
             }
             Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Complete => {
@@ -214,13 +216,14 @@ impl Edge {
 
     async fn initialize(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
         let asked = envelope.text_param("protocolVersion")?;
-        Ok(self.standing().await.initialize(asked.as_deref()).to(envelope.id()))
+        Ok(self.introduced().await.initialize(asked.as_deref()).to(envelope.id()))
     }
 
     /// 2025-11-25 logging, "Setting Log Level". Without a session there is nothing to keep it in: upstreams are asked
     /// for what most of them send unasked, and their messages go to whoever takes a stream.
     async fn set_log_level(&self, envelope: &Envelope) -> Result<Vec<u8>, Failure> {
-        if !self.standing().await.capabilities().has_logging() {
+        let standing = self.standing_where(ServerCapabilities::has_logging).await;
+        if !standing.capabilities().has_logging() {
             return Err(not_served(envelope).into());
         }
         let level = envelope.params().get("level").and_then(LogLevel::parse);
@@ -231,12 +234,27 @@ impl Edge {
         Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
     }
 
-    /// The answers that are the same for everyone, with all that upstreams have said of themselves by now. A client
-    /// learns here what there is, so upstreams that were never heard of are waited for, a little.
-    pub(super) async fn standing(&self) -> Arc<Standing> {
+    /// The standing answers for a request that needs something of what is offered. Only where that is missing are
+    /// upstreams waited for: nothing is refused because one of them has not been heard here yet.
+    pub(super) async fn standing_where(
+        &self,
+        offers: impl FnOnce(&ServerCapabilities) -> bool,
+    ) -> Arc<Standing> {
+        let standing = self.standing();
+        if offers(standing.capabilities()) { standing } else { self.introduced().await }
+    }
+
+    /// The standing answers for a client that learns from them what there is, so upstreams that were never heard of are
+    /// waited for, a little.
+    async fn introduced(&self) -> Arc<Standing> {
         if self.upstreams.said().iter().any(Option::is_none) {
             timeout(INTRODUCTIONS, self.upstreams.ask_all()).await.ok();
         }
+        self.standing()
+    }
+
+    /// The answers that are the same for everyone, with all that upstreams have said of themselves by now.
+    fn standing(&self) -> Arc<Standing> {
         let standing = self.standing.load_full();
         let version = self.upstreams.version();
         if standing.version() == version {

@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::dispatch::Edge;
+use super::expired::Expired;
 use super::fleet::Fleet;
 use super::handover;
 use crate::rpc::report::{MAX_REPORT, ReportDoor};
@@ -28,6 +29,8 @@ pub(super) struct Internal {
     pub edge: Arc<Edge>,
     /// The workers.
     pub fleet: Arc<Fleet>,
+    /// Tells whose time was over there.
+    pub expired: Expired,
     /// Checks their reports.
     pub door: ReportDoor,
     /// What `/metrics` shows.
@@ -56,6 +59,7 @@ async fn heartbeat(State(internal): State<Arc<Internal>>, request: Request) -> R
     match internal.door.receive(&parts.headers, &body, keys) {
         Ok(received) => {
             let heartbeat = received.heartbeat();
+            internal.expired.heard(received.worker(), &heartbeat.expired);
             let heard =
                 internal.fleet.heard(received.key().clone(), received.incarnation(), heartbeat);
             received.answer(&heard.await).map(Body::from)

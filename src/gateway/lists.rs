@@ -36,7 +36,7 @@ impl Edge {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
-        let standing = self.standing().await;
+        let standing = self.standing_where(|can| can.lists(listed)).await;
         if !standing.capabilities().lists(listed) {
             return Err(not_served(envelope).into());
         }

@@ -9,6 +9,7 @@ mod calls;
 mod claims;
 mod discover;
 mod dispatch;
+mod expired;
 mod failure;
 mod feed;
 mod fleet;
@@ -68,6 +69,7 @@ use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
 use discover::{OwnOffer, Standing};
 use dispatch::Edge;
+use expired::Expired;
 use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
 use guard::Guard;
@@ -196,9 +198,11 @@ impl Gateway {
         let directory = Arc::clone(&config.directory);
         let clock = config.clock.clone();
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
+        let expired = Expired::new(Arc::clone(&edge.hub), edge.keys.clone(), clock.clone());
         let internal = Arc::new(Internal {
             edge: Arc::clone(&edge),
             fleet: Arc::clone(&fleet),
+            expired,
             door: ReportDoor::new(clock),
             metrics: Arc::clone(&metrics),
             drain: drain.clone(),

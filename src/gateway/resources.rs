@@ -26,12 +26,18 @@ const STALE: CacheHint = CacheHint::private(Duration::ZERO);
 
 /// Which environment of this caller a URI names; `None` if it names none.
 pub(super) fn named(tools: &Tools, uri: &str, caller: &Principal) -> Option<EnvironmentId> {
-    tools.named(uri.strip_prefix(ENVIRONMENTS)?, caller).ok()
+    tools.named(handle_in(tools, uri)?, caller).ok()
 }
 
-/// Whether a URI is one of Baton's own, whoever's it is: it goes to no upstream, for it has a handle in it.
-pub(super) fn is_own(tools: &Tools, uri: &str) -> bool {
-    tools.choice.environments && uri.starts_with(ENVIRONMENTS)
+/// Whether a URI is one of Baton's own, whoever's it is: it goes to no upstream, for it has a handle in it, also where
+/// no environments are served any more.
+pub(super) fn is_own(uri: &str) -> bool {
+    uri.starts_with(ENVIRONMENTS)
+}
+
+/// The handle in a URI of Baton's own; `None` where no environments are served.
+fn handle_in<'a>(tools: &Tools, uri: &'a str) -> Option<&'a str> {
+    uri.strip_prefix(ENVIRONMENTS).filter(|_| tools.choice.environments)
 }
 
 /// What Baton has to read under a URI; `None` if it is not one of its own.
@@ -41,7 +47,7 @@ async fn read_own(
     caller: &Principal,
     trace: &TraceHeaders,
 ) -> Option<Result<Box<RawValue>, Failure>> {
-    let handle = uri.strip_prefix(ENVIRONMENTS)?;
+    let handle = handle_in(tools, uri)?;
     let environment = tools.environment(handle, caller, trace).await;
     Some(environment.map(|environment| {
         let text = environment.to_string();
@@ -100,11 +106,6 @@ impl Edge {
         Ok(Own { items, fresh_for: Duration::ZERO, private: true })
     }
 
-    /// Whether what is to be read is Baton's own.
-    pub(super) fn reads(&self, envelope: &Envelope) -> bool {
-        envelope.name().is_some_and(|uri| is_own(&self.tools, uri))
-    }
-
     /// `resources/read`.
     pub(super) async fn read_resource(
         &self,
@@ -137,7 +138,7 @@ impl Edge {
     ) -> Result<Vec<u8>, Failure> {
         self.admit_resources(envelope, caller)?;
         let uri = envelope.name().unwrap_or_default();
-        if let Some(handle) = uri.strip_prefix(ENVIRONMENTS).filter(|_| self.reads(envelope)) {
+        if let Some(handle) = handle_in(&self.tools, uri) {
             let named = self.tools.named(handle, caller);
             named.map_err(|error| missing_for(envelope, error.into()))?;
         } else if !self.upstreams.has_resource(uri, caller).await {

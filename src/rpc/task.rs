@@ -40,15 +40,17 @@ pub struct TaskRequest {
     pub reader: Reader,
 }
 
-/// Whom an outcome is handed to.
+/// Whom a task is told to, and so how much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reader {
-    /// The client that asked for it: what it says counts as told.
+    /// The client that asked for it: all of it, and what it says counts as told.
     #[default]
     Client,
-    /// Somebody who only wants to know when it ends.
-    Watcher,
+    /// A listener: all of it, which may never be read.
+    Listener,
+    /// Somebody who waits for its end: that it ended, and not with what, which may be megabytes.
+    Waiter,
 }
 
 /// Ends a task, unless it has ended. When the answer comes, that is on the worker's disk. Safe to repeat.
@@ -114,6 +116,8 @@ pub enum Progress {
         /// The end.
         ended: Box<Ended>,
     },
+    /// The same, or [`Self::NotStarted`], to whoever asked for no more than [`Tell::End`].
+    Over,
     /// Nothing was started, as a call would have been told.
     NotStarted {
         /// Why not.
@@ -155,6 +159,7 @@ mod tests {
             Progress::NotStarted { why: NotStarted::QueueFull { retry_after_ms: 1 } },
             Progress::Failed { reason: "worker-restarted".to_owned() },
             Progress::Cancelled,
+            Progress::Over,
         ];
         let kinds = [JobKind::Python, JobKind::Shell, JobKind::Exec];
         for (progress, kind) in progress.into_iter().zip(kinds.into_iter().cycle()) {

@@ -338,6 +338,9 @@ pub struct Heartbeat {
     pub list_digest: String,
     /// The list, where the last answer asked for it.
     pub list: Option<Vec<Claim>>,
+    /// Environments whose time was over a moment ago, as they were claimed. A report repeats what the one before said.
+    #[serde(default)]
+    pub expired: Vec<Claim>,
 }
 
 /// A gateway's answer to [`Heartbeat`].

@@ -149,6 +149,7 @@ impl Heart {
             running: self.supervisor.running(),
             list_digest: digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")),
             list: list.then(|| self.supervisor.claims()),
+            expired: self.supervisor.expired(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod attachment;
 mod disk;
 mod environment;
 mod execution;
+mod expired;
 mod files;
 mod heartbeat;
 mod host;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::attachment::Attachment;
 use super::environment::{Environment, Target};
 use super::execution::{Execution, Order};
+use super::expired::Expired;
 use super::host::Host;
 use super::journal::Journal;
 use super::output::{Output, Reader};
@@ -46,6 +47,7 @@ pub(super) struct Supervisor {
 struct Table {
     live: HashMap<EnvironmentId, Arc<Environment>>,
     gone: Tombstones,
+    expired: Expired,
 }
 
 /// The answer to an execution as it comes: output while it runs, then the last frame.
@@ -215,6 +217,11 @@ impl Supervisor {
         self.live().iter().map(|environment| environment.claim()).collect()
     }
 
+    /// Environments whose time was over a moment ago, with their proof: gateways tell whoever watches them.
+    pub(super) fn expired(&self) -> Vec<Claim> {
+        self.table().expired.lately(self.host.now())
+    }
+
     /// How many environments there are, and the digest of them all.
     pub(super) fn digest(&self) -> (u32, ListDigest) {
         let live = self.live();
@@ -328,6 +335,10 @@ impl Supervisor {
         let mut table = self.table();
         table.live.remove(&environment.id());
         table.gone.set(environment.id(), tombstone);
+        // Whoever closes one tells of it.
+        if reason == GoneReason::Expired {
+            table.expired.add(environment.claim(), now);
+        }
         drop(table);
         let (written, on_disk) = oneshot::channel();
         let (environment, host) = (Arc::clone(environment), Arc::clone(&self.host));

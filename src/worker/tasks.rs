@@ -55,7 +55,7 @@ impl Supervisor {
             }
             // A repeat asks again and changes no terms.
             let keep_until = environment.promise(Duration::ZERO, host.now());
-            environment.journal().tell(&host, execution, keep_until).await
+            environment.journal().tell(&host, execution, keep_until, Reader::Client).await
         });
         entered.await.unwrap_or(TaskReply::NotKept)
     }
@@ -74,7 +74,8 @@ impl Supervisor {
             // It may be gone by now.
             let environment = self.usable(target)?;
             let keep_until = environment.promise(Duration::ZERO, self.host.now());
-            let reply = environment.journal().tell(&self.host, execution, keep_until).await;
+            let journal = environment.journal();
+            let reply = journal.tell(&self.host, execution, keep_until, reader).await;
             if reader == Reader::Client && tells_outcome(&reply) {
                 environment.outcome_read(execution);
             }
@@ -102,7 +103,8 @@ impl Supervisor {
             if cancelling == Cancelling::Cancelled {
                 environment.cancel(execution);
             }
-            match (cancelling, journal.tell(host, execution, keep_until).await) {
+            let told = journal.tell(host, execution, keep_until, Reader::Client).await;
+            match (cancelling, told) {
                 (Cancelling::HadEnded, TaskReply::Task(task)) => TaskReply::HadEnded(task),
                 (_, reply) => reply,
             }

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::fault::Proxy;
 use crate::mcp_client::McpClient;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{RedisServer, url_of};
 
 /// Any port of loopback.
 pub const ANYWHERE: SocketAddr =
@@ -234,7 +234,12 @@ impl Cluster {
 
     /// The directory, as one more replica sees it.
     pub async fn directory(&self) -> Arc<dyn Directory> {
-        let redis = DirectoryConfig::Redis(self.redis.url());
+        self.directory_at(self.redis.address()).await
+    }
+
+    /// The directory by another way, as one more replica sees it.
+    pub async fn directory_at(&self, address: SocketAddr) -> Arc<dyn Directory> {
+        let redis = DirectoryConfig::Redis(url_of(address));
         open_with(&redis, Clock::system(), terms()).await
     }
 

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{ALICE, BOB, Cluster, RunningGateway, config, embedded};
 use crate::mcp_client::{Answer, McpClient};
+use crate::upstream_server::UpstreamServer;
+use crate::upstreams as behind;
 
 fn uri_of(environment: &str) -> String {
     format!("baton://environments/{environment}")
@@ -90,6 +92,24 @@ async fn legacy_clients_read_and_may_subscribe_to_what_there_is() {
         assert_eq!((&error["code"], &error["data"]), (&json!(-32602), &uri));
         let other = json!({"uri": "test://other"});
         assert_eq!(alice.legacy(method, other).await.error()["code"], -32602);
+    }
+}
+
+#[tokio::test]
+async fn a_uri_with_a_handle_goes_to_no_upstream_where_no_environments_are_served() {
+    let upstream = UpstreamServer::modern().await;
+    let set = behind::set([behind::upstream("u", &upstream)]);
+    let client = behind::gateway(&set, |_| {}).client();
+    let uri = json!({"uri": "baton://environments/bte_from-before"});
+    let error = client.modern("resources/read", uri.clone()).await.error();
+    assert_eq!((&error["code"], &error["data"]), (&json!(-32602), &uri));
+    assert_eq!(client.legacy("resources/subscribe", uri.clone()).await.error()["code"], -32602);
+    let reference = json!({"type": "ref/resource", "uri": uri["uri"]});
+    let argument = json!({"name": "environmentId", "value": "bte_from-before"});
+    let completion = json!({"ref": reference, "argument": argument});
+    assert_eq!(client.modern("completion/complete", completion).await.error()["code"], -32602);
+    for method in ["resources/read", "resources/subscribe", "completion/complete"] {
+        assert_eq!(upstream.received_of(method).len(), 0, "{method}");
     }
 }
 

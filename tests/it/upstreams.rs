@@ -22,8 +22,12 @@ pub const KEYS: [(&str, &str, &str); 2] =
 
 /// An upstream's table that names nothing but where it is.
 pub fn upstream(name: &str, server: &UpstreamServer) -> Upstream {
-    let named =
-        Upstream::new(UpstreamName::parse(name).unwrap(), vec![server.url().parse().unwrap()]);
+    upstream_at(name, &server.url())
+}
+
+/// The same for any URL.
+pub fn upstream_at(name: &str, url: &str) -> Upstream {
+    let named = Upstream::new(UpstreamName::parse(name).unwrap(), vec![url.parse().unwrap()]);
     let timeouts = UpstreamTimeouts { list: Duration::from_secs(2), ..named.timeouts };
     Upstream { private_networks: vec![Network::parse("127.0.0.1").unwrap()], timeouts, ..named }
 }

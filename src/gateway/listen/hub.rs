@@ -21,9 +21,8 @@ use crate::serve::Drain;
 
 /// How long changes are gathered before the next event tells them.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long a directory that did not take an event is left alone, and how often it is tried in a row.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-const TRIES: u32 = 4;
+/// How long a directory that did not take an event is left alone, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// When a tenant that listens as much as it may is to come back.
 const COME_BACK: Duration = Duration::from_secs(5);
 
@@ -165,22 +164,27 @@ impl Hub {
         Ok(Listening { hub: Arc::clone(self), listener, tenant, owner })
     }
 
-    /// Tells the other replicas what waits, until nothing does.
+    /// Tells the other replicas what waits, until nothing does. What the directory did not take is told as
+    /// [`Change::Everything`] when it is back, however long that takes: nobody else knows that there is something to
+    /// look at. A replica that stops tries each event once more.
     async fn tell_others(self: Arc<Self>) {
-        let mut failures = 0;
+        let (mut pause, longest) = PAUSES;
         while let Some(changes) = self.outbox.take() {
             let event = DirectoryEvent { replica: self.replica.clone(), changes };
             let Err(error) = self.directory.publish(&event).await else {
-                failures = 0;
+                pause = PAUSES.0;
                 tokio::time::sleep(GATHER).await;
                 continue;
             };
             tracing::debug!(%error, "other replicas were not told of a change");
-            failures += 1;
-            if failures < TRIES {
-                self.outbox.put(Change::Everything);
+            if self.closed.is_cancelled() {
+                continue;
             }
-            tokio::time::sleep(RETRY_AFTER).await;
+            self.outbox.put(Change::Everything);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
+                () = self.closed.cancelled() => {}
+            }
         }
     }
 

@@ -28,7 +28,7 @@ use super::observe::Observation;
 use super::upstream::Ask;
 use super::{reply, resources};
 use crate::domain::ids::Principal;
-use crate::mcp::{Envelope, ListenFilter, Subscription};
+use crate::mcp::{Envelope, ListenFilter, ServerCapabilities, Subscription};
 use hub::Listening;
 use stream::Stream;
 
@@ -79,8 +79,9 @@ impl Edge {
         self.limits.admit_method(tenant, envelope.method())?;
         let asked = envelope.listen_filter()?;
         let mut rest = ListenFilter { lists: Vec::new(), ..asked.clone() };
-        rest.resources.retain(|uri| !resources::is_own(&self.tools, uri));
-        let standing = self.standing().await;
+        rest.resources.retain(|uri| !resources::is_own(uri));
+        let all = |can: &ServerCapabilities| asked.lists.iter().all(|it| can.tells_changes(*it));
+        let standing = self.standing_where(all).await;
         let named = |uri: &str| resources::named(&self.tools, uri, caller);
         let (honoured, interest) = honour::honour(asked, standing.capabilities(), named);
         Ok((self.hub.join(caller, interest)?, honoured, rest))

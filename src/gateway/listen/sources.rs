@@ -27,8 +27,10 @@ const MAX_TASKS: usize = 16;
 const ROUTE_WITHIN: Duration = Duration::from_secs(2);
 /// How long an upstream, or a task's worker, may take to say that it will tell. Whoever is later is not listened to.
 const HONOUR_WITHIN: Duration = Duration::from_secs(2);
-/// Notifications that wait for a client. What makes more of them waits too, and lets its upstream wait.
-const WAITING: usize = 32;
+/// Bytes of notifications that may wait for a client.
+const WAITING_BYTES: usize = 4 << 20;
+/// How many these are, as each may fill an event. What makes more of them waits too, and lets its upstream wait.
+const WAITING: usize = WAITING_BYTES / sse::MAX_FINAL_EVENT;
 /// How long it does. A client that reads nothing for so long begins anew.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -159,7 +161,7 @@ async fn follow(
     asked: Asked,
     events: &Events,
 ) -> Option<(ListenFilter, Source)> {
-    let look = tools.look_at_task(&asked, Duration::ZERO, Reader::Watcher);
+    let look = tools.look_at_task(&asked, Duration::ZERO, Reader::Listener);
     let looked = timeout(HONOUR_WITHIN, look).await;
     let now = looked.ok()?.ok()??;
     let honoured = ListenFilter { tasks: vec![asked.id.clone()], ..ListenFilter::default() };
@@ -182,4 +184,28 @@ async fn follow(
 /// What a client is too slow for is not left out unsaid: its stream ends.
 async fn put(events: &Events, event: ExtraEvent) -> Result<(), BrokenOff> {
     events.send_timeout(event, PATIENCE).await.map_err(|_| BrokenOff)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::gateway::upstream::Told;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_client_that_reads_nothing_no_more_waits_than_it_has_room_for() {
+        let (events, _unread) = mpsc::channel(WAITING);
+        let largest = format!("\"{}\"", "x".repeat(sse::MAX_FINAL_EVENT - 2));
+        let mut waiting = 0;
+        loop {
+            let params = RawValue::from_string(largest.clone()).unwrap();
+            let told = Told::Notification { method: String::new(), params: Some(params) };
+            if put(&events, ExtraEvent::Upstream(told)).await.is_err() {
+                break;
+            }
+            waiting += largest.len();
+        }
+        assert!((1..=4 << 20).contains(&waiting), "{waiting}");
+    }
 }

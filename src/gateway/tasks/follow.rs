@@ -34,30 +34,39 @@ impl Tools {
         &self,
         asked: &Asked,
         until: Instant,
-        reader: Reader,
     ) -> Result<Option<OurTask>, Failure> {
         loop {
-            let task = self.look_at_task(asked, WAIT, reader).await?;
+            let task = self.look_at_task(asked, WAIT, Reader::Client).await?;
             if Instant::now() >= until || task.as_ref().is_none_or(|it| !it.is_working()) {
                 return Ok(task);
             }
         }
     }
 
-    /// The task as it ended, through all that passes by: a worker that does not answer is asked again. Nothing if it is
-    /// no more, or goes on longer than any execution may.
+    /// The task as it ended; nothing if it is no more, goes on longer than any execution may, or its worker is silent just
+    /// then. Its outcome comes over once, at the end.
     pub(in crate::gateway) async fn follow_task(&self, asked: &Asked) -> Option<OurTask> {
+        self.follow_to_its_end(asked).await;
+        let task = self.look_at_task(asked, Duration::ZERO, Reader::Listener).await.ok()??;
+        (!task.is_working()).then_some(task)
+    }
+
+    /// Returns when a task has ended or is no more, or goes on longer than any execution may. A worker that does not
+    /// answer is asked again.
+    async fn follow_to_its_end(&self, asked: &Asked) {
         let until = Instant::now() + self.policy.max_timeout + QUEUE_TIME;
-        let (mut pause, longest) = PAUSES;
-        loop {
-            match self.wait_for_end(asked, until, Reader::Watcher).await {
-                Ok(task) => return task.filter(|it| !it.is_working()),
+        let (shortest, longest) = PAUSES;
+        let mut pause = shortest;
+        while Instant::now() < until {
+            match self.goes_on(asked, WAIT).await {
+                Ok(true) => pause = shortest,
                 // What became of the environment became of the task.
-                Err(Failure::Tool(_)) => return None,
-                Err(_) if Instant::now() >= until => return None,
-                Err(_) => sleep(pause).await,
+                Ok(false) | Err(Failure::Tool(_)) => return,
+                Err(_) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
             }
-            pause = (pause * 2).min(longest);
         }
     }
 
@@ -67,7 +76,7 @@ impl Tools {
         let tools = Arc::clone(self);
         self.tasks.spawn(async move {
             tokio::select! {
-                _ = tools.follow_task(&asked) => {
+                () = tools.follow_to_its_end(&asked) => {
                     tools.environment_changed(&asked.caller, asked.environment);
                 }
                 () = tools.hub.closed() => {}

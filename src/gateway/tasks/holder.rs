@@ -7,7 +7,7 @@ use crate::domain::ids::{EnvironmentId, ExecutionId, Principal};
 use crate::gateway::failure::{Failure, Fault};
 use crate::gateway::tools::Tools;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerError};
-use crate::rpc::task::{CancelTaskRequest, Reader, TaskReply, TaskRequest};
+use crate::rpc::task::{CancelTaskRequest, Progress, Reader, TaskReply, TaskRequest};
 use crate::rpc::wire::Target;
 
 /// How long a worker may take to answer, beyond the wait that it was asked for.
@@ -37,7 +37,7 @@ pub(in crate::gateway) enum Question {
     Look {
         /// At most 20 s; the worker waits no longer.
         wait: Duration,
-        /// Whether the task's client reads the answer.
+        /// Whom the answer is for.
         reader: Reader,
     },
     /// Whether it can be cancelled.
@@ -63,6 +63,23 @@ impl Tools {
         asked: &Asked,
         question: Question,
     ) -> Result<Known, Failure> {
+        let known = |task| OurTask::new(asked.id.clone(), task);
+        Ok(match self.ask_worker(asked, question).await? {
+            TaskReply::Task(task) => Known::Task(known(*task)),
+            TaskReply::HadEnded(task) => Known::HadEnded(known(*task)),
+            TaskReply::Unknown | TaskReply::NotKept | TaskReply::NotHere(_) => Known::Gone,
+        })
+    }
+
+    /// Whether a task goes on, after it was waited so long for its end. What it ended with does not come over.
+    pub(super) async fn goes_on(&self, asked: &Asked, wait: Duration) -> Result<bool, Failure> {
+        let question = Question::Look { wait, reader: Reader::Waiter };
+        let reply = self.ask_worker(asked, question).await?;
+        Ok(matches!(reply, TaskReply::Task(task) if task.progress == Progress::Working))
+    }
+
+    /// The answer of whichever worker holds the task's environment.
+    async fn ask_worker(&self, asked: &Asked, question: Question) -> Result<TaskReply, Failure> {
         let mut route = self.locator.route(&asked.caller, asked.environment, &asked.trace);
         loop {
             let (peer, epoch) = route.next().await?;
@@ -72,12 +89,9 @@ impl Tools {
                 generation: asked.generation,
                 epoch: epoch.0,
             };
-            let known = |task| OurTask::new(asked.id.clone(), task);
             match self.put_question(&peer, target, asked, question).await {
-                Ok(TaskReply::Task(task)) => return Ok(Known::Task(known(*task))),
-                Ok(TaskReply::HadEnded(task)) => return Ok(Known::HadEnded(known(*task))),
-                Ok(TaskReply::Unknown | TaskReply::NotKept) => return Ok(Known::Gone),
                 Ok(TaskReply::NotHere(why)) => route.not_started(&why)?,
+                Ok(reply) => return Ok(reply),
                 // Whatever became of the question, it can be asked again.
                 Err(error) => route.failed(&error).map_err(|_| silent())?,
             }

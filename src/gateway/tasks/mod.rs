@@ -28,8 +28,8 @@ use super::tools::{BecomesTask, QUEUE_TIME, Tool};
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::mcp::{
-    Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, TASKS_EXTENSION,
-    TaskRequested,
+    Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, ServerCapabilities,
+    TASKS_EXTENSION, TaskRequested,
 };
 use crate::rpc::task::Reader;
 use crate::telemetry::{Outcome, Span};
@@ -125,7 +125,7 @@ impl Edge {
 
     /// `tasks/update`. Our tasks ask nothing, so every response is one to ignore (SEP-2663, "Task Update Requests").
     async fn update_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
-        self.look(envelope, asked, Reader::Watcher).await?;
+        self.look(envelope, asked, Reader::Listener).await?;
         Ok(self.acknowledge(envelope))
     }
 
@@ -137,7 +137,7 @@ impl Edge {
         slot: Slot,
         observation: Observation,
     ) -> Response<Body> {
-        if let Err(failure) = self.look(&envelope, &asked, Reader::Watcher).await {
+        if let Err(failure) = self.look(&envelope, &asked, Reader::Listener).await {
             return refuse(&failure, &envelope, observation);
         }
         let client = asker(&envelope);
@@ -147,7 +147,7 @@ impl Edge {
         let until = Instant::now() + tools.policy.max_timeout + QUEUE_TIME;
         let work = Box::pin(async move {
             let (_slot, _begun) = (slot, begun);
-            let ended = tools.wait_for_end(&asked, until, Reader::Client).await;
+            let ended = tools.wait_for_end(&asked, until).await;
             let ended = ended.map_err(|failure| no_task(&envelope, failure))?;
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
             Ok(Answer::Tool(task.into_result()?))
@@ -166,8 +166,8 @@ impl Edge {
             Era::Modern => true,
             Era::Legacy(version) => version == LegacyVersion::November2025,
         };
-        let standing = self.standing().await;
-        if !speaks_tasks || standing.capabilities().extension(TASKS_EXTENSION).is_none() {
+        let has_tasks = |can: &ServerCapabilities| can.extension(TASKS_EXTENSION).is_some();
+        if !speaks_tasks || !has_tasks(self.standing_where(has_tasks).await.capabilities()) {
             return Err(not_served(envelope).into());
         }
         if envelope.era().is_modern() {

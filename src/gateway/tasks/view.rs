@@ -49,6 +49,8 @@ impl OurTask {
                 Stage::Failed(Fault::task_failed(reason))
             }
             Progress::Cancelled => Stage::Cancelled,
+            // Told instead of an outcome that was asked for.
+            Progress::Over => Stage::Failed(Fault::task_failed(TaskFailure::OutcomeLost)),
         };
         Self {
             id,

@@ -13,6 +13,7 @@ use super::server::Server;
 use super::translate;
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
+use crate::gateway::resources::is_own;
 use crate::mcp::{Envelope, Listed, Method, Mirror, Object, Rejection, RejectionKind};
 
 /// Where a request goes, and what of it is different there.
@@ -165,12 +166,15 @@ impl Upstreams {
     }
 
     /// The server of a resource: the first that lists it, else the one whose template fits it best, else the only one
-    /// that has resources.
+    /// that has resources. None gets what is Baton's own: there is a handle in it.
     pub(in crate::gateway) async fn route_uri(
         &self,
         uri: &str,
         caller: &Principal,
     ) -> Option<Arc<Server>> {
+        if is_own(uri) {
+            return None;
+        }
         let servers = self.servers().into_iter();
         let candidates: Vec<Arc<Server>> =
             servers.filter(|it| it.may_have(Listed::Resources, uri)).collect();
@@ -197,6 +201,9 @@ impl Upstreams {
 
     /// The server whose template this is.
     async fn route_template(&self, template: &str, caller: &Principal) -> Option<Arc<Server>> {
+        if is_own(template) {
+            return None;
+        }
         let servers = self.servers();
         match first_with(&servers, Listed::ResourceTemplates, template, caller).await {
             Some(server) => Some(server),

@@ -15,7 +15,7 @@ use super::modern;
 use super::server::Server;
 use super::translate::gateway_meta;
 use super::trouble::Trouble;
-use crate::mcp::{Listed, Message, Method, Object};
+use crate::mcp::{Listed, Message, Method, Object, sse};
 use crate::rpc::client::TraceHeaders;
 
 /// Between two looks at an upstream that tells nothing by itself.
@@ -27,7 +27,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a stream of notifications is kept before it is opened anew.
 pub(super) const STREAM_LIFE: Duration = Duration::from_hours(6);
 /// The largest params of a notification that is passed on, in bytes: as much as clients take in one event.
-pub(super) const MAX_TOLD: usize = 1_000_000;
+pub(super) const MAX_TOLD: usize = sse::MAX_FINAL_EVENT;
 /// Changes that wait for whoever tells of them; one who is later is told that he missed some.
 const CHANGES: usize = 256;
 

@@ -19,7 +19,7 @@ use super::disk::Disk;
 use super::host::Host;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::task::{TaskFailure, TaskState};
-use crate::rpc::task::{Progress, Task, TaskReply};
+use crate::rpc::task::{Progress, Reader, Task, TaskReply};
 use crate::rpc::wire::{Ended, Frame, NotStarted};
 
 /// How many tasks of one environment are kept. More than this cannot be under way: its queue is shorter.
@@ -148,10 +148,12 @@ impl Journal {
         host: &Host,
         execution: ExecutionId,
         keep_until: Timestamp,
+        reader: Reader,
     ) -> TaskReply {
         let Some(head) = self.promise(execution, keep_until) else { return TaskReply::Unknown };
         let progress = match head.state {
             TaskState::Working => Progress::Working,
+            TaskState::Completed if reader == Reader::Waiter => Progress::Over,
             TaskState::Completed => self.outcome(host, execution).await,
             TaskState::Failed { reason } => failed(reason),
             TaskState::Cancelled => Progress::Cancelled,

@@ -14,7 +14,7 @@ impl Stage {
         let answer = self.order(Order { execution, job, task: Some(Duration::ZERO) });
         found(self.supervisor.detach(&TARGET, execution, Duration::ZERO).await);
         drop(answer);
-        found(self.look(execution, Reader::Watcher).await);
+        found(self.look(execution, Reader::Listener).await);
         execution
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "an answer that is not as it must be fails the test")]
 
+mod expired;
 mod tasks;
 mod upstreams;
 
@@ -12,7 +13,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::cluster::{ALICE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually};
+use crate::cluster::{
+    ALICE, ANYWHERE, BOB, CAROL, Cluster, RunningGateway, config, embedded, eventually,
+};
+use crate::fault::{Fault, Proxy};
 use crate::mcp_client::{McpClient, Messages, Modern};
 use crate::upstream_server::UpstreamServer;
 use crate::upstreams as behind;
@@ -20,6 +24,10 @@ use crate::upstreams as behind;
 const UPDATED: &str = "notifications/resources/updated";
 const RESOURCES: &str = "notifications/resources/list_changed";
 const TOOLS: &str = "notifications/tools/list_changed";
+/// Longer than a few tries in a row take.
+const OUTAGE: Duration = Duration::from_secs(3);
+/// The longest pause between two tries, and some time to tell.
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 /// An open stream, read message by message.
 struct Stream {
@@ -244,6 +252,23 @@ async fn without_redis_a_replica_tells_its_own_and_afterwards_that_something_may
 }
 
 #[tokio::test]
+async fn a_replica_that_alone_was_without_redis_has_the_others_look_again() {
+    let cluster = Cluster::start(1, 1, |_| {}).await;
+    let proxy = Proxy::to(cluster.redis.address()).await;
+    let directory = cluster.directory_at(proxy.address()).await;
+    let cut_off = RunningGateway::start(Config { directory, ..cluster.gateway_config().await });
+    eventually(async || cut_off.workers().await == 1).await;
+    let id = cluster.client(0, ALICE).launch().await;
+    let asked = json!({"resourceSubscriptions": [uri_of(&id)]});
+    let (mut there, _) = Stream::open(&cluster.client(0, ALICE), json!(1), &asked).await;
+    proxy.inject(Fault::Cut);
+    cut_off.client().with_key(ALICE).python(&id, "1").await;
+    tokio::time::sleep(OUTAGE).await;
+    proxy.heal();
+    assert_eq!(timeout(TOLD_WITHIN, there.told()).await.unwrap(), updated(&id));
+}
+
+#[tokio::test]
 async fn with_one_gateway_and_no_keys_whoever_has_the_handle_is_told() {
     let cluster = Cluster::start(1, 1, |config: &mut Config| {
         config.credentials = baton::gateway::Credentials::Anonymous;
@@ -257,6 +282,31 @@ async fn with_one_gateway_and_no_keys_whoever_has_the_handle_is_told() {
     client.launch().await;
     client.python(&id, "1").await;
     assert_eq!(stream.told().await, updated(&id), "nobody's list changed");
+}
+
+#[tokio::test]
+async fn an_upstream_that_was_never_heard_is_waited_for_only_where_that_could_help() {
+    // Connections are taken in, and nobody reads them.
+    let silent = std::net::TcpListener::bind(ANYWHERE).unwrap();
+    let url = format!("http://{}/mcp", silent.local_addr().unwrap());
+    let set = behind::set([behind::upstream_at("u", &url)]);
+    let upstreams = set.subscribe();
+    let gateway = RunningGateway::start(Config { upstreams, ..config(embedded()) });
+    let client = gateway.client();
+    let asked = json!({"toolsListChanged": true});
+    tokio::select! {
+        biased;
+        _ = client.modern("server/discover", json!({})) => panic!("it waited as long as discovery does"),
+        (_, acknowledged) = Stream::open(&client, json!(1), &asked) => {
+            assert_eq!(acknowledged, asked);
+        }
+    }
+    let get = json!({"taskId": "btt_x"});
+    tokio::select! {
+        biased;
+        _ = client.modern("server/discover", json!({})) => panic!("it waited as long as discovery does"),
+        answer = client.modern("tasks/get", get) => assert_eq!(answer.error()["code"], -32021),
+    }
 }
 
 #[tokio::test]

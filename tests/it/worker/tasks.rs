@@ -64,10 +64,14 @@ impl Detached {
     }
 
     async fn look(&self, wait: Duration) -> TaskReply {
+        self.told(wait, Reader::Client).await
+    }
+
+    async fn told(&self, wait: Duration, reader: Reader) -> TaskReply {
         let Caller { client, peer, .. } = &self.environment.caller;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap();
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = TaskRequest { target, execution, wait_ms, reader: Reader::Client };
+        let request = TaskRequest { target, execution, wait_ms, reader };
         client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -376,12 +380,24 @@ async fn the_oldest_of_too_many_tasks_goes() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_task_s_end_alone_is_not_told_its_outcome() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    let task = Detached::alone(&environment, shell("sleep 1; echo done")).await;
+    let progress = async |wait| found(task.told(wait, Reader::Waiter).await).progress;
+    assert_eq!(progress(Duration::ZERO).await, Progress::Working);
+    assert_eq!(progress(SOON).await, Progress::Over);
+    assert_eq!(task.outcome().await.stdout, "done\n", "it is still there to be asked for");
+}
+
+#[tokio::test]
 async fn names_of_tasks_are_read_strictly() {
     let site = Site::new();
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let execution = format!("../{}", EnvironmentId::from_bytes(random()));
-    let (target, reader) = (environment.target(), Reader::Client);
+    let (target, reader) = (environment.target(), Reader::Waiter);
     let request = TaskRequest { target, execution, wait_ms: 0, reader };
     let Caller { client, peer, .. } = &environment.caller;
     client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap_err();
