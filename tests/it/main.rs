@@ -27,6 +27,7 @@ mod sandbox;
 mod schema;
 mod tasks;
 mod tracing;
+mod upstream_eras;
 mod upstream_legacy;
 mod upstream_questions;
 mod upstream_server;

@@ -136,7 +136,7 @@ impl Server {
         feed: &Feed,
         suspended: Option<Call>,
     ) -> Result<(Outcome, Arc<Known>), Trouble> {
-        let known = self.known().await?;
+        let known = self.known().await.map_err(Trouble::before_the_request)?;
         let outcome = match (suspended, known.spoken) {
             (Some(call), _) => self.legacy.go_on(self, ask, feed, call).await?,
             (None, Spoken::Legacy(_)) => self.legacy.ask(self, ask, feed).await?,

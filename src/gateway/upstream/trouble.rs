@@ -58,6 +58,14 @@ impl Trouble {
         }
     }
 
+    /// The same, when it came up before the client's request was sent at all.
+    pub(super) fn before_the_request(self) -> Self {
+        match self.executed() {
+            Executed::No => self,
+            Executed::Maybe | Executed::Yes => Self::NotSent(self.to_string()),
+        }
+    }
+
     /// Whether the request can have been acted upon.
     pub(super) fn executed(&self) -> Executed {
         match self {

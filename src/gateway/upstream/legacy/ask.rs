@@ -69,7 +69,8 @@ impl Legacy {
 
     async fn begin_once(&self, server: &Server, ask: &Ask, until: Until) -> Result<Call, Trouble> {
         let whose = Whose::asks(server, &ask.caller);
-        let lease = self.lease(server, (whose, Declared::of(&ask.client()))).await?;
+        let lease = self.lease(server, (whose, Declared::of(&ask.client()))).await;
+        let lease = lease.map_err(Trouble::before_the_request)?;
         if let Some(level) = ask.envelope.meta().log_level() {
             let handshake = Until::within(server.config.timeouts.list);
             if let Err(error) = lease.ask_for_logs(level, handshake).await {
