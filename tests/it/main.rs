@@ -25,6 +25,7 @@ mod rmcp;
 mod samples;
 mod sandbox;
 mod schema;
+mod slow_clients;
 mod tasks;
 mod tracing;
 mod upstream_eras;

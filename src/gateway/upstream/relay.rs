@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::ask::Ask;
 use super::server::Server;
+use super::watch::MAX_TOLD;
 use crate::gateway::feed::Feed;
 use crate::mcp::{
     LogLevel, NameSource, Object, ProgressToken, RELATED_TASK, related_task, render_notification,
@@ -96,7 +97,13 @@ impl<'a> Relay<'a> {
 
     async fn send(&self, method: &str, params: Option<&RawValue>) {
         let renamed = params.and_then(|it| self.rename_related(it));
-        self.feed.pass_on(render_notification(method, renamed.as_deref().or(params))).await;
+        let notification = render_notification(method, renamed.as_deref().or(params));
+        if notification.len() > MAX_TOLD {
+            let bytes = notification.len();
+            tracing::debug!(bytes, "a notification of an upstream is too large to be passed on");
+            return;
+        }
+        self.feed.pass_on(notification).await;
     }
 
     /// 2025-11-25 tasks, "Related Task Metadata": by the id that the client knows, or not at all.
