@@ -19,6 +19,7 @@ use crate::rpc::client::TraceHeaders;
 use crate::telemetry::Span;
 use axum::body::Body;
 use http::Response;
+use tokio_util::task::AbortOnDropHandle;
 
 impl Edge {
     /// A tool of Baton's own: may they now, do it.
@@ -106,8 +107,7 @@ impl Edge {
         observation: Observation,
     ) -> Response<Body> {
         let work: Work = match asker.era {
-            // streamable-http, "Cancellation": when the client leaves, the work is dropped with its future.
-            Era::Modern => work,
+            Era::Modern => self.attended(work),
             // There a disconnect is no cancel: the call runs to its end.
             Era::Legacy(_) => {
                 let running = self.calls.spawn(work);
@@ -115,6 +115,13 @@ impl Edge {
             }
         };
         reply::answer(asker, self.identity.clone(), work, events, observation).await
+    }
+
+    /// Work that goes on while its client reads nothing, so that it ends in its time, and no longer than its client is
+    /// there (streamable-http, "Cancellation"): a response without flow-control credit is not polled at all.
+    pub(super) fn attended(&self, work: Work) -> Work {
+        let running = AbortOnDropHandle::new(self.calls.spawn(work));
+        Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
     }
 
     /// May they now: rates, and a place among the calls under way.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::identity::Unauthenticated;
@@ -68,6 +69,11 @@ impl UpstreamError {
         self.error.code
     }
 
+    /// What more its sender said of it.
+    pub(super) fn data(&self) -> Option<Box<RawValue>> {
+        Object::read(&self.error.raw)?.get("data").map(ToOwned::to_owned)
+    }
+
     /// The JSON-RPC error response, in the words of the client's era.
     pub(super) fn body(&self, era: Era, id: &RequestId) -> Vec<u8> {
         let code = match (era, self.error.code) {
@@ -86,7 +92,7 @@ impl UpstreamError {
 
     /// What an upstream said with its status stays what it says, unless that status is about the gateway itself. An
     /// upstream of the legacy era says no more by it than 200.
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self.error.code {
             -32601 if self.status == StatusCode::OK => StatusCode::NOT_FOUND,
             _ if self.status.is_client_error() || self.status.is_server_error() => self.status,

@@ -1,13 +1,18 @@
 //! What a call tells while it works, on its way to the client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::mcp::{ProgressToken, sse};
 
 /// Notifications that wait for a slow client; then the call's output waits too.
 const EVENTS: usize = 64;
+/// How long it does. To a client that reads nothing for so long, nothing is told until it reads again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a call tells while it works.
 #[derive(Clone, Debug)]
@@ -15,6 +20,7 @@ pub(super) struct Feed {
     begun: Arc<watch::Sender<bool>>,
     progress: Option<Arc<Mutex<sse::ProgressReporter>>>,
     events: Option<mpsc::Sender<Vec<u8>>>,
+    is_stalled: Arc<AtomicBool>,
 }
 
 /// The other end of a [`Feed`].
@@ -38,7 +44,8 @@ pub(super) fn of_progress(token: Option<&ProgressToken>, accepts_sse: bool) -> (
 pub(super) fn of_notifications(accepts_sse: bool) -> (Feed, Events) {
     let (begun, begins) = watch::channel(false);
     let (sender, receiver) = accepts_sse.then(|| mpsc::channel(EVENTS)).unzip();
-    let feed = Feed { begun: Arc::new(begun), progress: None, events: sender };
+    let is_stalled = Arc::default();
+    let feed = Feed { begun: Arc::new(begun), progress: None, events: sender, is_stalled };
     (feed, Events { begun: begins, events: receiver })
 }
 
@@ -70,12 +77,15 @@ impl Feed {
         }
     }
 
-    /// Passes a whole message on; waits for a client that reads slowly.
+    /// Passes a whole message on; waits for a client that reads slowly, and leaves it out for one that has stopped.
     pub(super) async fn pass_on(&self, notification: Vec<u8>) {
-        if let Some(events) = &self.events {
-            // Nobody reads it any more: then the call is about to be dropped.
-            events.send(notification).await.ok();
-        }
+        let Some(events) = &self.events else { return };
+        let stalled = self.is_stalled.load(Ordering::Relaxed);
+        let patience = if stalled { Duration::ZERO } else { PATIENCE };
+        // Where nobody reads any more, the call is about to be dropped.
+        let sent = events.send_timeout(notification, patience).await;
+        let stalled = matches!(sent, Err(SendTimeoutError::Timeout(_)));
+        self.is_stalled.store(stalled, Ordering::Relaxed);
     }
 }
 
@@ -101,5 +111,28 @@ impl Events {
         if self.begun.wait_for(|begun| *begun).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_holds_a_call_up_once() {
+        let (feed, mut events) = of_notifications(true);
+        let begun = Instant::now();
+        for number in 0..3 * EVENTS {
+            feed.pass_on(number.to_string().into_bytes()).await;
+        }
+        let waited = begun.elapsed();
+        assert!(waited >= PATIENCE && waited < PATIENCE * 2, "{waited:?}");
+        for number in 0..EVENTS {
+            assert_eq!(events.left(), Some(number.to_string().into_bytes()));
+        }
+        feed.pass_on(b"it reads again".to_vec()).await;
+        assert_eq!(events.next().await, b"it reads again");
     }
 }

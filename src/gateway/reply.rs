@@ -80,18 +80,18 @@ pub(super) async fn answer(
     let mut patience = std::pin::pin!(sleep(PATIENCE));
     let first = tokio::select! {
         biased;
-        result = &mut streamed.work => return streamed.whole(result),
+        result = &mut streamed.work => return streamed.at_once(result),
         event = streamed.events.next() => Some(event),
         () = &mut patience => None,
     };
     if first.is_none() {
         tokio::select! {
             biased;
-            result = &mut streamed.work => return streamed.whole(result),
+            result = &mut streamed.work => return streamed.at_once(result),
             () = streamed.events.begun() => {}
         }
     }
-    stream_response(streamed.begin(), first)
+    stream_response(Phase::Working(Box::new(streamed.begin()), first))
 }
 
 struct Streamed {
@@ -107,6 +107,19 @@ impl Streamed {
     fn begin(mut self) -> Self {
         self.keep_alive = Some(keep_alive());
         self
+    }
+
+    /// The whole answer, of work that was done before anything of it was sent.
+    fn at_once(mut self, result: Result<Answer, Failure>) -> Response<Body> {
+        // A failure keeps its status; before a result goes what was told on the way to it.
+        match result.is_ok().then(|| self.events.left()).flatten() {
+            None => self.whole(result),
+            Some(first) => {
+                let mut rest = self.rest(result);
+                rest.push(sse::event(&first));
+                stream_response(Phase::Ending(rest))
+            }
+        }
     }
 
     /// The one JSON object.
@@ -144,6 +157,16 @@ impl Streamed {
         }
     }
 
+    /// What is left to be sent, the last first (progress, "Behavior Requirements": notifications stop after completion, so
+    /// the late ones go before it).
+    fn rest(&mut self, result: Result<Answer, Failure>) -> Vec<Vec<u8>> {
+        let mut rest = vec![self.last(result)];
+        while let Some(event) = self.events.left() {
+            rest.insert(1, sse::event(&event));
+        }
+        rest
+    }
+
     /// The last message of the stream; one that a client's limit on events refuses would be a lost result.
     fn last(&mut self, result: Result<Answer, Failure>) -> Vec<u8> {
         if let Some(observation) = self.observation.take() {
@@ -170,8 +193,7 @@ enum Phase {
     Ending(Vec<Vec<u8>>),
 }
 
-fn stream_response(streamed: Streamed, first: Option<Vec<u8>>) -> Response<Body> {
-    let phase = Phase::Working(Box::new(streamed), first);
+fn stream_response(phase: Phase) -> Response<Body> {
     let body = stream::unfold(phase, |phase| async move {
         let (bytes, next) = step(phase).await?;
         Some((Ok::<_, Infallible>(Bytes::from(bytes)), next))
@@ -207,11 +229,7 @@ async fn step(phase: Phase) -> Option<(Vec<u8>, Phase)> {
         biased;
         event = events.next() => sse::event(&event),
         result = work => {
-            let mut rest = vec![streamed.last(result)];
-            // progress, "Behavior Requirements": notifications stop after completion, so the late ones go first.
-            while let Some(event) = streamed.events.left() {
-                rest.insert(1, sse::event(&event));
-            }
+            let mut rest = streamed.rest(result);
             let bytes = rest.pop()?;
             return Some((bytes, Phase::Ending(rest)));
         }

@@ -143,6 +143,26 @@ async fn nobody_else_can_take_a_call_up() {
 }
 
 #[tokio::test]
+async fn a_call_is_not_taken_up_as_one_of_another_upstream() {
+    let (one, other) = (asking().await, asking().await);
+    let upstreams = set([upstream("one", &one)]);
+    let gateway = gateway(&upstreams, |_| {});
+    let client = gateway.client();
+    let (key, _, state) = asked(&send(&client, &call(&json!({}))).await.result());
+    upstreams.send_replace(std::sync::Arc::from([upstream("other", &other).into()]));
+    eventually(async || {
+        client.modern("tools/call", json!({"name": "ask", "arguments": {}})).await;
+        !other.received_of("tools/call").is_empty()
+    })
+    .await;
+    let refused = send(&client, &retry(&key, &json!({"action": "accept"}), &state)).await;
+    assert_eq!(refused.error()["code"], -32602);
+    let message = refused.error()["message"].to_string();
+    assert!(message.contains("make the call anew"), "{message}");
+    assert!(!one.received().iter().any(|it| it.message["result"]["action"] == "accept"));
+}
+
+#[tokio::test]
 async fn who_cannot_be_asked_is_answered_for_at_once() {
     let server = UpstreamServer::start(Speaks::Sessionless).await;
     server.on("tools/call", |_| {

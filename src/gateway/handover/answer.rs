@@ -32,7 +32,7 @@ impl Edge {
             back_channel.answer(&asked, outcome);
         } else if from == From::Client {
             let letter = Letter::new(caller, headers, message.clone());
-            let delivery = timeout(DELIVERY, self.handover.send(&asked.replica, &letter));
+            let delivery = timeout(DELIVERY, self.handover.send(&asked.replica, &letter, DELIVERY));
             if !matches!(delivery.await, Ok(Ok(_))) {
                 tracing::warn!(replica = asked.replica, "a client's answer was not handed over");
             }

@@ -22,8 +22,9 @@ use crate::gateway::observe::Observation;
 use crate::mcp::{Envelope, RejectionKind};
 use crate::telemetry::Outcome;
 
-/// How long the other replica may take to begin its answer. A call has a time of its own there; this is longer.
-const BEGINNING: Duration = Duration::from_mins(15);
+/// How long the other replica may take to begin its answer, beyond the time that a call has there of its own. (That it
+/// is gone is found out sooner, by probes.)
+const BEYOND_THE_CALL: Duration = Duration::from_mins(15);
 /// What of the answer's head the client is to see; the rest says nothing, or this replica says it.
 const PASSED_ON: [HeaderName; 4] =
     [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, HeaderName::from_static("x-accel-buffering")];
@@ -54,7 +55,8 @@ impl Edge {
             Err(failure) => return refuse(&failure, envelope, observation),
         };
         let letter = Letter::new(caller, headers, message);
-        match self.handover.send(to, &letter).await {
+        let within = self.upstreams.longest_call() + BEYOND_THE_CALL;
+        match self.handover.send(to, &letter, within).await {
             Ok(answer) => {
                 observation.end(Outcome::Done, answer.status());
                 pass_on(answer, slot)
@@ -79,17 +81,19 @@ impl Edge {
 }
 
 impl Handover {
+    /// Has a letter taken; its answer begins within this time.
     pub(super) async fn send(
         &self,
         to: &str,
         letter: &Letter,
+        within: Duration,
     ) -> Result<Response<Incoming>, NoAnswer> {
         let there = self.there(to).await.ok_or(NoAnswer::NotTaken)?;
         let (bytes, proof) = letter.seal(to, &self.keys, self.clock.now());
         let url = format!("{}{PATH}", there.url.trim_end_matches('/'));
         let request = Request::post(url).header(PROOF, proof).body(Full::new(bytes));
         let request = request.map_err(|_| NoAnswer::NotTaken)?;
-        let answer = timeout(BEGINNING, self.http.request(request)).await;
+        let answer = timeout(within, self.http.request(request)).await;
         match answer.map_err(|_| NoAnswer::Lost(None))? {
             Ok(answer) if answer.headers().contains_key(PROOF) => Ok(answer),
             Ok(_) => Err(NoAnswer::NotTaken),

@@ -152,6 +152,7 @@ impl Edge {
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
             Ok(Answer::Tool(task.into_result()?))
         });
+        let work = self.attended(work);
         reply::answer(client, self.identity.clone(), work, events, observation).await
     }
 

@@ -1,10 +1,12 @@
 //! Several equal endpoints: whose turn it is, among those that are worth asking.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Outcome, Turn};
@@ -12,7 +14,7 @@ use super::breaker::{Breaker, Outcome, Turn};
 /// The endpoints of one upstream; at least one.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    urls: Vec<Uri>,
+    urls: Vec<Url>,
     breakers: Mutex<Vec<Breaker>>,
     turn: AtomicUsize,
 }
@@ -25,9 +27,13 @@ pub struct EndpointId(usize);
 #[derive(Debug)]
 pub(super) struct Endpoint {
     id: EndpointId,
-    url: Uri,
+    url: Url,
     turn: Turn,
 }
+
+/// An endpoint's URL. All but its authority may hold a secret, and is not shown.
+#[derive(Clone)]
+struct Url(Uri);
 
 /// None is worth asking now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +51,7 @@ impl Endpoint {
 
     /// Its URL.
     pub(super) fn url(&self) -> &Uri {
-        &self.url
+        &self.url.0
     }
 }
 
@@ -53,6 +59,7 @@ impl Endpoints {
     /// Endpoints that are all thought to be well.
     pub(super) fn new(urls: Vec<Uri>) -> Self {
         let breakers = Mutex::new(vec![Breaker::default(); urls.len()]);
+        let urls = urls.into_iter().map(Url).collect();
         Self { urls, breakers, turn: AtomicUsize::new(0) }
     }
 
@@ -80,8 +87,7 @@ impl Endpoints {
     pub(super) fn report(&self, endpoint: Endpoint, outcome: Outcome, now: Instant) {
         let chance = getrandom::u32().expect("the kernel gives random bytes").to_le_bytes()[0];
         let Endpoint { id, url, turn } = endpoint;
-        // The rest of the URL may hold a secret.
-        let authority = url.authority().map(ToString::to_string).unwrap_or_default();
+        let authority = url.authority();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, after) = (breakers[id.0], breakers[id.0].after(turn, outcome, now, chance));
         breakers[id.0] = after;
@@ -125,9 +131,29 @@ impl Endpoints {
     }
 }
 
+impl Url {
+    fn authority(&self) -> &str {
+        self.0.authority().map_or("", Authority::as_str)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.authority())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_secret_in_a_url_is_not_shown() {
+        let endpoints = Endpoints::new(vec!["https://e.test/s3cret?key=s3cret".parse().unwrap()]);
+        let one = endpoints.pick(Instant::now()).unwrap();
+        let shown = format!("{endpoints:?} {one:?}");
+        assert!(shown.contains("e.test") && !shown.contains("s3cret"), "{shown}");
+    }
 
     fn endpoints(count: usize) -> Endpoints {
         let urls = (0..count).map(|it| format!("https://e{it}.test/mcp").parse().unwrap());

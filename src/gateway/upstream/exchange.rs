@@ -71,7 +71,11 @@ enum Source {
 impl Exchange {
     /// Takes the head of an answer.
     pub(super) fn new(response: Response<Incoming>, until: Until) -> Self {
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        // Whoever has it speaks for the client, so it is not shown.
+        if let Some(session) = head.headers.get_mut("mcp-session-id") {
+            session.set_sensitive(true);
+        }
         let kind = head.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or("");
         let kind = kind.split(';').next().unwrap_or("").trim();
         let source = if kind.eq_ignore_ascii_case("text/event-stream") {

@@ -83,7 +83,7 @@ impl Upstreams {
                 ask.replacing.push(("requestState", Some(translate::text(&state))));
                 Ok(None)
             }
-            Ok(State::Suspended { call, .. }) => self.take_up(ask, call).map(Some),
+            Ok(State::Suspended { call, .. }) => self.take_up(server, ask, call).map(Some),
             Ok(State::Upstream { .. }) | Err(_) => {
                 let message = "requestState does not verify: it is not the state of this request, or it has expired";
                 Err(ask.envelope.reject(RejectionKind::InvalidParams, message).into())
@@ -91,15 +91,16 @@ impl Upstreams {
         }
     }
 
-    /// A call that is taken up is no longer there for another request with the same state.
-    fn take_up(&self, ask: &Ask, call: CallId) -> Result<Call, Failure> {
+    /// A call that is taken up is no longer there for another request with the same state. One that waits for another
+    /// upstream, whose name the request had before a new set was in force, is not its own.
+    fn take_up(&self, server: &Server, ask: &Ask, call: CallId) -> Result<Call, Failure> {
         let reject = |message| ask.envelope.reject(RejectionKind::InvalidParams, message);
         if let Some(answers) = ask.envelope.object_param("inputResponses")?
             && answers.iter().any(|(_, answer)| Object::read(answer).is_none())
         {
             return Err(reject("each of params.inputResponses must be an object").into());
         }
-        self.suspended.take(call, &ask.caller).ok_or_else(|| {
+        self.suspended.take(call, &ask.caller, &server.config.name).ok_or_else(|| {
             let message = "the call that waited for this input is over: make the call anew, without requestState and \
                            inputResponses";
             reject(message).into()

@@ -152,6 +152,12 @@ impl Upstreams {
         self.set.load().iter().map(|it| Arc::clone(&it.server)).collect()
     }
 
+    /// How long a call may take at the one that is given the most time.
+    pub(super) fn longest_call(&self) -> Duration {
+        let set = self.set.load();
+        set.iter().map(|it| it.server.config.timeouts.call).max().unwrap_or_default()
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.set.load().is_empty()
@@ -164,5 +170,30 @@ impl Upstreams {
         let over = server.over.clone();
         self.tasks.spawn(over.clone().run_until_cancelled_owned(watch::keep(Arc::clone(&server))));
         Member { server, _keeper: Arc::new(over.drop_guard()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keyring::SecretKey;
+
+    #[tokio::test]
+    async fn the_longest_call_is_that_of_the_set_in_force() {
+        let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
+        let tasks = TaskTracker::new();
+        let upstreams = Upstreams::new(keys, "one", Clock::system(), tasks, Changes::new());
+        assert_eq!(upstreams.longest_call(), Duration::ZERO);
+        let table = |name: &str, hours: u64| {
+            // Not public, so that nobody is asked.
+            let endpoint = "https://127.0.0.1:1/mcp".parse().unwrap();
+            let mut table = Upstream::new(UpstreamName::parse(name).unwrap(), vec![endpoint]);
+            table.timeouts.call = Duration::from_hours(hours);
+            Arc::new(table)
+        };
+        upstreams.apply(&[table("a", 1), table("b", 24), table("c", 2)]);
+        assert_eq!(upstreams.longest_call(), Duration::from_hours(24));
+        upstreams.apply(&[table("c", 2)]);
+        assert_eq!(upstreams.longest_call(), Duration::from_hours(2));
     }
 }

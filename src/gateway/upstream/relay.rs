@@ -4,8 +4,11 @@ use serde_json::value::RawValue;
 
 use super::ask::Ask;
 use super::server::Server;
+use super::watch::MAX_TOLD;
 use crate::gateway::feed::Feed;
-use crate::mcp::{LogLevel, Object, ProgressToken, render_notification};
+use crate::mcp::{
+    LogLevel, NameSource, Object, ProgressToken, RELATED_TASK, related_task, render_notification,
+};
 
 /// Where the notifications of one call go.
 #[derive(Debug)]
@@ -14,6 +17,16 @@ pub(super) struct Relay<'a> {
     token: Option<&'a ProgressToken>,
     level: Option<LogLevel>,
     number: u64,
+    task: Option<TaskIds<'a>>,
+}
+
+/// The task that a request is about.
+#[derive(Clone, Copy, Debug)]
+struct TaskIds<'a> {
+    /// What the upstream calls it.
+    theirs: &'a str,
+    /// What the client knows it by.
+    ours: &'a str,
 }
 
 impl<'a> Relay<'a> {
@@ -23,7 +36,10 @@ impl<'a> Relay<'a> {
         // A legacy client has no way to say which it wants; its servers choose.
         let level =
             if ask.envelope.era().is_modern() { meta.log_level() } else { Some(LogLevel::Debug) };
-        Self { feed, token: meta.progress_token(), level, number }
+        let is_about_a_task = ask.envelope.method().name_source() == Some(NameSource::TaskId);
+        let ids = ask.name.as_deref().zip(ask.envelope.name()).filter(|_| is_about_a_task);
+        let task = ids.map(|(theirs, ours)| TaskIds { theirs, ours });
+        Self { feed, token: meta.progress_token(), level, number, task }
     }
 
     /// Passes one notification on, if it is for this client; what is for everybody goes its own way.
@@ -38,6 +54,9 @@ impl<'a> Relay<'a> {
             }
             // About requests of the other direction, of which there are none.
             "notifications/cancelled" => {}
+            "notifications/tasks/status" => self.task_status(params).await,
+            // Belongs on streams that are listened to (SEP-2663, "Task Status Notifications").
+            "notifications/tasks" => {}
             _ => self.send(method, params).await,
         }
     }
@@ -64,7 +83,40 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// 2025-11-25 tasks, "Task Status Notification": optional, so of a task that the client does not know yet, or by
+    /// this id, nothing is told.
+    async fn task_status(&self, params: Option<&RawValue>) {
+        let (Some(task), Some(mut params)) = (self.task, params.and_then(Object::read)) else {
+            return;
+        };
+        if params.text("taskId").is_some_and(|it| it == task.theirs) {
+            params.set_text("taskId", task.ours);
+            self.send("notifications/tasks/status", Some(&params.render())).await;
+        }
+    }
+
     async fn send(&self, method: &str, params: Option<&RawValue>) {
-        self.feed.pass_on(render_notification(method, params)).await;
+        let renamed = params.and_then(|it| self.rename_related(it));
+        let notification = render_notification(method, renamed.as_deref().or(params));
+        if notification.len() > MAX_TOLD {
+            let bytes = notification.len();
+            tracing::debug!(bytes, "a notification of an upstream is too large to be passed on");
+            return;
+        }
+        self.feed.pass_on(notification).await;
+    }
+
+    /// 2025-11-25 tasks, "Related Task Metadata": by the id that the client knows, or not at all.
+    fn rename_related(&self, params: &RawValue) -> Option<Box<RawValue>> {
+        let mut params = Object::read(params)?;
+        let meta = params.get("_meta").and_then(Object::read)?;
+        let related = meta.get(RELATED_TASK).and_then(Object::read)?;
+        let theirs = related.text("taskId");
+        let known = self.task.filter(|task| theirs.is_some_and(|it| it == task.theirs));
+        params.amend("_meta", |meta| match known {
+            Some(task) => meta.set(RELATED_TASK, related_task(task.ours)),
+            None => meta.remove(RELATED_TASK),
+        });
+        Some(params.render())
     }
 }

@@ -26,7 +26,7 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a stream of notifications is kept before it is opened anew.
 pub(super) const STREAM_LIFE: Duration = Duration::from_hours(6);
-/// The largest params of a notification that is passed on, in bytes: as much as clients take in one event.
+/// The largest notification that is passed on, or its params, in bytes: as much as clients take in one event.
 pub(super) const MAX_TOLD: usize = sse::MAX_FINAL_EVENT;
 /// Changes that wait for whoever tells of them; one who is later is told that he missed some.
 const CHANGES: usize = 256;

@@ -100,25 +100,41 @@ async fn a_task_that_a_legacy_client_asked_a_legacy_upstream_for_is_asked_after_
             "capabilities": {"tools": {}, "tasks": tasks}}),
         )
     });
-    server.on("tools/call", |_| Answer::result(json!({"task": working("theirs")})));
+    let related = || json!({"io.modelcontextprotocol/related-task": {"taskId": "theirs"}});
+    let status = |id| {
+        let params = working(id);
+        json!({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": params})
+    };
+    // Its client does not know it yet, so this is not for it.
+    server.on("tools/call", move |_| {
+        Answer::stream().then(status("theirs")).finish(json!({"task": working("theirs")}))
+    });
     server.on("tasks/get", |_| Answer::result(working("theirs")));
-    server.on("tasks/result", |_| {
-        let related = json!({"io.modelcontextprotocol/related-task": {"taskId": "theirs"}});
-        Answer::result(json!({"content": [], "_meta": related}))
+    server.on("tasks/result", move |_| {
+        let log = json!({"level": "info", "data": "half", "_meta": related()});
+        let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": log});
+        let told = Answer::stream().then(status("theirs")).then(status("another")).then(log);
+        told.finish(json!({"content": [], "_meta": related()}))
     });
     let mut offered = upstream("u", &server);
     offered.shared = true;
     let gateway = gateway(&set([offered]), |config| config.credentials = keys(&KEYS));
     let client = gateway.client().with_key(KEYS[0].0);
     let call = json!({"name": "echo", "arguments": {}, "task": {"ttl": 60_000}});
-    let created = november(&client, "tools/call", call).await.result();
+    let created = november(&client, "tools/call", call).await;
+    assert_eq!(created.messages().len(), 1);
+    let created = created.result();
     let id = created["task"]["taskId"].as_str().unwrap();
     assert!(id.starts_with("btt_"), "{id}");
     let task = november(&client, "tasks/get", json!({"taskId": id})).await.result();
     assert_eq!(task["taskId"], json!(id));
-    let result = november(&client, "tasks/result", json!({"taskId": id})).await.result();
-    let related = &result["_meta"]["io.modelcontextprotocol/related-task"];
-    assert_eq!(related, &json!({"taskId": id}));
+    let told = november(&client, "tasks/result", json!({"taskId": id})).await.messages();
+    let [status, log, response] = told.try_into().unwrap();
+    assert_eq!(status["params"]["taskId"], json!(id));
+    for holder in [&log["params"], &response["result"]] {
+        let related = &holder["_meta"]["io.modelcontextprotocol/related-task"];
+        assert_eq!(related, &json!({"taskId": id}));
+    }
     let asked = server.received_of("tasks/result");
     assert_eq!(asked[0].params()["taskId"], "theirs");
 }

@@ -13,6 +13,7 @@ use super::session::Session;
 use super::sessions::Lease;
 use crate::gateway::failure::Executed;
 use crate::gateway::upstream::back_channel::Reply;
+use crate::gateway::upstream::config::UpstreamName;
 use crate::gateway::upstream::endpoints::EndpointId;
 use crate::gateway::upstream::exchange::{Exchange, Until};
 use crate::gateway::upstream::trouble::Trouble;
@@ -70,6 +71,11 @@ impl Call {
     /// Its id at the upstream, and its progress token.
     pub(super) fn number(&self) -> u64 {
         self.cancel.number
+    }
+
+    /// Where it is under way.
+    pub(super) fn upstream(&self) -> &UpstreamName {
+        self.lease.upstream()
     }
 
     /// What the answer's head was, or that of the newest piece of it.

@@ -56,7 +56,9 @@ impl SessionId {
     /// 2025-11-25 transports, "Session Management" 1: MUST only contain visible ASCII characters.
     pub(super) fn read(value: &HeaderValue) -> Option<Self> {
         let visible = value.as_bytes().iter().all(|byte| matches!(byte, 0x21..=0x7e));
-        (visible && !value.is_empty()).then(|| Self(value.clone()))
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        (visible && !value.is_empty()).then_some(Self(value))
     }
 }
 
@@ -261,5 +263,17 @@ impl Drop for Session {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_not_shown_in_a_header_either() {
+        let id = SessionId::read(&HeaderValue::from_static("s3cret")).unwrap();
+        let shown = format!("{id:?} {:?}", id.0);
+        assert!(!shown.contains("s3cret"), "{shown}");
     }
 }

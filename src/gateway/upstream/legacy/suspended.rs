@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::call::Call;
 use crate::domain::ids::{OwnerDigest, Principal};
+use crate::gateway::upstream::config::UpstreamName;
 use crate::mcp::InputRequired;
 
 /// Calls that wait at the same time on one replica.
@@ -80,14 +81,16 @@ impl Suspended {
         Ok(Suspension { call: id, asks })
     }
 
-    /// Takes a call up again, once; `None` if it does not wait here.
+    /// Takes a call to this upstream up again, once; `None` if it does not wait here.
     pub(in crate::gateway::upstream) fn take(
         &self,
         id: CallId,
         caller: &Principal,
+        upstream: &UpstreamName,
     ) -> Option<Call> {
         let mut calls = self.calls();
-        let is_theirs = |it: &Waiting| it.owner == caller.owner_digest();
+        let owner = caller.owner_digest();
+        let is_theirs = |it: &Waiting| it.owner == owner && it.call.upstream() == upstream;
         let known = calls.get(&id).is_some_and(is_theirs);
         known.then(|| calls.remove(&id)).flatten().map(|it| it.call)
     }

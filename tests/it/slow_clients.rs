@@ -1,0 +1,89 @@
+//! Clients that ask, and then read nothing: what they asked for ends all the same.
+
+#![expect(clippy::unwrap_used, reason = "a test whose connection cannot be made has failed")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::cluster::eventually;
+use crate::mcp_client::Modern;
+use crate::upstream_server::{Answer, Gate, UpstreamServer};
+use crate::upstreams::{gateway, set, upstream};
+
+/// The head of the answer, over HTTP/2 without credit for any of its body.
+async fn without_credit(
+    url: &str,
+    request: &Modern,
+    tasks: &mut JoinSet<hyper::Result<()>>,
+) -> Response<Incoming> {
+    let address = url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+        .adaptive_window(false)
+        .initial_stream_window_size(0)
+        .handshake(socket)
+        .await
+        .unwrap();
+    tasks.spawn(connection);
+    let mut asked = Request::post(url);
+    for (name, value) in request.headers() {
+        asked = asked.header(name, value);
+    }
+    client.send_request(asked.body(Full::new(Bytes::from(request.body()))).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_without_credit_does_not_keep_a_call_from_its_deadline() {
+    let server = UpstreamServer::modern().await;
+    server.on("tools/call", |_| Answer::stream().progress(1, 2).gate(&Gate::new()));
+    let mut table = upstream("u", &server);
+    table.timeouts.call = Duration::from_millis(500);
+    let gateway = gateway(&set([table]), |_| {});
+    gateway.client().modern("tools/list", json!({})).await.result();
+    let params = json!({"name": "echo", "arguments": {}, "_meta": {"progressToken": "p"}});
+    let call = Modern::new("tools/call", params);
+    let mut tasks = JoinSet::new();
+    let answer = without_credit(&gateway.client().url, &call, &mut tasks).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    eventually(async || server.abandoned("tools/call") == 1).await;
+    drop(answer);
+}
+
+// streamable-http, "Receiving Messages": notifications come before the response, however soon that is there.
+#[tokio::test]
+async fn what_was_told_comes_before_a_result_that_is_there_at_once() {
+    let server = UpstreamServer::modern().await;
+    server.on("tools/call", |_| {
+        Answer::stream().progress(1, 2).progress(2, 2).finish(json!({"content": []}))
+    });
+    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    for _ in 0..20 {
+        let params = json!({"name": "echo", "arguments": {}, "_meta": {"progressToken": "p"}});
+        let told = gateway.client().modern("tools/call", params).await.messages();
+        assert_eq!(told.len(), 3, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_told_is_left_out() {
+    let server = UpstreamServer::modern().await;
+    server.on("tools/call", |_| {
+        let told = Answer::stream().log("error", "x".repeat(1_000_000)).log("error", "small");
+        told.finish(json!({"content": []}))
+    });
+    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    let meta = json!({"io.modelcontextprotocol/logLevel": "info"});
+    let params = json!({"name": "echo", "arguments": {}, "_meta": meta});
+    let told = gateway.client().modern("tools/call", params).await.messages();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["params"]["data"], "small");
+}
