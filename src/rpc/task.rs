@@ -35,6 +35,20 @@ pub struct TaskRequest {
     pub execution: String,
     /// How long the answer may wait for the task's end, in milliseconds.
     pub wait_ms: u64,
+    /// Whom the answer is for.
+    #[serde(default)]
+    pub reader: Reader,
+}
+
+/// Whom an outcome is handed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reader {
+    /// The client that asked for it: what it says counts as told.
+    #[default]
+    Client,
+    /// Somebody who only wants to know when it ends.
+    Watcher,
 }
 
 /// Ends a task, unless it has ended. When the answer comes, that is on the worker's disk. Safe to repeat.

@@ -11,7 +11,7 @@ use super::journal::Journal;
 use super::record::Record;
 use super::sandbox::Sandbox;
 use super::sandboxes;
-use crate::domain::environment::{EnvironmentState, GoneReason, IllegalTransition};
+use crate::domain::environment::{EnvironmentState, GoneReason, IllegalTransition, Interruption};
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::rpc::wire::{Claim, Listed, NotStarted};
@@ -45,6 +45,8 @@ struct Life {
     record: Record,
     calls: Vec<Call>,
     calls_ever: u64,
+    /// The task whose outcome tells of the loss that it was interrupted by, and was not read yet.
+    told_by: Option<ExecutionId>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Environment {
         Arc::new(Self {
             id: record.environment,
             journal,
-            life: Mutex::new(Life { record, calls: Vec::new(), calls_ever: 0 }),
+            life: Mutex::new(Life { record, calls: Vec::new(), calls_ever: 0, told_by: None }),
             slot: tokio::sync::Mutex::default(),
             written: tokio::sync::Mutex::default(),
             over: worker_over.child_token(),
@@ -220,6 +222,31 @@ impl Environment {
         let mut life = self.life();
         life.record.state = step(life.record.state)?;
         Ok(life.record.state)
+    }
+
+    /// Variables were lost, and nobody was told; the outcome of the task `told_by` tells whoever reads it.
+    pub(super) fn lose(&self, told_by: Option<ExecutionId>) {
+        let mut life = self.life();
+        // What is gone has nothing left to tell.
+        if let Ok(state) = life.record.state.interrupt(Interruption::SandboxLost) {
+            life.record.state = state;
+            let untold = matches!(state, EnvironmentState::Interrupted { .. });
+            life.told_by = told_by.filter(|_| untold).or(life.told_by);
+        }
+    }
+
+    /// The model was told that variables were lost.
+    pub(super) fn told(&self) {
+        let mut life = self.life();
+        life.record.state = life.record.state.told().unwrap_or(life.record.state);
+        life.told_by = None;
+    }
+
+    /// A task's outcome was read, with all that it tells.
+    pub(super) fn outcome_read(&self, execution: ExecutionId) {
+        if self.life().told_by == Some(execution) {
+            self.told();
+        }
     }
 
     /// It is in use: the idle time begins anew. Returns when it ends if nobody calls.

@@ -244,17 +244,19 @@ impl Execution {
         let is_task = place.attachment().end().await;
         // Whoever reads the answer finds the place free.
         drop(place);
-        let kept = is_task && {
+        if is_task {
+            // A task tells when its outcome is read: what runs until then must not find the loss told.
+            if lost_variables {
+                environment.lose(Some(execution));
+            }
             let until = environment.promise(Duration::ZERO, host.now());
-            environment.journal().end(&host, execution, last.as_ref(), until).await
-        };
+            environment.journal().end(&host, execution, last.as_ref(), until).await;
+        }
         let sent = last.is_some_and(|frame| answer.send(frame).is_ok());
-        if lost_variables {
-            let interrupt = |state: EnvironmentState| state.interrupt(Interruption::SandboxLost);
-            let told = kept || sent;
-            let step = environment.step(if told { EnvironmentState::told } else { interrupt });
-            // What is gone has nothing left to tell.
-            step.ok();
+        match (lost_variables, is_task) {
+            (true, false) if sent => environment.told(),
+            (true, false) => environment.lose(None),
+            (true, true) | (false, _) => {}
         }
     }
 }

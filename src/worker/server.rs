@@ -213,7 +213,7 @@ impl Server {
         let (target, execution) = request::named(&request.target, &request.execution)?;
         call.concerns(target.environment);
         let wait = Duration::from_millis(request.wait_ms);
-        Ok(self.supervisor.task(&target, execution, wait).await)
+        Ok(self.supervisor.task(&target, execution, wait, request.reader).await)
     }
 
     async fn cancel_task(&self, call: &mut Call) -> Result<TaskReply, Malformed> {

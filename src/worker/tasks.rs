@@ -11,7 +11,7 @@ use super::journal::{Cancelling, Head};
 use super::supervisor::Supervisor;
 use crate::domain::ids::ExecutionId;
 use crate::domain::task::TaskState;
-use crate::rpc::task::{LONGEST_WAIT_MS, TaskReply};
+use crate::rpc::task::{LONGEST_WAIT_MS, Progress, Reader, TaskReply};
 use crate::rpc::wire::NotStarted;
 
 /// Hands an execution over to the journal; what has ended is not entered. It is on disk when this returns.
@@ -66,6 +66,7 @@ impl Supervisor {
         target: &Target,
         execution: ExecutionId,
         wait: Duration,
+        reader: Reader,
     ) -> TaskReply {
         let told = async {
             let wait = wait.min(Duration::from_millis(LONGEST_WAIT_MS));
@@ -73,7 +74,11 @@ impl Supervisor {
             // It may be gone by now.
             let environment = self.usable(target)?;
             let keep_until = environment.promise(Duration::ZERO, self.host.now());
-            Ok(environment.journal().tell(&self.host, execution, keep_until).await)
+            let reply = environment.journal().tell(&self.host, execution, keep_until).await;
+            if reader == Reader::Client && tells_outcome(&reply) {
+                environment.outcome_read(execution);
+            }
+            Ok(reply)
         };
         told.await.unwrap_or_else(TaskReply::NotHere)
     }
@@ -110,4 +115,9 @@ impl Supervisor {
         environment.check(target)?;
         Ok(environment)
     }
+}
+
+fn tells_outcome(reply: &TaskReply) -> bool {
+    let TaskReply::Task(task) = reply else { return false };
+    matches!(task.progress, Progress::Ended { .. } | Progress::NotStarted { .. })
 }

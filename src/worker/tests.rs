@@ -1,5 +1,7 @@
 //! What must hold when a sandbox or the disk fails, which a real one does too seldom.
 
+mod tasks;
+
 use std::fs;
 use std::future::pending;
 use std::path::PathBuf;
@@ -25,7 +27,7 @@ use super::sandboxes::Sandboxes;
 use super::supervisor::{Answer, Supervisor};
 use super::testing::TempDir;
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
+use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::rpc::wire::{Claim, CreateReply, Ended, Frame, NotStarted};
 
@@ -91,6 +93,12 @@ struct Stage {
 }
 
 const ID: EnvironmentId = EnvironmentId::from_bytes([1; 16]);
+const TARGET: Target = Target {
+    environment: ID,
+    owner: OwnerDigest::from_bytes([3; 16]),
+    generation: 0,
+    epoch: Epoch::FIRST,
+};
 
 impl Stage {
     fn new() -> Self {
@@ -134,16 +142,13 @@ impl Stage {
     }
 
     fn start(&self, kind: JobKind) -> Answer {
-        let target = Target {
-            environment: ID,
-            owner: crate::domain::ids::OwnerDigest::from_bytes([3; 16]),
-            generation: 0,
-            epoch: Epoch::FIRST,
-        };
         let job = Job { kind, timeout: Duration::from_secs(10), variables: Vec::new() };
+        self.order(Order { execution: ExecutionId::from_bytes([9; 16]), job, task: None })
+    }
+
+    fn order(&self, order: Order) -> Answer {
         let until = Instant::now() + Duration::from_mins(1);
-        let order = Order { execution: ExecutionId::from_bytes([9; 16]), job, task: None };
-        self.supervisor.execute(&target, order, until).unwrap()
+        self.supervisor.execute(&TARGET, order, until).unwrap()
     }
 
     async fn python(&self, code: &str) -> Frame {

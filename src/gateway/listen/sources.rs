@@ -17,6 +17,7 @@ use crate::gateway::tasks::{Asked, OurTask};
 use crate::gateway::tools::Tools;
 use crate::gateway::upstream::{Ask, Over, Server, Subscribed, Wanted};
 use crate::mcp::{Identity, ListenFilter, sse};
+use crate::rpc::task::Reader;
 
 /// Resources of upstreams that one listener is told of; more are not honoured.
 const MAX_RESOURCES: usize = 64;
@@ -158,7 +159,8 @@ async fn follow(
     asked: Asked,
     events: &Events,
 ) -> Option<(ListenFilter, Source)> {
-    let looked = timeout(HONOUR_WITHIN, tools.look_at_task(&asked, Duration::ZERO)).await;
+    let look = tools.look_at_task(&asked, Duration::ZERO, Reader::Watcher);
+    let looked = timeout(HONOUR_WITHIN, look).await;
     let now = looked.ok()?.ok()??;
     let honoured = ListenFilter { tasks: vec![asked.id.clone()], ..ListenFilter::default() };
     let (tools, identity, events) = (Arc::clone(tools), identity.clone(), events.clone());

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Asked, Known, OurTask, Question};
 use crate::gateway::failure::Failure;
 use crate::gateway::tools::{QUEUE_TIME, Tools};
+use crate::rpc::task::Reader;
 
 /// How long one question to a worker waits for a task's end, of the many that a long one may take.
 const WAIT: Duration = Duration::from_secs(20);
@@ -20,8 +21,9 @@ impl Tools {
         &self,
         asked: &Asked,
         wait: Duration,
+        reader: Reader,
     ) -> Result<Option<OurTask>, Failure> {
-        Ok(match self.ask_of_task(asked, Question::Look { wait }).await? {
+        Ok(match self.ask_of_task(asked, Question::Look { wait, reader }).await? {
             Known::Task(task) | Known::HadEnded(task) => Some(task),
             Known::Gone => None,
         })
@@ -32,9 +34,10 @@ impl Tools {
         &self,
         asked: &Asked,
         until: Instant,
+        reader: Reader,
     ) -> Result<Option<OurTask>, Failure> {
         loop {
-            let task = self.look_at_task(asked, WAIT).await?;
+            let task = self.look_at_task(asked, WAIT, reader).await?;
             if Instant::now() >= until || task.as_ref().is_none_or(|it| !it.is_working()) {
                 return Ok(task);
             }
@@ -47,7 +50,7 @@ impl Tools {
         let until = Instant::now() + self.policy.max_timeout + QUEUE_TIME;
         let (mut pause, longest) = PAUSES;
         loop {
-            match self.wait_for_end(asked, until).await {
+            match self.wait_for_end(asked, until, Reader::Watcher).await {
                 Ok(task) => return task.filter(|it| !it.is_working()),
                 // What became of the environment became of the task.
                 Err(Failure::Tool(_)) => return None,

@@ -7,7 +7,7 @@ use crate::domain::ids::{EnvironmentId, ExecutionId, Principal};
 use crate::gateway::failure::{Failure, Fault};
 use crate::gateway::tools::Tools;
 use crate::rpc::client::{Peer, TraceHeaders, WorkerError};
-use crate::rpc::task::{CancelTaskRequest, TaskReply, TaskRequest};
+use crate::rpc::task::{CancelTaskRequest, Reader, TaskReply, TaskRequest};
 use crate::rpc::wire::Target;
 
 /// How long a worker may take to answer, beyond the wait that it was asked for.
@@ -37,6 +37,8 @@ pub(in crate::gateway) enum Question {
     Look {
         /// At most 20 s; the worker waits no longer.
         wait: Duration,
+        /// Whether the task's client reads the answer.
+        reader: Reader,
     },
     /// Whether it can be cancelled.
     Cancel,
@@ -91,9 +93,9 @@ impl Tools {
     ) -> Result<TaskReply, WorkerError> {
         let execution = asked.execution.to_string();
         match question {
-            Question::Look { wait } => {
+            Question::Look { wait, reader } => {
                 let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                let request = TaskRequest { target, execution, wait_ms };
+                let request = TaskRequest { target, execution, wait_ms, reader };
                 self.client.task(peer, &request, wait + ANSWER, &asked.trace).await
             }
             Question::Cancel => {

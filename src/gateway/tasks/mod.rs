@@ -30,6 +30,7 @@ use crate::mcp::{
     Empty, Envelope, Era, LegacyVersion, Method, RejectionKind, Reply, TASKS_EXTENSION,
     TaskRequested,
 };
+use crate::rpc::task::Reader;
 use crate::telemetry::{Outcome, Span};
 
 impl Edge {
@@ -92,7 +93,7 @@ impl Edge {
 
     /// `tasks/get`.
     async fn get_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
-        let task = self.look(envelope, asked, Duration::ZERO).await?;
+        let task = self.look(envelope, asked, Reader::Client).await?;
         Ok(self.tell(envelope, &task))
     }
 
@@ -117,7 +118,7 @@ impl Edge {
 
     /// `tasks/update`. Our tasks ask nothing, so every response is one to ignore (SEP-2663, "Task Update Requests").
     async fn update_task(&self, envelope: &Envelope, asked: &Asked) -> Result<Vec<u8>, Failure> {
-        self.look(envelope, asked, Duration::ZERO).await?;
+        self.look(envelope, asked, Reader::Watcher).await?;
         Ok(self.acknowledge(envelope))
     }
 
@@ -130,7 +131,7 @@ impl Edge {
     ) -> Response<Body> {
         let admitted = async {
             let slot = self.limits.slot(asked.caller.tenant_digest()).await?;
-            self.look(&envelope, &asked, Duration::ZERO).await?;
+            self.look(&envelope, &asked, Reader::Watcher).await?;
             Ok(slot)
         };
         let slot = match admitted.await {
@@ -144,7 +145,7 @@ impl Edge {
         let until = Instant::now() + tools.policy.max_timeout + QUEUE_TIME;
         let work = Box::pin(async move {
             let (_slot, _begun) = (slot, begun);
-            let ended = tools.wait_for_end(&asked, until).await;
+            let ended = tools.wait_for_end(&asked, until, Reader::Client).await;
             let ended = ended.map_err(|failure| no_task(&envelope, failure))?;
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
             Ok(Answer::Tool(task.into_result()?))
@@ -190,9 +191,10 @@ impl Edge {
         &self,
         envelope: &Envelope,
         asked: &Asked,
-        wait: Duration,
+        reader: Reader,
     ) -> Result<OurTask, Failure> {
-        let known = self.tools.ask_of_task(asked, Question::Look { wait }).await;
+        let look = Question::Look { wait: Duration::ZERO, reader };
+        let known = self.tools.ask_of_task(asked, look).await;
         match known.map_err(|failure| no_task(envelope, failure))? {
             Known::Task(task) | Known::HadEnded(task) => Ok(task),
             Known::Gone => Err(forgotten(envelope)),

@@ -102,22 +102,21 @@ impl Journal {
     }
 
     /// Notes how a task's execution ended: with this frame, or nobody knows how. What was cancelled stays cancelled.
-    /// Returns whether the task tells of it from now on.
     pub(super) async fn end(
         &self,
         host: &Host,
         execution: ExecutionId,
         last: Option<&Frame>,
         keep_until: Timestamp,
-    ) -> bool {
+    ) {
         let _turn = self.writing.lock().await;
-        let Some(head) = self.promise(execution, keep_until) else { return false };
+        let Some(head) = self.promise(execution, keep_until) else { return };
         let outcome = last.and_then(outcome_of);
         let next = match outcome {
             Some(_) => head.state.complete(),
             None => head.state.fail(TaskFailure::SandboxLost),
         };
-        let Ok(state) = next else { return false };
+        let Ok(state) = next else { return };
         let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
         self.make_room(host, 0, outcome.len() as u64).await;
@@ -129,7 +128,6 @@ impl Journal {
         }
         // What cannot be written at all is failed in memory, and again after a restart.
         self.set(head, written.unwrap_or(0));
-        !matches!(head.state, TaskState::Failed { .. })
     }
 
     /// Ends a task as cancelled, unless it has ended; its execution is stopped by others.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::domain::ids::EnvironmentId;
 use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
-    CancelTaskRequest, DetachRequest, JobKind, Progress, Task, TaskReply, TaskRequest,
+    CancelTaskRequest, DetachRequest, JobKind, Progress, Reader, Task, TaskReply, TaskRequest,
 };
 use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
 
@@ -67,7 +67,7 @@ impl Detached {
         let Caller { client, peer, .. } = &self.environment.caller;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap();
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = TaskRequest { target, execution, wait_ms };
+        let request = TaskRequest { target, execution, wait_ms, reader: Reader::Client };
         client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 
@@ -365,7 +365,8 @@ async fn names_of_tasks_are_read_strictly() {
     let worker = site.worker().await;
     let environment = worker.caller.create().await;
     let execution = format!("../{}", EnvironmentId::from_bytes(random()));
-    let request = TaskRequest { target: environment.target(), execution, wait_ms: 0 };
+    let (target, reader) = (environment.target(), Reader::Client);
+    let request = TaskRequest { target, execution, wait_ms: 0, reader };
     let Caller { client, peer, .. } = &environment.caller;
     client.task(peer, &request, SOON, &TraceHeaders::default()).await.unwrap_err();
 }

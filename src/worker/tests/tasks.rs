@@ -1,0 +1,74 @@
+//! Tasks of sandboxes and disks that fail.
+
+use super::*;
+use crate::rpc::task::{Progress, Reader, Task, TaskReply};
+
+const SOON: Duration = Duration::from_secs(10);
+
+impl Stage {
+    /// A Python task that has ended, as a watcher saw, and whose connection is gone.
+    async fn task(&self, number: u8, code: &str) -> ExecutionId {
+        let execution = ExecutionId::from_bytes([number; 16]);
+        let kind = JobKind::Python { code: code.to_owned() };
+        let job = Job { kind, timeout: SOON, variables: Vec::new() };
+        let answer = self.order(Order { execution, job, task: Some(Duration::ZERO) });
+        found(self.supervisor.detach(&TARGET, execution, Duration::ZERO).await);
+        drop(answer);
+        found(self.look(execution, Reader::Watcher).await);
+        execution
+    }
+
+    async fn look(&self, execution: ExecutionId, reader: Reader) -> TaskReply {
+        self.supervisor.task(&TARGET, execution, SOON, reader).await
+    }
+
+    /// How a task ended, as its client reads it.
+    async fn read(&self, execution: ExecutionId) -> Progress {
+        found(self.look(execution, Reader::Client).await).progress
+    }
+}
+
+fn found(reply: TaskReply) -> Task {
+    match reply {
+        TaskReply::Task(task) => *task,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_task_lost_is_told_to_whoever_comes_before_its_reader() {
+    let stage = Stage::with_environment().await;
+    let task = stage.task(1, "die").await;
+    assert!(is_restarted(&stage.python("ok").await), "it would run without its variables");
+    let Progress::Ended { ended: lost } = stage.read(task).await else { panic!("it has ended") };
+    assert!(lost.variables_lost);
+    ended(stage.python("ok").await);
+    // Who reads the outcome again learns nothing of another loss.
+    stage.task(2, "die").await;
+    stage.read(task).await;
+    assert!(is_restarted(&stage.python("ok").await));
+}
+
+#[tokio::test]
+async fn what_a_task_lost_is_told_once_when_its_client_has_read_it() {
+    let stage = Stage::with_environment().await;
+    let task = stage.task(1, "die").await;
+    stage.read(task).await;
+    ended(stage.python("ok").await);
+}
+
+#[tokio::test]
+async fn a_task_that_is_told_of_a_loss_tells_of_it_when_it_is_read() {
+    let stage = Stage::with_environment().await;
+    ended(stage.python("ok").await);
+    stage.python("vanish").await;
+    ended(stage.python("ok").await);
+    let told = stage.task(1, "vanish").await;
+    let too = stage.task(2, "ok").await;
+    for task in [told, too] {
+        let Progress::NotStarted { why } = stage.read(task).await else { panic!("it ran") };
+        assert!(matches!(why, NotStarted::Restarted(_)), "{why:?}");
+    }
+    let runs = stage.task(3, "ok").await;
+    assert!(matches!(stage.read(runs).await, Progress::Ended { .. }), "an end to it");
+}
