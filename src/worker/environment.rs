@@ -187,10 +187,12 @@ impl Environment {
         record.idle_deadline().max(promised).min(record.not_after)
     }
 
-    /// Until when a task is kept that is asked for now: as long as the environment is, and for `ttl` at least.
+    /// Until when a task is kept that is asked for now: as long as the environment may be idle, and for `ttl` at least.
+    /// What other tasks were promised is not this one's: it is on disk as theirs alone.
     pub(super) fn promise(&self, ttl: Duration, now: Timestamp) -> Timestamp {
-        let not_after = self.life().record.not_after;
-        self.touch(now).max(now.after(ttl)).min(not_after)
+        let mut life = self.life();
+        life.record.last_used = now;
+        life.record.idle_deadline().max(now.after(ttl)).min(life.record.not_after)
     }
 
     /// It ends: calls stop, new ones are refused. False if it had ended before.

@@ -245,7 +245,9 @@ impl Journal {
         let mut entries = self.entries();
         let new = || Entry { head, size, ended: CancellationToken::new() };
         let entry = entries.entry(head.execution).or_insert_with(new);
-        (entry.head, entry.size) = (head, size);
+        // Its client may have been told of a later moment while this was written.
+        let keep_until = head.keep_until.max(entry.head.keep_until);
+        (entry.head, entry.size) = (Head { keep_until, ..head }, size);
         if head.state.is_terminal() {
             entry.ended.cancel();
         }
@@ -332,6 +334,17 @@ mod tests {
         assert_eq!(gone(two(), 0, half + 1), [1, 2]);
         let working = entry(1, TaskState::Working, MAX_BYTES);
         assert!(gone([working], 0, 1).is_empty(), "it goes on");
+    }
+
+    #[test]
+    fn what_was_promised_during_a_write_is_kept() {
+        let journal = Journal::empty(EnvironmentId::from_bytes([1; 16]));
+        let head = entry(1, TaskState::Working, 0).head;
+        journal.set(head, 0);
+        let later = NOW.after(Duration::from_secs(1));
+        journal.promise(head.execution, later);
+        journal.set(Head { state: TaskState::Completed, ..head }, 0);
+        assert_eq!(journal.keep_until(), Some(later));
     }
 
     #[test]

@@ -300,6 +300,22 @@ async fn a_promise_ends_with_the_environments_life() {
 }
 
 #[tokio::test]
+async fn what_one_task_was_promised_is_not_told_of_another() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let environment = worker.caller.create().await;
+    let long = Detached::kept_for(&environment, 3 * IDLE).await;
+    let short = Detached::kept_for(&environment, Duration::ZERO).await;
+    let idle = site.clock.now().after(IDLE).as_millis();
+    assert_eq!(short.now().await.keep_until_ms, idle);
+    assert_eq!(long.now().await.keep_until_ms, site.clock.now().after(3 * IDLE).as_millis());
+    worker.stop().await;
+    site.clock.advance(2 * IDLE);
+    let worker = site.worker().await;
+    assert!(short.at(&worker).now().await.keep_until_ms >= idle);
+}
+
+#[tokio::test]
 async fn time_without_a_worker_is_not_taken_from_a_task() {
     let site = Site::new();
     let worker = site.worker().await;
