@@ -1,13 +1,12 @@
 //! Executions as tasks: taken from their connections, looked at, cancelled.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attachment::Attachment;
 use super::environment::{Environment, Target};
 use super::host::Host;
-use super::journal::{Cancelling, Head};
+use super::journal::{Cancelling, Head, NotEntered};
 use super::supervisor::Supervisor;
 use crate::domain::ids::ExecutionId;
 use crate::domain::task::TaskState;
@@ -21,14 +20,19 @@ pub(super) async fn enter(
     execution: ExecutionId,
     attachment: &Attachment,
     ttl: Duration,
-) -> io::Result<()> {
+) -> Result<(), NotEntered> {
     let (now, state) = (host.now(), TaskState::Working);
     let (kind, keep_until) = (attachment.kind(), environment.promise(ttl, now));
     let head = Head { execution, kind, created: now, updated: now, keep_until, state };
     let entered = attachment.hand_over(environment.journal().begin(host, head)).await;
-    if let Err(error) = &entered {
-        let environment = environment.id().log_name();
-        tracing::error!(environment, %error, "an execution becomes no task");
+    let name = environment.id().log_name();
+    match &entered {
+        Ok(()) => {}
+        // Its client's many tasks are nothing for an operator to mend.
+        Err(NotEntered::Full) => tracing::debug!(environment = name, "one task too many"),
+        Err(NotEntered::Unwritten(error)) => {
+            tracing::error!(environment = name, %error, "an execution becomes no task");
+        }
     }
     entered
 }
@@ -76,6 +80,7 @@ impl Supervisor {
             let keep_until = environment.promise(Duration::ZERO, self.host.now());
             let reply = environment.journal().tell(&self.host, execution, keep_until).await;
             if reader == Reader::Client && tells_outcome(&reply) {
+                environment.journal().outcome_read(execution);
                 environment.outcome_read(execution);
             }
             Ok(reply)

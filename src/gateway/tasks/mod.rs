@@ -250,6 +250,6 @@ pub(super) fn unknown_task(envelope: &Envelope) -> Failure {
 }
 
 fn forgotten(envelope: &Envelope) -> Failure {
-    let message = "there is no such task any more: it was kept as long as its ttl said, or newer ones took its place";
+    let message = "there is no such task any more: it was kept as long as its ttl said, or its result was read and newer ones took its place";
     envelope.reject(RejectionKind::InvalidParams, message).into()
 }

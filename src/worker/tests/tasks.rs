@@ -72,3 +72,17 @@ async fn a_task_that_is_told_of_a_loss_tells_of_it_when_it_is_read() {
     let runs = stage.task(3, "ok").await;
     assert!(matches!(stage.read(runs).await, Progress::Ended { .. }), "an end to it");
 }
+
+#[tokio::test]
+async fn a_task_that_was_promised_makes_no_room_for_another() {
+    let stage = Stage::with_environment().await;
+    let first = stage.task(0, "ok").await;
+    for number in 10..73 {
+        stage.task(number, "ok").await;
+    }
+    let _call = stage.start(JobKind::Python { code: "hang".to_owned() });
+    let ordinary = ExecutionId::from_bytes([9; 16]);
+    let entered = stage.supervisor.detach(&TARGET, ordinary, Duration::ZERO).await;
+    assert_eq!(entered, TaskReply::NotKept, "it goes on as a call");
+    assert!(matches!(stage.read(first).await, Progress::Ended { .. }));
+}

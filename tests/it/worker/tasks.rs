@@ -358,24 +358,6 @@ async fn an_outcome_that_the_disk_does_not_take_is_told_to_be_lost() {
 }
 
 #[tokio::test]
-async fn the_oldest_of_too_many_tasks_goes() {
-    let site = Site::new();
-    let worker = site.worker().await;
-    let environment = worker.caller.create().await;
-    let mut tasks = Vec::new();
-    for _ in 0..33 {
-        let task = Detached::ended(&site, &environment, "true").await;
-        site.clock.advance(Duration::from_millis(1));
-        tasks.push(task);
-    }
-    assert_eq!(tasks[0].look(Duration::ZERO).await, TaskReply::Unknown);
-    assert_eq!(fs::read_dir(journal(&site, &environment)).unwrap().count(), 32);
-    for task in &tasks[1..] {
-        assert!(matches!(task.end().await, Progress::Ended { .. }));
-    }
-}
-
-#[tokio::test]
 async fn names_of_tasks_are_read_strictly() {
     let site = Site::new();
     let worker = site.worker().await;
