@@ -12,12 +12,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
 use super::output::Output;
+use super::request::ttl;
 use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
 use super::sandboxes;
 use super::tasks::enter;
 use crate::domain::environment::{EnvironmentState, Interruption};
 use crate::domain::ids::ExecutionId;
-use crate::rpc::wire::{Ended, Frame, NotStarted, Restarted};
+use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms};
 
 /// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
 /// nobody will ask for the result.
@@ -41,8 +42,8 @@ pub(super) struct Execution {
 pub(super) struct Order {
     pub(super) execution: ExecutionId,
     pub(super) job: Job,
-    /// If it is a task from its start: for how long it must be found, beyond its environment's idle time.
-    pub(super) task: Option<Duration>,
+    /// If it is a task from its start.
+    pub(super) task: Option<TaskTerms>,
 }
 
 /// What comes of it. What the model must be told counts as told only when somebody took the answer.
@@ -59,14 +60,11 @@ impl Execution {
     /// Runs to the end and answers with the last frame.
     pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
         let environment = Arc::clone(self.place.environment());
-        if let Some(ttl) = self.order.task {
+        if let Some(terms) = self.order.task {
             let (execution, attachment) = (self.order.execution, self.place.attachment());
-            let entered = enter(&self.host, &environment, execution, attachment, ttl).await;
-            if entered.is_err() {
-                let why =
-                    "the worker's disk takes no tasks now: call without one, or try again later";
-                let why = NotStarted::NoSandbox { why: why.to_owned() };
-                return self.conclude(Verdict::NotStarted(why), answer).await;
+            let entered = enter(&self.host, &environment, execution, attachment, ttl(terms)).await;
+            if entered.is_err() && terms.otherwise == Otherwise::Refuse {
+                return self.conclude(Verdict::NotStarted(NotStarted::NotKept), answer).await;
             }
         }
         let turn = tokio::select! {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rpc::task::{Progress, Reader, Task, TaskReply};
+use crate::rpc::wire::TaskTerms;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -11,7 +12,7 @@ impl Stage {
         let execution = ExecutionId::from_bytes([number; 16]);
         let kind = JobKind::Python { code: code.to_owned() };
         let job = Job { kind, timeout: SOON, variables: Vec::new() };
-        let answer = self.order(Order { execution, job, task: Some(Duration::ZERO) });
+        let answer = self.order(Order { execution, job, task: Some(TaskTerms::default()) });
         found(self.supervisor.detach(&TARGET, execution, Duration::ZERO).await);
         drop(answer);
         found(self.look(execution, Reader::Watcher).await);

@@ -9,7 +9,7 @@ use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
     CancelTaskRequest, DetachRequest, JobKind, Progress, Reader, Task, TaskReply, TaskRequest,
 };
-use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
+use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, Otherwise, TaskTerms};
 
 use super::site::{Caller, Environment, IDLE, SOON, Site, last, principal, python, random, shell};
 
@@ -50,7 +50,7 @@ impl Detached {
     /// A task from its start that has ended.
     async fn kept_for(environment: &Environment, ttl: Duration) -> Self {
         let ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap());
-        let task = Some(TaskTerms { ttl_ms });
+        let task = Some(TaskTerms { ttl_ms, ..TaskTerms::default() });
         let request = ExecuteRequest { task, ..environment.request(shell("true")) };
         environment.run(&request).await.unwrap();
         Self { environment: environment.clone(), execution: request.execution }
@@ -340,10 +340,14 @@ async fn a_disk_that_takes_no_entry_leaves_the_call_as_it_was() {
     assert_eq!(task.detach().await, TaskReply::NotKept);
     assert_eq!(task.look(Duration::ZERO).await, TaskReply::Unknown);
     assert_eq!(last(execution).await.unwrap().stdout, "done\n");
-    let from_the_start =
-        ExecuteRequest { task: Some(TaskTerms::default()), ..environment.request(shell("true")) };
-    let refused = environment.run(&from_the_start).await.unwrap_err();
-    assert!(matches!(refused, NotStarted::NoSandbox { .. }), "{refused:?}");
+    let from_the_start = |otherwise| {
+        let task = Some(TaskTerms { otherwise, ..TaskTerms::default() });
+        ExecuteRequest { task, ..environment.request(shell("echo done")) }
+    };
+    let ran = environment.run(&from_the_start(Otherwise::RunAsCall)).await.unwrap();
+    assert_eq!(ran.stdout, "done\n");
+    let refused = environment.run(&from_the_start(Otherwise::Refuse)).await.unwrap_err();
+    assert_eq!(refused, NotStarted::NotKept);
 }
 
 #[tokio::test]
