@@ -13,7 +13,7 @@ use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
 use super::output::Output;
 use super::request::ttl;
-use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
+use super::sandbox::{Condition, Job, JobKind, Limit, Outcome, Sandbox};
 use super::sandboxes;
 use super::tasks::enter;
 use crate::domain::environment::{EnvironmentState, Interruption};
@@ -25,6 +25,12 @@ use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms
 const ORPHANED: Duration = Duration::from_secs(5);
 /// How much longer than its time a sandbox may take to say how a job ended. A bug of ours if it does.
 const OVERRUN: Duration = Duration::from_secs(30);
+
+/// What ended an execution if its worker did, where results name the limit that did.
+const WORKER_STOPPING: &str = "workerStopping";
+/// What its caller may do about that.
+const CALL_AGAIN: &str = "The worker stopped while this ran, as it does for an upgrade. The files are kept, with what the \
+                          code had written: look at them, then call again.";
 
 /// An execution that was taken in.
 #[derive(Debug)]
@@ -125,9 +131,14 @@ impl Execution {
                 let lost =
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
-                let ended = self.output.ended(&outcome);
+                let mut ended = self.output.ended(&outcome);
                 let python = matches!(self.order.job.kind, JobKind::Python { .. });
-                let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
+                let mut hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
+                // A sandbox knows that it was stopped, but not by whom.
+                if outcome.terminated_by == Some(Limit::Cancelled) && environment.is_put_down() {
+                    ended.terminated_by = Some(WORKER_STOPPING.to_owned());
+                    hint = Some(CALL_AGAIN.to_owned());
+                }
                 return Verdict::Ended(Box::new(Ended {
                     hint,
                     variables_lost: lost,

@@ -256,12 +256,16 @@ async fn a_drain_waits_for_tasks_and_stops_those_that_take_too_long() {
     other.python("1").await;
     let short = Detached::alone(&one, shell("sleep 1; echo done")).await;
     let long = Detached::alone(&other, shell("echo begun; sleep 20")).await;
+    let waits = Detached::alone(&other, shell("true")).await;
     worker.stop().await;
     let worker = site.worker().await;
     assert_eq!(short.at(&worker).outcome().await.stdout, "done\n");
     let stopped = long.at(&worker).outcome().await;
-    assert_eq!(stopped.terminated_by.as_deref(), Some("cancelled"));
+    assert_eq!(stopped.terminated_by.as_deref(), Some("workerStopping"), "nobody cancelled it");
     assert_eq!(stopped.stdout, "begun\n");
+    assert!(stopped.hint.is_some_and(|hint| hint.contains("files are kept")));
+    let Progress::NotStarted { why } = waits.at(&worker).end().await else { panic!("it ran") };
+    assert!(matches!(why, NotStarted::NoSandbox { .. }), "{why:?}");
 }
 
 #[tokio::test]
