@@ -2,10 +2,12 @@
 //! if it became a task.
 
 use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -15,7 +17,7 @@ use super::output::Output;
 use super::request::ttl;
 use super::sandbox::{Condition, Job, JobKind, Limit, Outcome, Sandbox};
 use super::sandboxes;
-use super::tasks::enter;
+use super::tasks::{enter, fail};
 use crate::domain::environment::{EnvironmentState, Interruption};
 use crate::domain::ids::ExecutionId;
 use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms};
@@ -64,7 +66,17 @@ enum Verdict {
 
 impl Execution {
     /// Runs to the end and answers with the last frame.
-    pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
+    pub(super) async fn run(self, answer: oneshot::Sender<Frame>) {
+        let (host, execution) = (Arc::clone(&self.host), self.order.execution);
+        let environment = Arc::clone(self.place.environment());
+        let attachment = Arc::clone(self.place.attachment());
+        // Only a bug of ours panics, but a task must not stay under way for ever.
+        if AssertUnwindSafe(self.proceed(answer)).catch_unwind().await.is_err() {
+            fail(&host, &environment, execution, &attachment).await;
+        }
+    }
+
+    async fn proceed(mut self, mut answer: oneshot::Sender<Frame>) {
         let environment = Arc::clone(self.place.environment());
         if let Some(terms) = self.order.task {
             let (execution, attachment) = (self.order.execution, self.place.attachment());

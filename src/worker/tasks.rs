@@ -37,6 +37,19 @@ pub(super) async fn enter(
     entered
 }
 
+/// An execution ended without a word: it becomes no task any more, and if it is one, it has failed.
+pub(super) async fn fail(
+    host: &Host,
+    environment: &Environment,
+    execution: ExecutionId,
+    attachment: &Attachment,
+) {
+    if attachment.end().await {
+        let until = environment.promise(Duration::ZERO, host.now());
+        environment.journal().end(host, execution, None, until).await;
+    }
+}
+
 impl Supervisor {
     /// Makes a task of an execution: when this returns so, it is on disk, and the connection may go.
     pub(super) async fn detach(

@@ -87,3 +87,11 @@ async fn a_task_that_was_promised_makes_no_room_for_another() {
     assert_eq!(entered, TaskReply::NotKept, "it goes on as a call");
     assert!(matches!(stage.read(first).await, Progress::Ended { .. }));
 }
+
+#[tokio::test]
+async fn a_task_that_a_bug_of_ours_ends_has_failed() {
+    let stage = Stage::with_environment().await;
+    let task = stage.task(1, "panic").await;
+    assert_eq!(stage.read(task).await, Progress::Failed { reason: "sandbox-lost".to_owned() });
+    assert!(is_restarted(&stage.python("ok").await));
+}
