@@ -236,6 +236,10 @@ pub(super) fn not_begun(why: &NotStarted) -> Option<ToolError> {
                 .retry_after(Duration::from_secs(1))
         }
         NotStarted::Cancelled => ToolError::not_begun("The call was cancelled before it began."),
+        NotStarted::NotKept => ToolError::not_begun(
+            "Nothing was run: this environment can keep no more tasks now. Call without a task, or again later.",
+        )
+        .retry_after(Duration::from_secs(1)),
     })
 }
 

@@ -83,6 +83,20 @@ pub struct TaskTerms {
     /// For how long from now it must be found, in milliseconds; absent: as long as the environment may be idle. The
     /// environment's maximum life ends it earlier.
     pub ttl_ms: Option<u64>,
+    /// What becomes of it if the worker cannot keep it as a task.
+    #[serde(default)]
+    pub otherwise: Otherwise,
+}
+
+/// What becomes of an execution that cannot be a task from its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Otherwise {
+    /// It runs as its connection's.
+    #[default]
+    RunAsCall,
+    /// It is not begun: its client asked for a task, and reads nothing else.
+    Refuse,
 }
 
 /// Which environment a call means, and the checks that go with it.
@@ -210,6 +224,8 @@ pub enum NotStarted {
     },
     /// The call was cancelled while it waited.
     Cancelled,
+    /// It was to be a task or nothing, and the worker can keep none ([`Otherwise::Refuse`]).
+    NotKept,
 }
 
 /// Why a worker did not look at a call, or a gateway at a report; the answer's status is not 200.
@@ -378,6 +394,7 @@ mod tests {
             NotStarted::QueueFull { retry_after_ms: 1 },
             NotStarted::NoSandbox { why: "full".to_owned() },
             NotStarted::Cancelled,
+            NotStarted::NotKept,
         ];
         for why in all {
             check(&why);

@@ -1,9 +1,8 @@
 //! Whose an execution is: the connection's that started it, or the journal's.
 
-use std::io;
-
 use tokio::sync::Mutex;
 
+use super::journal::NotEntered;
 use super::sandbox;
 use crate::rpc::task::JobKind;
 
@@ -43,8 +42,8 @@ impl Attachment {
     /// Makes it the journal's when `enter` has entered it there, unless it is already, or has ended.
     pub(super) async fn hand_over(
         &self,
-        enter: impl Future<Output = io::Result<()>>,
-    ) -> io::Result<()> {
+        enter: impl Future<Output = Result<(), NotEntered>>,
+    ) -> Result<(), NotEntered> {
         let mut holder = self.holder.lock().await;
         if *holder == Holder::Connection {
             enter.await?;
@@ -100,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_entered_stays_with_its_connection() {
         let full = attachment();
-        let refused = full.hand_over(async { Err(io::ErrorKind::StorageFull.into()) }).await;
+        let refused = full.hand_over(async { Err(NotEntered::Full) }).await;
         assert!(refused.is_err() && !full.is_task().await && full.give_up().await);
     }
 }

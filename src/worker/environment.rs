@@ -206,11 +206,20 @@ impl Environment {
         was_live
     }
 
+    /// Whether its worker ends its calls, and it goes on afterwards.
+    pub(super) fn is_put_down(&self) -> bool {
+        self.over.is_cancelled() && self.state().is_live()
+    }
+
     /// Why a call that was taken in did not start.
     pub(super) fn why_not(&self) -> NotStarted {
         match self.state() {
             EnvironmentState::Gone { reason, .. } => {
                 NotStarted::Gone { reason: reason.as_str().to_owned() }
+            }
+            _ if self.over.is_cancelled() => {
+                let why = "the worker of this environment stops; its files are kept, call again";
+                NotStarted::NoSandbox { why: why.to_owned() }
             }
             _ => NotStarted::Cancelled,
         }

@@ -2,28 +2,37 @@
 //! if it became a task.
 
 use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
 use super::output::Output;
-use super::sandbox::{Condition, Job, JobKind, Outcome, Sandbox};
+use super::request::ttl;
+use super::sandbox::{Condition, Job, JobKind, Limit, Outcome, Sandbox};
 use super::sandboxes;
-use super::tasks::enter;
+use super::tasks::{enter, fail};
 use crate::domain::environment::{EnvironmentState, Interruption};
 use crate::domain::ids::ExecutionId;
-use crate::rpc::wire::{Ended, Frame, NotStarted, Restarted};
+use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms};
 
 /// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
 /// nobody will ask for the result.
 const ORPHANED: Duration = Duration::from_secs(5);
 /// How much longer than its time a sandbox may take to say how a job ended. A bug of ours if it does.
 const OVERRUN: Duration = Duration::from_secs(30);
+
+/// What ended an execution if its worker did, where results name the limit that did.
+const WORKER_STOPPING: &str = "workerStopping";
+/// What its caller may do about that.
+const CALL_AGAIN: &str = "The worker stopped while this ran, as it does for an upgrade. The files are kept, with what the \
+                          code had written: look at them, then call again.";
 
 /// An execution that was taken in.
 #[derive(Debug)]
@@ -41,8 +50,8 @@ pub(super) struct Execution {
 pub(super) struct Order {
     pub(super) execution: ExecutionId,
     pub(super) job: Job,
-    /// If it is a task from its start: for how long it must be found, beyond its environment's idle time.
-    pub(super) task: Option<Duration>,
+    /// If it is a task from its start.
+    pub(super) task: Option<TaskTerms>,
 }
 
 /// What comes of it. What the model must be told counts as told only when somebody took the answer.
@@ -57,16 +66,23 @@ enum Verdict {
 
 impl Execution {
     /// Runs to the end and answers with the last frame.
-    pub(super) async fn run(mut self, mut answer: oneshot::Sender<Frame>) {
+    pub(super) async fn run(self, answer: oneshot::Sender<Frame>) {
+        let (host, execution) = (Arc::clone(&self.host), self.order.execution);
         let environment = Arc::clone(self.place.environment());
-        if let Some(ttl) = self.order.task {
+        let attachment = Arc::clone(self.place.attachment());
+        // Only a bug of ours panics, but a task must not stay under way for ever.
+        if AssertUnwindSafe(self.proceed(answer)).catch_unwind().await.is_err() {
+            fail(&host, &environment, execution, &attachment).await;
+        }
+    }
+
+    async fn proceed(mut self, mut answer: oneshot::Sender<Frame>) {
+        let environment = Arc::clone(self.place.environment());
+        if let Some(terms) = self.order.task {
             let (execution, attachment) = (self.order.execution, self.place.attachment());
-            let entered = enter(&self.host, &environment, execution, attachment, ttl).await;
-            if entered.is_err() {
-                let why =
-                    "the worker's disk takes no tasks now: call without one, or try again later";
-                let why = NotStarted::NoSandbox { why: why.to_owned() };
-                return self.conclude(Verdict::NotStarted(why), answer).await;
+            let entered = enter(&self.host, &environment, execution, attachment, ttl(terms)).await;
+            if entered.is_err() && terms.otherwise == Otherwise::Refuse {
+                return self.conclude(Verdict::NotStarted(NotStarted::NotKept), answer).await;
             }
         }
         let turn = tokio::select! {
@@ -127,9 +143,14 @@ impl Execution {
                 let lost =
                     whole && (outcome.interpreter_lost || sandbox.condition() != Condition::Ready);
                 *slot = Some(sandbox);
-                let ended = self.output.ended(&outcome);
+                let mut ended = self.output.ended(&outcome);
                 let python = matches!(self.order.job.kind, JobKind::Python { .. });
-                let hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
+                let mut hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
+                // A sandbox knows that it was stopped, but not by whom.
+                if outcome.terminated_by == Some(Limit::Cancelled) && environment.is_put_down() {
+                    ended.terminated_by = Some(WORKER_STOPPING.to_owned());
+                    hint = Some(CALL_AGAIN.to_owned());
+                }
                 return Verdict::Ended(Box::new(Ended {
                     hint,
                     variables_lost: lost,

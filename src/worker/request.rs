@@ -37,7 +37,7 @@ pub(super) fn execute(call: &Call) -> Result<Execute, Malformed> {
         variables: call.span.context().map(trace_variables).unwrap_or_default(),
     };
     let (target, execution) = named(&request.target, &request.execution)?;
-    let order = Order { execution, job, task: request.task.map(ttl) };
+    let order = Order { execution, job, task: request.task };
     Ok(Execute { target, order, wants_output: request.stream })
 }
 

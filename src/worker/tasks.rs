@@ -1,13 +1,12 @@
 //! Executions as tasks: taken from their connections, looked at, cancelled.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attachment::Attachment;
 use super::environment::{Environment, Target};
 use super::host::Host;
-use super::journal::{Cancelling, Head};
+use super::journal::{Cancelling, Head, NotEntered};
 use super::supervisor::Supervisor;
 use crate::domain::ids::ExecutionId;
 use crate::domain::task::TaskState;
@@ -21,16 +20,34 @@ pub(super) async fn enter(
     execution: ExecutionId,
     attachment: &Attachment,
     ttl: Duration,
-) -> io::Result<()> {
+) -> Result<(), NotEntered> {
     let (now, state) = (host.now(), TaskState::Working);
     let (kind, keep_until) = (attachment.kind(), environment.promise(ttl, now));
     let head = Head { execution, kind, created: now, updated: now, keep_until, state };
     let entered = attachment.hand_over(environment.journal().begin(host, head)).await;
-    if let Err(error) = &entered {
-        let environment = environment.id().log_name();
-        tracing::error!(environment, %error, "an execution becomes no task");
+    let name = environment.id().log_name();
+    match &entered {
+        Ok(()) => {}
+        // Its client's many tasks are nothing for an operator to mend.
+        Err(NotEntered::Full) => tracing::debug!(environment = name, "one task too many"),
+        Err(NotEntered::Unwritten(error)) => {
+            tracing::error!(environment = name, %error, "an execution becomes no task");
+        }
     }
     entered
+}
+
+/// An execution ended without a word: it becomes no task any more, and if it is one, it has failed.
+pub(super) async fn fail(
+    host: &Host,
+    environment: &Environment,
+    execution: ExecutionId,
+    attachment: &Attachment,
+) {
+    if attachment.end().await {
+        let until = environment.promise(Duration::ZERO, host.now());
+        environment.journal().end(host, execution, None, until).await;
+    }
 }
 
 impl Supervisor {
@@ -77,6 +94,7 @@ impl Supervisor {
             let journal = environment.journal();
             let reply = journal.tell(&self.host, execution, keep_until, reader).await;
             if reader == Reader::Client && tells_outcome(&reply) {
+                journal.outcome_read(execution);
                 environment.outcome_read(execution);
             }
             Ok(reply)

@@ -98,7 +98,7 @@ fn show_content(result: &Value, failed: bool, console: &mut dyn Console) {
 fn show_notes(result: &Value, console: &mut dyn Console) {
     let structured = &result["structuredContent"];
     if let Some(limit) = structured["terminatedBy"].as_str() {
-        console.err(&format!("[stopped by the limit: {limit}]\n"));
+        console.err(&format!("[stopped by: {limit}]\n"));
     }
     if structured["truncated"] == true {
         console.err("[the output was cut]\n");
@@ -173,7 +173,7 @@ mod tests {
         result["structuredContent"]["terminatedBy"] = "wallTime".into();
         result["structuredContent"]["truncated"] = true.into();
         result["content"] = json!([{"type": "image", "mimeType": "image/png", "data": "AAAA"}]);
-        let notes = "[stopped by the limit: wallTime]\n[the output was cut]\n[image/png, about 3 bytes; --json has it]\n";
+        let notes = "[stopped by: wallTime]\n[the output was cut]\n[image/png, about 3 bytes; --json has it]\n";
         check(&[], &result, ("2\n", notes, 0));
     }
 }

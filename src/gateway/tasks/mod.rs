@@ -47,13 +47,11 @@ impl Edge {
         }
         let wish = match envelope.era() {
             Era::Modern if !tool.may_be_task() || !knows_tasks(envelope) => BecomesTask::Never,
-            Era::Modern if self.tools.policy.task_after.is_zero() => {
-                BecomesTask::AtOnce { ttl: None }
-            }
+            Era::Modern if self.tools.policy.task_after.is_zero() => BecomesTask::AtOnce,
             Era::Modern => BecomesTask::After(self.tools.policy.task_after),
             Era::Legacy(_) => match envelope.task_requested()? {
                 None => BecomesTask::Never,
-                Some(TaskRequested { ttl }) if tool.may_be_task() => BecomesTask::AtOnce { ttl },
+                Some(TaskRequested { ttl }) if tool.may_be_task() => BecomesTask::AsAsked { ttl },
                 // 2025-11-25 tasks, "Tool-Level Negotiation".
                 Some(_) => {
                     let message =
@@ -258,6 +256,6 @@ pub(super) fn unknown_task(envelope: &Envelope) -> Failure {
 }
 
 fn forgotten(envelope: &Envelope) -> Failure {
-    let message = "there is no such task any more: it was kept as long as its ttl said, or newer ones took its place";
+    let message = "there is no such task any more: it was kept as long as its ttl said, or its result was read and newer ones took its place";
     envelope.reject(RejectionKind::InvalidParams, message).into()
 }

@@ -232,13 +232,12 @@ fn outcome(python: bool) -> Value {
         "exitCode": integer("0 for success"),
         "executionTimeInMilliseconds": {"type": "number"},
         "truncated": {"type": "boolean", "description": "Whether output was cut at the limit"},
-        "terminatedBy": text("The limit that stopped it, if one did: wallTime, memory, cpu, processes, disk"),
+        "terminatedBy": text("The limit that stopped it, if one did: wallTime, memory, cpu, processes, disk; or workerStopping"),
+        "hint": text("What may help with an error, such as the packages that are installed"),
         "idleExpiresAt": text("When the environment is deleted if nobody calls it (RFC 3339)"),
     });
     if python {
         members["executionResult"] = text("repr() of the last expression's value");
-        members["hint"] =
-            text("What may help with an error, such as the packages that are installed");
     }
     members
 }

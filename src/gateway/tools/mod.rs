@@ -152,8 +152,10 @@ pub(super) enum BecomesTask {
     Never,
     /// When it has run so long.
     After(Duration),
-    /// Before it starts.
-    AtOnce {
+    /// Before it starts, if the worker can keep it.
+    AtOnce,
+    /// Before it starts, or it is not begun: its client asked for that.
+    AsAsked {
         /// For how long its client wants it to be kept.
         ttl: Option<Duration>,
     },

@@ -22,7 +22,9 @@ use crate::gateway::reply::Answer;
 use crate::gateway::tasks::{Asked, OurTask};
 use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::task::{DetachRequest, Task, TaskReply};
-use crate::rpc::wire::{CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted, TaskTerms};
+use crate::rpc::wire::{
+    CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted, Otherwise, TaskTerms,
+};
 
 /// How long a call may wait for others of the same environment, beyond its own time.
 pub(in crate::gateway) const QUEUE_TIME: Duration = Duration::from_mins(1);
@@ -143,7 +145,7 @@ impl Tools {
             match self.detach(call, peer, request).await {
                 Ok(TaskReply::Task(task)) => return Ok(Conclusion::Task(task)),
                 Err(_) => return Ok(Conclusion::Unconfirmed),
-                // It was not begun, and says why.
+                // It was not begun, and says why; or it runs as an ordinary call.
                 Ok(_) => {}
             }
         }
@@ -209,7 +211,10 @@ impl BecomesTask {
     fn at_its_start(self) -> Option<TaskTerms> {
         match self {
             Self::Never | Self::After(_) => None,
-            Self::AtOnce { ttl } => Some(TaskTerms { ttl_ms: ttl.map(millis) }),
+            Self::AtOnce => Some(TaskTerms::default()),
+            Self::AsAsked { ttl } => {
+                Some(TaskTerms { ttl_ms: ttl.map(millis), otherwise: Otherwise::Refuse })
+            }
         }
     }
 
@@ -217,7 +222,7 @@ impl BecomesTask {
     async fn due(self) {
         match self {
             Self::After(time) => sleep(time).await,
-            Self::Never | Self::AtOnce { .. } => pending().await,
+            Self::Never | Self::AtOnce | Self::AsAsked { .. } => pending().await,
         }
     }
 }

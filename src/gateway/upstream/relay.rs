@@ -52,11 +52,10 @@ impl<'a> Relay<'a> {
             {
                 server.noticed(method, params);
             }
-            // About requests of the other direction, of which there are none.
-            "notifications/cancelled" => {}
             "notifications/tasks/status" => self.task_status(params).await,
-            // Belongs on streams that are listened to (SEP-2663, "Task Status Notifications").
-            "notifications/tasks" => {}
+            // About requests of the other direction, of which there are none; and what belongs on streams that are
+            // listened to (SEP-2663, "Task Status Notifications").
+            "notifications/cancelled" | "notifications/tasks" => {}
             _ => self.send(method, params).await,
         }
     }

@@ -4,6 +4,7 @@
 //! told is on disk first. States are in memory too; outcomes are on disk alone.
 
 mod entry;
+mod room;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,17 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use entry::Head;
 
+use self::room::{MAX_TASKS, surplus};
 use super::disk::Disk;
 use super::host::Host;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Timestamp};
 use crate::domain::task::{TaskFailure, TaskState};
 use crate::rpc::task::{Progress, Reader, Task, TaskReply};
 use crate::rpc::wire::{Ended, Frame, NotStarted};
-
-/// How many tasks of one environment are kept. More than this cannot be under way: its queue is shorter.
-const MAX_TASKS: usize = 32;
-/// How many bytes their entries may take; the newest is kept whatever its size, which the limits on output bound.
-const MAX_BYTES: u64 = 64 << 20;
 
 /// The tasks of one environment.
 #[derive(Debug)]
@@ -41,8 +38,21 @@ struct Entry {
     head: Head,
     /// Bytes on disk.
     size: u64,
+    /// Whether its client has read the outcome.
+    is_read: bool,
     /// Cancelled when the task has ended.
     ended: CancellationToken,
+}
+
+/// Why an execution becomes no task.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotEntered {
+    /// As many are kept as may, each for as long as its client was told.
+    #[error("the environment keeps {MAX_TASKS} tasks already")]
+    Full,
+    /// The disk did not take it.
+    #[error("the disk did not take the entry")]
+    Unwritten(#[from] io::Error),
 }
 
 /// What came of the wish to cancel a task.
@@ -92,10 +102,13 @@ impl Journal {
         self.entries().values().map(|entry| entry.head.keep_until).max()
     }
 
-    /// Enters a task; it is on disk when this returns.
-    pub(super) async fn begin(&self, host: &Host, head: Head) -> io::Result<()> {
+    /// Enters a task; it is on disk when this returns. Only tasks whose time is over make room for it.
+    pub(super) async fn begin(&self, host: &Host, head: Head) -> Result<(), NotEntered> {
         let _turn = self.writing.lock().await;
-        self.make_room(host, 1, 0).await;
+        self.tidy(host).await;
+        if self.entries().len() >= MAX_TASKS {
+            return Err(NotEntered::Full);
+        }
         let size = self.write(host, head, Vec::new()).await?;
         self.set(head, size);
         Ok(())
@@ -119,8 +132,10 @@ impl Journal {
         let Ok(state) = next else { return };
         let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
-        self.make_room(host, 0, outcome.len() as u64).await;
-        let mut written = self.write(host, head, outcome).await;
+        let mut written = match self.make_room(host, outcome.len() as u64).await {
+            Ok(()) => self.write(host, head, outcome).await,
+            Err(full) => Err(full),
+        };
         if let Err(error) = &written {
             tracing::error!(environment = self.environment.log_name(), %error, "an outcome is lost");
             head.state = TaskState::Failed { reason: TaskFailure::OutcomeLost };
@@ -211,9 +226,10 @@ impl Journal {
         host.on_disk(move |disk| entry::write(&disk.journal(environment), &head, &outcome)).await
     }
 
-    async fn make_room(&self, host: &Host, entries: usize, bytes: u64) {
-        let surplus = surplus(&self.entries(), entries, bytes);
-        self.forget(host, surplus).await;
+    async fn make_room(&self, host: &Host, bytes: u64) -> io::Result<()> {
+        let surplus = surplus(&self.entries(), bytes, host.now());
+        self.forget(host, surplus.ok_or(io::ErrorKind::QuotaExceeded)?).await;
+        Ok(())
     }
 
     async fn forget(&self, host: &Host, executions: Vec<ExecutionId>) {
@@ -231,6 +247,13 @@ impl Journal {
         }
     }
 
+    /// Its client has read how a task ended.
+    pub(super) fn outcome_read(&self, execution: ExecutionId) {
+        if let Some(entry) = self.entries().get_mut(&execution) {
+            entry.is_read = true;
+        }
+    }
+
     fn head(&self, execution: ExecutionId) -> Option<Head> {
         self.entries().get(&execution).map(|entry| entry.head)
     }
@@ -245,7 +268,7 @@ impl Journal {
 
     fn set(&self, head: Head, size: u64) {
         let mut entries = self.entries();
-        let new = || Entry { head, size, ended: CancellationToken::new() };
+        let new = || Entry { head, size, is_read: false, ended: CancellationToken::new() };
         let entry = entries.entry(head.execution).or_insert_with(new);
         // Its client may have been told of a later moment while this was written.
         let keep_until = head.keep_until.max(entry.head.keep_until);
@@ -258,21 +281,6 @@ impl Journal {
     fn entries(&self) -> MutexGuard<'_, HashMap<ExecutionId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Which tasks make room for so many entries and bytes more: of those that have ended the oldest.
-fn surplus(entries: &HashMap<ExecutionId, Entry>, more: usize, bytes: u64) -> Vec<ExecutionId> {
-    let ended = entries.values().filter(|entry| entry.head.state.is_terminal());
-    let mut ended: Vec<_> = ended.map(|it| (it.head.updated, it.head.execution, it.size)).collect();
-    ended.sort_unstable();
-    let mut count = entries.len() + more;
-    let mut size = entries.values().map(|entry| entry.size).sum::<u64>() + bytes;
-    let surplus = ended.into_iter().take_while(|(_, _, its)| {
-        let too_much = count > MAX_TASKS || size > MAX_BYTES;
-        (count, size) = (count - 1, size - its);
-        too_much
-    });
-    surplus.map(|(_, execution, _)| execution).collect()
 }
 
 /// The outcome as it is written; it reads back as [`Progress`].
@@ -302,46 +310,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
-    fn entry(number: u8, state: TaskState, size: u64) -> Entry {
-        let updated = NOW.after(Duration::from_millis(number.into()));
-        let execution = ExecutionId::from_bytes([number; 16]);
-        let (kind, created, keep_until) = (JobKind::Python, NOW, NOW);
-        let head = Head { execution, kind, created, updated, keep_until, state };
-        Entry { head, size, ended: CancellationToken::new() }
-    }
-
-    fn gone(entries: impl IntoIterator<Item = Entry>, more: usize, bytes: u64) -> Vec<u8> {
-        let entries = entries.into_iter().map(|it| (it.head.execution, it)).collect();
-        let surplus = surplus(&entries, more, bytes).into_iter();
-        surplus.map(|execution| execution.as_bytes()[0]).collect()
-    }
-
-    #[test]
-    fn the_oldest_that_have_ended_make_room() {
-        let ended = |number| entry(number, TaskState::Completed, 10);
-        let most = u8::try_from(MAX_TASKS).unwrap();
-        assert!(gone((1..most).map(ended), 1, 0).is_empty());
-        assert_eq!(gone((1..=most).map(ended), 1, 0), [1]);
-        assert_eq!(gone((1..=most).map(ended), 3, 0), [1, 2, 3]);
-        let under_way = (1..=2).map(|number| entry(number, TaskState::Working, 10));
-        assert_eq!(gone(under_way.chain((3..=most).map(ended)), 1, 0), [3]);
-    }
-
-    #[test]
-    fn bytes_are_counted_too() {
-        let half = MAX_BYTES / 2;
-        let two = || [2, 1].map(|number| entry(number, TaskState::Cancelled, half));
-        assert!(gone(two(), 1, 0).is_empty());
-        assert_eq!(gone(two(), 0, 1), [1]);
-        assert_eq!(gone(two(), 0, half + 1), [1, 2]);
-        let working = entry(1, TaskState::Working, MAX_BYTES);
-        assert!(gone([working], 0, 1).is_empty(), "it goes on");
-    }
-
     #[test]
     fn what_was_promised_during_a_write_is_kept() {
         let journal = Journal::empty(EnvironmentId::from_bytes([1; 16]));
-        let head = entry(1, TaskState::Working, 0).head;
+        let (execution, kind) = (ExecutionId::from_bytes([1; 16]), JobKind::Python);
+        let (created, updated, keep_until, state) = (NOW, NOW, NOW, TaskState::Working);
+        let head = Head { execution, kind, created, updated, keep_until, state };
         journal.set(head, 0);
         let later = NOW.after(Duration::from_secs(1));
         journal.promise(head.execution, later);

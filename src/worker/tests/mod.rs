@@ -31,7 +31,7 @@ use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::rpc::wire::{Claim, CreateReply, Ended, Frame, NotStarted};
 
-/// Makes sandboxes that do what the code says: `ok`, `die`, `vanish` or `hang`.
+/// Makes sandboxes that do what the code says: `ok`, `die`, `vanish`, `hang` or `panic`.
 #[derive(Debug)]
 struct Puppets {
     capabilities: Capabilities,
@@ -65,6 +65,7 @@ impl Sandbox for Puppet {
             "die" => self.0 = Condition::InterpreterLost,
             "vanish" => self.0 = Condition::Dead,
             "hang" => pending().await,
+            "panic" => panic!("a bug"),
             _ => {}
         }
         Outcome {

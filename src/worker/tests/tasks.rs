@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rpc::task::{Progress, Reader, Task, TaskReply};
+use crate::rpc::wire::TaskTerms;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -11,7 +12,7 @@ impl Stage {
         let execution = ExecutionId::from_bytes([number; 16]);
         let kind = JobKind::Python { code: code.to_owned() };
         let job = Job { kind, timeout: SOON, variables: Vec::new() };
-        let answer = self.order(Order { execution, job, task: Some(Duration::ZERO) });
+        let answer = self.order(Order { execution, job, task: Some(TaskTerms::default()) });
         found(self.supervisor.detach(&TARGET, execution, Duration::ZERO).await);
         drop(answer);
         found(self.look(execution, Reader::Listener).await);
@@ -71,4 +72,26 @@ async fn a_task_that_is_told_of_a_loss_tells_of_it_when_it_is_read() {
     }
     let runs = stage.task(3, "ok").await;
     assert!(matches!(stage.read(runs).await, Progress::Ended { .. }), "an end to it");
+}
+
+#[tokio::test]
+async fn a_task_that_was_promised_makes_no_room_for_another() {
+    let stage = Stage::with_environment().await;
+    let first = stage.task(0, "ok").await;
+    for number in 10..73 {
+        stage.task(number, "ok").await;
+    }
+    let _call = stage.start(JobKind::Python { code: "hang".to_owned() });
+    let ordinary = ExecutionId::from_bytes([9; 16]);
+    let entered = stage.supervisor.detach(&TARGET, ordinary, Duration::ZERO).await;
+    assert_eq!(entered, TaskReply::NotKept, "it goes on as a call");
+    assert!(matches!(stage.read(first).await, Progress::Ended { .. }));
+}
+
+#[tokio::test]
+async fn a_task_that_a_bug_of_ours_ends_has_failed() {
+    let stage = Stage::with_environment().await;
+    let task = stage.task(1, "panic").await;
+    assert_eq!(stage.read(task).await, Progress::Failed { reason: "sandbox-lost".to_owned() });
+    assert!(is_restarted(&stage.python("ok").await));
 }

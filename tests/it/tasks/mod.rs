@@ -280,6 +280,17 @@ async fn a_worker_that_cannot_keep_a_task_runs_an_ordinary_call() {
     assert_eq!(result["structuredContent"]["stdout"], "done\n");
     let mut call = shell(&environment, "touch ran");
     call["task"] = json!({});
-    refused(&november(&client, "tools/call", call).await, 50301, "takes no tasks");
+    refused(&november(&client, "tools/call", call).await, -32602, "no more tasks");
     assert!(metadata(cluster.workspace("w1", &environment).join("ran")).is_err());
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_asked_to_be_a_task_runs_when_none_can_be_kept() {
+    let cluster = cluster(Duration::ZERO).await;
+    let client = cluster.client(0, ALICE);
+    let environment = client.launch().await;
+    let journal = cluster.workspace("w1", &environment).parent().unwrap().join("journal");
+    std::fs::write(&journal, b"in the way").unwrap();
+    let result = ask(&client, "tools/call", shell(&environment, "echo done")).await.result();
+    assert_eq!(result["structuredContent"]["stdout"], "done\n");
 }

@@ -84,7 +84,7 @@ async fn a_drain_tells_at_once_finishes_calls_and_takes_nothing_new() {
     assert_eq!(short.stdout, "finished\n");
     let stopped = long.next().await.unwrap();
     assert!(
-        matches!(&stopped, Frame::Ended(it) if it.terminated_by.as_deref() == Some("cancelled")),
+        matches!(&stopped, Frame::Ended(it) if it.terminated_by.as_deref() == Some("workerStopping")),
         "at the deadline, and it says so: {stopped:?}"
     );
     worker.ended().await.unwrap();

@@ -9,7 +9,7 @@ use baton::rpc::client::{Execution, TraceHeaders};
 use baton::rpc::task::{
     CancelTaskRequest, DetachRequest, JobKind, Progress, Reader, Task, TaskReply, TaskRequest,
 };
-use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, TaskTerms};
+use baton::rpc::wire::{Ended, ExecuteRequest, Job, NotStarted, Otherwise, TaskTerms};
 
 use super::site::{Caller, Environment, IDLE, SOON, Site, last, principal, python, random, shell};
 
@@ -50,7 +50,7 @@ impl Detached {
     /// A task from its start that has ended.
     async fn kept_for(environment: &Environment, ttl: Duration) -> Self {
         let ttl_ms = Some(u64::try_from(ttl.as_millis()).unwrap());
-        let task = Some(TaskTerms { ttl_ms });
+        let task = Some(TaskTerms { ttl_ms, ..TaskTerms::default() });
         let request = ExecuteRequest { task, ..environment.request(shell("true")) };
         environment.run(&request).await.unwrap();
         Self { environment: environment.clone(), execution: request.execution }
@@ -260,12 +260,16 @@ async fn a_drain_waits_for_tasks_and_stops_those_that_take_too_long() {
     other.python("1").await;
     let short = Detached::alone(&one, shell("sleep 1; echo done")).await;
     let long = Detached::alone(&other, shell("echo begun; sleep 20")).await;
+    let waits = Detached::alone(&other, shell("true")).await;
     worker.stop().await;
     let worker = site.worker().await;
     assert_eq!(short.at(&worker).outcome().await.stdout, "done\n");
     let stopped = long.at(&worker).outcome().await;
-    assert_eq!(stopped.terminated_by.as_deref(), Some("cancelled"));
+    assert_eq!(stopped.terminated_by.as_deref(), Some("workerStopping"), "nobody cancelled it");
     assert_eq!(stopped.stdout, "begun\n");
+    assert!(stopped.hint.is_some_and(|hint| hint.contains("files are kept")));
+    let Progress::NotStarted { why } = waits.at(&worker).end().await else { panic!("it ran") };
+    assert!(matches!(why, NotStarted::NoSandbox { .. }), "{why:?}");
 }
 
 #[tokio::test]
@@ -344,10 +348,14 @@ async fn a_disk_that_takes_no_entry_leaves_the_call_as_it_was() {
     assert_eq!(task.detach().await, TaskReply::NotKept);
     assert_eq!(task.look(Duration::ZERO).await, TaskReply::Unknown);
     assert_eq!(last(execution).await.unwrap().stdout, "done\n");
-    let from_the_start =
-        ExecuteRequest { task: Some(TaskTerms::default()), ..environment.request(shell("true")) };
-    let refused = environment.run(&from_the_start).await.unwrap_err();
-    assert!(matches!(refused, NotStarted::NoSandbox { .. }), "{refused:?}");
+    let from_the_start = |otherwise| {
+        let task = Some(TaskTerms { otherwise, ..TaskTerms::default() });
+        ExecuteRequest { task, ..environment.request(shell("echo done")) }
+    };
+    let ran = environment.run(&from_the_start(Otherwise::RunAsCall)).await.unwrap();
+    assert_eq!(ran.stdout, "done\n");
+    let refused = environment.run(&from_the_start(Otherwise::Refuse)).await.unwrap_err();
+    assert_eq!(refused, NotStarted::NotKept);
 }
 
 #[tokio::test]
@@ -359,24 +367,6 @@ async fn an_outcome_that_the_disk_does_not_take_is_told_to_be_lost() {
     let task = Detached::alone(&environment, shell("sleep 0.5")).await;
     fs::create_dir(task.entry(&site).with_extension("half")).unwrap();
     assert_eq!(task.end().await, Progress::Failed { reason: "outcome-lost".to_owned() });
-}
-
-#[tokio::test]
-async fn the_oldest_of_too_many_tasks_goes() {
-    let site = Site::new();
-    let worker = site.worker().await;
-    let environment = worker.caller.create().await;
-    let mut tasks = Vec::new();
-    for _ in 0..33 {
-        let task = Detached::ended(&site, &environment, "true").await;
-        site.clock.advance(Duration::from_millis(1));
-        tasks.push(task);
-    }
-    assert_eq!(tasks[0].look(Duration::ZERO).await, TaskReply::Unknown);
-    assert_eq!(fs::read_dir(journal(&site, &environment)).unwrap().count(), 32);
-    for task in &tasks[1..] {
-        assert!(matches!(task.end().await, Progress::Ended { .. }));
-    }
 }
 
 #[tokio::test]
