@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::dispatch::{Edge, not_served};
 use super::failure::Failure;
 use super::observe::Observation;
-use super::upstream::{Listing, Listings, Upstreams};
+use super::upstream::{Listing, Listings, Server, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
@@ -110,6 +110,8 @@ pub(super) struct Merged {
     listed: Listed,
     own: Own,
     lists: Vec<Arc<Listing>>,
+    /// Whether a list is missing, or has changed since it was fetched.
+    is_short: bool,
 }
 
 impl Merged {
@@ -122,7 +124,11 @@ impl Merged {
     ) -> Self {
         let servers = upstreams.servers();
         let lists = join_all(servers.iter().map(|it| Listings::get(it, listed, caller))).await;
-        Self { listed, own, lists: lists.into_iter().flatten().collect() }
+        let is_current = |(server, list): (&Arc<Server>, &Option<Arc<Listing>>)| {
+            list.as_ref().is_some_and(|it| server.listings.is_current(listed, it))
+        };
+        let is_short = !servers.iter().zip(&lists).all(is_current);
+        Self { listed, own, lists: lists.into_iter().flatten().collect(), is_short }
     }
 
     /// The page that begins at this cursor; the first without one.
@@ -170,8 +176,11 @@ impl Merged {
         own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
     }
 
-    /// caching: as fresh as the stalest part, and private if one part is.
+    /// caching: as fresh as the stalest part, and private if one part is. Of a missing part nothing is known.
     fn hint(&self) -> CacheHint {
+        if self.is_short {
+            return CacheHint::private(Duration::ZERO);
+        }
         let own = Some(self.own.fresh_for)
             .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
         let fresh =

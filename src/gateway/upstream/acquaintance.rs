@@ -119,6 +119,7 @@ impl Acquaintance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::ServerCapabilities;
 
     #[tokio::test(start_paused = true)]
     async fn one_that_failed_is_left_alone_a_little_and_one_that_is_known_stays_known() {
@@ -131,7 +132,7 @@ mod tests {
         assert!(acquaintance.ended().is_none());
         acquaintance.learn(&Ok(Arc::new(Known {
             spoken: discovery::Spoken::Modern,
-            capabilities: Default::default(),
+            capabilities: ServerCapabilities::default(),
             instructions: None,
             server_info: None,
         })));

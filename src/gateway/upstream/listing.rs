@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fetch::fetch;
 use super::server::Server;
+use super::watch::Change;
 use crate::domain::ids::{OwnerDigest, Principal};
 use crate::mcp::{Listed, Mirror};
 
@@ -66,6 +67,11 @@ impl Listing {
         self.fresh_for.saturating_sub(self.fetched.elapsed())
     }
 
+    fn is_as(&self, other: &Self) -> bool {
+        let definitions = self.items.iter().map(|it| it.definition.get());
+        definitions.eq(other.items.iter().map(|it| it.definition.get()))
+    }
+
     fn is_for(&self, caller: &Principal) -> bool {
         self.owner.is_none_or(|owner| owner == caller.owner_digest())
     }
@@ -88,7 +94,12 @@ struct Slot(Mutex<Held>);
 struct Held {
     last: Option<Arc<Listing>>,
     flight: Option<Flight>,
-    failed: Option<Instant>,
+    /// When a fetch of which generation failed, if the last one did.
+    failed: Option<(Instant, u64)>,
+    /// For whom it was fetched last.
+    caller: Option<Principal>,
+    /// Somebody made do with the last one, or none: when there is another, that is told.
+    owed: bool,
 }
 
 /// The lists of one upstream, for everybody and for each caller.
@@ -138,7 +149,7 @@ impl Listings {
     ) -> Option<Arc<Listing>> {
         let listings = &server.listings;
         let slot = listings.slot(listed, caller);
-        let generation = listings.generation[listed as usize].load(Ordering::Acquire);
+        let generation = listings.generation(listed);
         let timeouts = &server.config.timeouts;
         let (last, flight) = {
             let mut held = slot.held();
@@ -149,20 +160,43 @@ impl Listings {
             {
                 return Some(Arc::clone(last));
             }
-            if held.flight.is_none() && held.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            let failed = |(at, of): (Instant, u64)| of == generation && at.elapsed() < PAUSE;
+            if held.flight.is_none() && held.failed.is_some_and(failed) {
+                held.owed = true;
                 return last;
             }
-            let flight = held.flight.get_or_insert_with(|| {
-                let fetching = Self::begin(server, &slot, listed, caller, generation);
-                server.tasks.spawn(fetching.clone());
-                Flight { fetching, begun: Instant::now() }
-            });
-            (last, flight.clone())
+            (last, Self::fly(server, (&slot, &mut held), listed, caller))
         };
         let missed = listings.missed[listed as usize].load(Ordering::Relaxed);
         let brief = last.is_some() || missed;
         let patience = if brief { SOON } else { timeouts.list.saturating_mul(2) };
-        timeout_at(flight.begun + patience, flight.fetching).await.ok().flatten().or(last)
+        let landed = timeout_at(flight.begun + patience, flight.fetching).await.ok().flatten();
+        landed.or_else(|| slot.make_do(last))
+    }
+
+    /// Fetches the list that everybody shares once more, if anybody has one; whoever has it is told if it is another.
+    pub(super) fn look_again(server: &Arc<Server>, listed: Listed) {
+        let slot = &server.listings.shared[listed as usize];
+        let mut held = slot.held();
+        if let Some(caller) = held.caller.clone() {
+            held.owed = true;
+            Self::fly(server, (slot, &mut held), listed, &caller);
+        }
+    }
+
+    /// Whether it turned out to be another one for each caller.
+    pub(super) fn is_apart(&self, listed: Listed) -> bool {
+        self.apart[listed as usize].load(Ordering::Acquire)
+    }
+
+    /// Whether somebody made do with less than the list that everybody shares.
+    pub(super) fn is_owed(&self, listed: Listed) -> bool {
+        self.shared[listed as usize].held().owed
+    }
+
+    /// Whether this list was fetched since the upstream last said that it changed.
+    pub(in crate::gateway) fn is_current(&self, listed: Listed, listing: &Listing) -> bool {
+        listing.generation == self.generation(listed)
     }
 
     /// The last list that was fetched for this caller, fresh or not.
@@ -181,15 +215,26 @@ impl Listings {
 
     /// The slot for everybody, unless the upstream's lists differ from caller to caller.
     fn slot(&self, listed: Listed, caller: &Principal) -> Arc<Slot> {
-        if !self.apart[listed as usize].load(Ordering::Acquire) {
+        if !self.is_apart(listed) {
             return Arc::clone(&self.shared[listed as usize]);
         }
-        let key = (listed, caller.owner_digest());
-        let made = self
-            .private
-            .get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(Arc::default()));
-        let Ok(slot) = made;
-        slot
+        self.private_slot(listed, caller.owner_digest())
+    }
+
+    /// The fetch under way, or one that begins.
+    fn fly(
+        server: &Arc<Server>,
+        (slot, held): (&Arc<Slot>, &mut Held),
+        listed: Listed,
+        caller: &Principal,
+    ) -> Flight {
+        let flight = held.flight.get_or_insert_with(|| {
+            let fetching = Self::begin(server, slot, listed, caller);
+            server.tasks.spawn(fetching.clone());
+            Flight { fetching, begun: Instant::now() }
+        });
+        held.caller = Some(caller.clone());
+        flight.clone()
     }
 
     fn begin(
@@ -197,29 +242,30 @@ impl Listings {
         slot: &Arc<Slot>,
         listed: Listed,
         caller: &Principal,
-        generation: u64,
     ) -> Fetching {
         let (server, slot, caller) = (Arc::clone(server), Arc::clone(slot), caller.clone());
         async move {
-            let fetched = fetch(&server, listed, &caller).await;
             let listings = &server.listings;
+            let mut generation = listings.generation(listed);
+            let mut fetched = fetch(&server, listed, &caller).await;
+            let now = listings.generation(listed);
+            if now != generation {
+                // It changed while it was read. If that happens again, the next one who asks reads it again.
+                generation = now;
+                fetched = fetch(&server, listed, &caller).await;
+            }
             listings.missed[listed as usize].store(fetched.is_err(), Ordering::Relaxed);
             match fetched {
-                Ok(mut listing) => {
-                    listing.generation = generation;
-                    let listing = Arc::new(listing);
-                    // Whoever comes when the flight has landed must find it in no slot but its owner's.
-                    let place = match listing.owner {
-                        Some(_) => listings.keep_apart(listed, &caller),
-                        None => Arc::clone(&slot),
-                    };
-                    place.held().last = Some(Arc::clone(&listing));
-                    slot.land(Landed::Well);
+                Ok(listing) => {
+                    let listing = Arc::new(Listing { generation, ..listing });
+                    land(&server, &slot, listed, &listing);
                     Some(listing)
                 }
                 Err(trouble) => {
                     tracing::warn!(upstream = %server.config.name, list = listed.key(), error = %trouble, "list not fetched");
-                    slot.land(Landed::Ill);
+                    let mut held = slot.held();
+                    held.flight = None;
+                    held.failed = Some((Instant::now(), generation));
                     None
                 }
             }
@@ -228,19 +274,51 @@ impl Listings {
         .shared()
     }
 
+    fn generation(&self, listed: Listed) -> u64 {
+        self.generation[listed as usize].load(Ordering::Acquire)
+    }
+
     /// From now on this list is another one for each caller; what everybody shared is nobody's.
-    fn keep_apart(&self, listed: Listed, caller: &Principal) -> Arc<Slot> {
+    fn keep_apart(&self, listed: Listed, owner: OwnerDigest) -> Arc<Slot> {
         self.apart[listed as usize].store(true, Ordering::Release);
         self.shared[listed as usize].held().last = None;
-        self.slot(listed, caller)
+        self.private_slot(listed, owner)
+    }
+
+    fn private_slot(&self, listed: Listed, owner: OwnerDigest) -> Arc<Slot> {
+        let made = self.private.get_or_insert_with(&(listed, owner), || {
+            Ok::<_, std::convert::Infallible>(Arc::default())
+        });
+        let Ok(slot) = made;
+        slot
     }
 }
 
-/// How a fetch ended.
-#[derive(Clone, Copy, Debug)]
-enum Landed {
-    Well,
-    Ill,
+/// Keeps a list that was fetched for this slot, and tells of it if somebody made do with another one.
+fn land(server: &Server, slot: &Arc<Slot>, listed: Listed, listing: &Arc<Listing>) {
+    // Whoever comes when the flight has landed must find it in no slot but its owner's.
+    let place = match listing.owner {
+        Some(owner) => server.listings.keep_apart(listed, owner),
+        None => Arc::clone(slot),
+    };
+    let before = place.held().last.replace(Arc::clone(listing));
+    let owed = {
+        let mut held = slot.held();
+        held.flight = None;
+        held.failed = None;
+        std::mem::take(&mut held.owed)
+    };
+    // One that is stale before anybody can come back for it is told of once for each change that it is known of: it
+    // may be another at each look, and to tell of that would go round in circles.
+    let is_news = before.map_or(!listing.items.is_empty(), |before| {
+        let settled = before.generation != listing.generation || listing.fresh_for > SOON;
+        settled && !before.is_as(listing)
+    });
+    if owed && is_news {
+        // Those who waited for a list that turned out not to be everybody's wait for one of their own.
+        let owner = listing.owner.filter(|_| Arc::ptr_eq(&place, slot));
+        server.changes.tell(Change::List { listed, owner });
+    }
 }
 
 impl Slot {
@@ -248,9 +326,14 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn land(&self, landed: Landed) {
+    /// What there is without a flight that takes too long.
+    fn make_do(&self, last: Option<Arc<Listing>>) -> Option<Arc<Listing>> {
         let mut held = self.held();
-        held.flight = None;
-        held.failed = matches!(landed, Landed::Ill).then(Instant::now);
+        if held.flight.is_none() && held.failed.is_none() {
+            // It has landed just now.
+            return held.last.clone();
+        }
+        held.owed = true;
+        last
     }
 }
