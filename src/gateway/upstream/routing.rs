@@ -7,7 +7,8 @@ use futures_util::stream::{FuturesOrdered, Stream, StreamExt as _};
 use serde_json::value::RawValue;
 
 use super::Upstreams;
-use super::listing::{Listing, Listings};
+use super::listing::Listing;
+use super::listings::Listings;
 use super::server::Server;
 use super::translate;
 use crate::domain::ids::Principal;
