@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::dispatch::{Edge, not_served};
 use super::failure::Failure;
 use super::observe::Observation;
-use super::upstream::{Listing, Listings, Upstreams};
+use super::upstream::{Listing, Listings, Server, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
@@ -21,8 +21,17 @@ pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
 /// How long the place in a list can be come back to.
 const CURSOR_LIFE_MILLIS: u64 = 60 * 60 * 1000;
 
-/// Items of a page; what clients read at once without trouble.
-const PAGE_ITEMS: usize = 500;
+/// What clients read at once without trouble.
+const PAGE: PageSize = PageSize { items: 500, bytes: 4 << 20 };
+
+/// How much a page holds at most. One item it always holds, however large.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PageSize {
+    /// Items.
+    pub items: usize,
+    /// Bytes of their definitions.
+    pub bytes: usize,
+}
 
 impl Edge {
     /// Any of the four lists.
@@ -47,7 +56,7 @@ impl Edge {
         }
         let own = self.own_items(listed, envelope.era(), caller, observation).await?;
         let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
-        let page = merged.page(cursor.as_deref(), PAGE_ITEMS, caller, &self.keys, self.clock.now());
+        let page = merged.page(cursor.as_deref(), PAGE, caller, &self.keys, self.clock.now());
         // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
         let page = page.map_err(|NoSuchCursor| {
             let message = "there is no such cursor: begin the list again without one";
@@ -81,6 +90,18 @@ pub(super) struct OwnItem {
     pub definition: Box<RawValue>,
 }
 
+impl PageSize {
+    /// How many of these make a page.
+    fn fits(self, items: &[(&str, &RawValue)]) -> usize {
+        let mut bytes = 0;
+        let more = |(place, (_, definition)): &(usize, &(&str, &RawValue))| {
+            bytes += definition.get().len();
+            *place == 0 || (*place < self.items && bytes <= self.bytes)
+        };
+        items.iter().enumerate().take_while(more).count()
+    }
+}
+
 /// Baton's own part of a list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Own {
@@ -110,6 +131,8 @@ pub(super) struct Merged {
     listed: Listed,
     own: Own,
     lists: Vec<Arc<Listing>>,
+    /// Whether a list is missing, or has changed since it was fetched.
+    is_short: bool,
 }
 
 impl Merged {
@@ -122,14 +145,18 @@ impl Merged {
     ) -> Self {
         let servers = upstreams.servers();
         let lists = join_all(servers.iter().map(|it| Listings::get(it, listed, caller))).await;
-        Self { listed, own, lists: lists.into_iter().flatten().collect() }
+        let is_current = |(server, list): (&Arc<Server>, &Option<Arc<Listing>>)| {
+            list.as_ref().is_some_and(|it| server.listings.is_current(listed, it))
+        };
+        let is_short = !servers.iter().zip(&lists).all(is_current);
+        Self { listed, own, lists: lists.into_iter().flatten().collect(), is_short }
     }
 
     /// The page that begins at this cursor; the first without one.
     pub(super) fn page(
         &self,
         cursor: Option<&str>,
-        size: usize,
+        size: PageSize,
         caller: &Principal,
         keys: &Keyring,
         now: Timestamp,
@@ -145,7 +172,7 @@ impl Merged {
                 place.ok_or(NoSuchCursor)? + 1
             }
         };
-        let to = items.len().min(from + size);
+        let to = from + size.fits(&items[from..]);
         let page = items[from..to].iter().map(|(_, definition)| (*definition).to_owned()).collect();
         let result = ListResult::new(self.listed, page, self.hint());
         if to == items.len() {
@@ -170,8 +197,11 @@ impl Merged {
         own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
     }
 
-    /// caching: as fresh as the stalest part, and private if one part is.
+    /// caching: as fresh as the stalest part, and private if one part is. Of a missing part nothing is known.
     fn hint(&self) -> CacheHint {
+        if self.is_short {
+            return CacheHint::private(Duration::ZERO);
+        }
         let own = Some(self.own.fresh_for)
             .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
         let fresh =
@@ -181,5 +211,28 @@ impl Merged {
         } else {
             CacheHint::public(fresh)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_before_it_is_too_long_or_too_large_and_is_never_empty() {
+        let check = |lengths: &[usize], fits: usize| {
+            let definition = |length: &usize| {
+                RawValue::from_string(format!("\"{}\"", "x".repeat(length - 2))).unwrap()
+            };
+            let definitions: Vec<_> = lengths.iter().map(definition).collect();
+            let items: Vec<(&str, &RawValue)> = definitions.iter().map(|it| ("", &**it)).collect();
+            assert_eq!(PageSize { items: 3, bytes: 10 }.fits(&items), fits, "{lengths:?}");
+        };
+        check(&[], 0);
+        check(&[2, 2, 2], 3);
+        check(&[2, 2, 2, 2], 3);
+        check(&[5, 5, 2], 2);
+        check(&[5, 6], 1);
+        check(&[20, 2], 1);
     }
 }

@@ -37,3 +37,34 @@ async fn callers_who_wait_for_the_first_list_each_get_their_own() {
     assert_eq!(again, [ones, twos]);
     assert_eq!(server.received_of("tools/list").len(), 2);
 }
+
+#[tokio::test]
+async fn a_list_of_large_items_comes_in_small_pages_and_ends_where_it_is_too_large() {
+    let server = UpstreamServer::modern().await;
+    // Each has a megabyte and its name: four are more than a page holds, and sixteen more than is kept.
+    server.on("tools/list", |request| {
+        let page: usize = request.params()["cursor"].as_str().map_or(0, |it| it.parse().unwrap());
+        let mut large = tool(&format!("t{page}"));
+        large["description"] = "x".repeat(1 << 20).into();
+        let next = (page < 23).then(|| (page + 1).to_string());
+        let mut list = json!({"tools": [large]});
+        if let Some(next) = next {
+            list["nextCursor"] = next.into();
+        }
+        Answer::result(list)
+    });
+    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    let client = gateway.client();
+    let (mut pages, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let params = cursor.as_ref().map_or(json!({}), |it| json!({"cursor": it}));
+        let list = client.modern("tools/list", params).await.result();
+        pages.push(names(&list, "tools").len());
+        match list["nextCursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(pages, [3, 3, 3, 3, 3]);
+    assert_eq!(server.received_of("tools/list").len(), 16);
+}

@@ -129,9 +129,9 @@ impl Hub {
                     None => break closing.await,
                 },
                 told = upstreams.recv() => match told {
-                    Ok(upstream::Change::List(listed)) => {
-                        let (list, audience) = (list(listed), Audience::Everybody);
-                        self.publish(&Change::List { list, audience });
+                    Ok(upstream::Change::List { listed, owner }) => {
+                        let audience = owner.map_or(Audience::Everybody, Audience::Owner);
+                        self.publish(&Change::List { list: list(listed), audience });
                     }
                     Err(RecvError::Lagged(_)) => self.lists_changed(),
                     Err(RecvError::Closed) => break closing.await,

@@ -20,6 +20,8 @@ use crate::rpc::client::TraceHeaders;
 const MAX_PAGES: usize = 100;
 /// Items of one list; what comes after them is not offered.
 const MAX_ITEMS: usize = 10_000;
+/// The same in bytes of their definitions: a list is kept for each caller where it is private.
+const MAX_BYTES: usize = 16 << 20;
 /// Nobody keeps a list longer than this, whatever the upstream says.
 const MAX_FRESH: Duration = Duration::from_hours(24);
 
@@ -40,9 +42,13 @@ pub(super) async fn fetch(
         let page = Object::read(&page).ok_or(Trouble::Protocol("a result is an object"))?;
         gathered.add(listed, &page)?;
         cursor = page.get("nextCursor").filter(|it| it.get() != "null").map(ToOwned::to_owned);
-        if cursor.is_none() || gathered.items.len() >= MAX_ITEMS {
+        if cursor.is_none() || gathered.is_full {
             break;
         }
+    }
+    if gathered.is_full || cursor.is_some() {
+        let (upstream, items) = (&server.config.name, gathered.items.len());
+        tracing::warn!(%upstream, list = listed.key(), items, "the list is longer than is offered of it");
     }
     Ok(gathered.finish(caller))
 }
@@ -81,6 +87,9 @@ async fn page(
 struct Gathered<'a> {
     server: &'a Server,
     items: Vec<Item>,
+    bytes: usize,
+    /// What comes now is not offered.
+    is_full: bool,
     fresh_for: Duration,
     public: bool,
 }
@@ -91,7 +100,7 @@ impl<'a> Gathered<'a> {
             Spoken::Modern => (MAX_FRESH, true),
             Spoken::Legacy(_) => (server.config.timeouts.list_fresh, server.config.shared),
         };
-        Self { server, items: Vec::new(), fresh_for, public }
+        Self { server, items: Vec::new(), bytes: 0, is_full: false, fresh_for, public }
     }
 
     /// caching, "Cacheable Results": the page that is stale first makes the list stale, and one that is private makes
@@ -109,9 +118,15 @@ impl<'a> Gathered<'a> {
             .get(listed.key())
             .and_then(|it| serde_json::from_str(it.get()).ok())
             .ok_or(Trouble::Protocol("a list has no items"))?;
-        let room = MAX_ITEMS.saturating_sub(self.items.len());
-        let offered = items.into_iter().filter_map(|it| item(self.server, listed, it));
-        self.items.extend(offered.take(room));
+        for item in items.into_iter().filter_map(|it| item(self.server, listed, it)) {
+            let bytes = self.bytes + item.definition.get().len();
+            if self.items.len() == MAX_ITEMS || bytes > MAX_BYTES {
+                self.is_full = true;
+                break;
+            }
+            self.bytes = bytes;
+            self.items.push(item);
+        }
         Ok(())
     }
 

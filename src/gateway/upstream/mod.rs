@@ -5,9 +5,9 @@
 //! ([`discovery`]; asked first by whoever needs it: [`acquaintance`]). A client's request ([`ask`]) finds its server
 //! ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it
 //! ([`exchange`]), its notifications [`relay`]ed, its questions put to the client ([`back_channel`]), the result
-//! [`shape`]d for it and sealed where clients hold something ([`state`]). What servers list is [`fetch`]ed and kept
-//! ([`listing`]); [`watch`] hears of changes, and a listener is [`subscribed`] to what only it asked for. What goes wrong
-//! is [`trouble`].
+//! [`shape`]d for it and sealed where clients hold something ([`state`]). What servers list is [`fetch`]ed, a
+//! [`listing`] each, and kept ([`listings`]); [`watch`] hears of changes, and a listener is [`subscribed`] to what only it
+//! asked for. What goes wrong is [`trouble`].
 
 mod acquaintance;
 mod address;
@@ -25,6 +25,7 @@ mod forward;
 mod legacy;
 mod link;
 mod listing;
+mod listings;
 mod modern;
 mod relay;
 mod routing;
@@ -57,7 +58,8 @@ pub(super) use discovery::Known;
 pub use endpoints::{AllBroken, EndpointId};
 pub(super) use forward::Forwarded;
 pub use link::{Answer, LinkError, UpstreamLink};
-pub(super) use listing::{Listing, Listings};
+pub(super) use listing::Listing;
+pub(super) use listings::Listings;
 pub(super) use routing::Destination;
 pub(super) use server::Server;
 pub(super) use subscribed::{Over, Subscribed, Told, Wanted};

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::Upstreams;
 use super::discovery::Spoken;
-use super::listing::{Listing, Listings};
+use super::listing::Listing;
+use super::listings::Listings;
 use super::server::Server;
 use super::translate;
 use crate::domain::ids::Principal;

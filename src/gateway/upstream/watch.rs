@@ -6,15 +6,17 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::ask::next_number;
 use super::discovery::{Known, Spoken};
 use super::exchange::{Exchange, Until};
+use super::listings::Listings;
 use super::modern;
 use super::server::Server;
 use super::translate::gateway_meta;
 use super::trouble::Trouble;
+use crate::domain::ids::OwnerDigest;
 use crate::mcp::{Listed, Message, Method, Object, sse};
 use crate::rpc::client::TraceHeaders;
 
@@ -34,8 +36,8 @@ const CHANGES: usize = 256;
 /// Something of an upstream is no longer as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Change {
-    /// One of its lists.
-    List(Listed),
+    /// One of its lists; of this caller alone, if one is named.
+    List { listed: Listed, owner: Option<OwnerDigest> },
 }
 
 /// Where upstreams say that something changed.
@@ -72,9 +74,13 @@ impl Server {
             _ => return,
         };
         for list in lists {
-            self.listings.invalidate(*list);
-            self.changes.tell(Change::List(*list));
+            self.changed(*list);
         }
+    }
+
+    fn changed(&self, listed: Listed) {
+        self.listings.invalidate(listed);
+        self.changes.tell(Change::List { listed, owner: None });
     }
 }
 
@@ -84,32 +90,76 @@ pub(super) async fn keep(server: Arc<Server>) {
     tokio::join!(watch(&server), server.stay_known(), tidying);
 }
 
-async fn watch(server: &Server) {
+async fn watch(server: &Arc<Server>) {
+    let mut known = first_contact(server).await;
+    // Until now it was missing in every list.
+    look_for_the_owed(server);
+    let mut pause = FIRST_PAUSE;
+    let mut is_gap = false;
+    loop {
+        let wanted = filter(&known);
+        let begun = Instant::now();
+        let opened = || {
+            if is_gap {
+                look_after_gap(server);
+            }
+        };
+        let heard = if wanted.is_empty() {
+            Ok(Heard::Nothing)
+        } else {
+            listen(server, &known, wanted, opened).await
+        };
+        if begun.elapsed() >= LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        if let Err(trouble) = &heard {
+            tracing::debug!(upstream = %server.config.name, error = %trouble, "notifications broke off");
+        }
+        if let Ok(Heard::Nothing) = heard {
+            sleep(LOOK).await;
+            look_for_the_owed(server);
+        } else {
+            is_gap = true;
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        known = server.said().unwrap_or(known);
+    }
+}
+
+/// Waits until it says what it is.
+async fn first_contact(server: &Server) -> Arc<Known> {
     let mut pause = FIRST_PAUSE;
     loop {
         match server.known().await {
-            Ok(known) => {
-                let wanted = filter(&known);
-                if wanted.is_empty() {
-                    sleep(LOOK).await;
-                } else if let Err(trouble) = listen(server, &known, wanted).await {
-                    tracing::debug!(upstream = %server.config.name, error = %trouble, "notifications broke off");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                } else {
-                    pause = FIRST_PAUSE;
-                }
-                // What was said meanwhile was not heard.
-                for listed in Listed::ALL {
-                    server.listings.invalidate(listed);
-                }
-            }
+            Ok(known) => return known,
             Err(trouble) => {
                 tracing::debug!(upstream = %server.config.name, error = %trouble, "upstream not known");
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// What was said while no stream was open was not heard. Lists that each caller has an own one of are not looked at for
+/// all of them; the callers are told to.
+fn look_after_gap(server: &Arc<Server>) {
+    for listed in Listed::ALL {
+        if server.listings.is_apart(listed) {
+            server.changed(listed);
+        } else {
+            server.listings.invalidate(listed);
+            Listings::look_again(server, listed);
+        }
+    }
+}
+
+/// One that tells nothing is looked at for those who made do with less; for all others, its lists are good for as long
+/// as it says.
+fn look_for_the_owed(server: &Arc<Server>) {
+    for listed in Listed::ALL.into_iter().filter(|it| server.listings.is_owed(*it)) {
+        Listings::look_again(server, listed);
     }
 }
 
@@ -124,21 +174,38 @@ fn filter(known: &Known) -> Vec<&'static str> {
     told.map(|(_, key)| key).collect()
 }
 
+/// How listening ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// In order, or it is time to begin anew.
+    All,
+    /// There is nothing to listen to.
+    Nothing,
+}
+
 /// Reads the stream of notifications until it ends (subscriptions, "Opening a Stream").
-async fn listen(server: &Server, known: &Known, wanted: Vec<&'static str>) -> Result<(), Trouble> {
+async fn listen(
+    server: &Server,
+    known: &Known,
+    wanted: Vec<&'static str>,
+    opened: impl FnOnce(),
+) -> Result<Heard, Trouble> {
     if let Spoken::Legacy(_) = known.spoken {
-        return server.legacy.listen(server, Until::within(STREAM_LIFE), LOOK).await;
+        return server.legacy.listen(server, Until::within(STREAM_LIFE), opened).await;
     }
     let notifications: Value =
         wanted.into_iter().map(|key| (key.to_owned(), Value::Bool(true))).collect();
     let mut exchange = open(server, &notifications).await?;
+    opened();
     loop {
         match exchange.next().await {
             Ok(Some(Message::Notification { method, params })) => {
                 server.noticed(&method, params.as_deref());
             }
             // The graceful end, or the time to begin anew.
-            Ok(Some(Message::Response { .. }) | None) | Err(Trouble::Deadline(_)) => return Ok(()),
+            Ok(Some(Message::Response { .. }) | None) | Err(Trouble::Deadline(_)) => {
+                return Ok(Heard::All);
+            }
             Ok(Some(Message::Request { .. })) => {}
             Err(trouble) => return Err(trouble),
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "an answer that is not as it must be fails the test")]
 
 mod expired;
+mod lists;
 mod tasks;
 mod upstreams;
 

@@ -31,6 +31,7 @@ use super::discovery::Known;
 use super::exchange::Until;
 use super::server::{Answered, Server};
 use super::trouble::Trouble;
+use super::watch;
 use crate::domain::ids::Principal;
 use crate::mcp::Method;
 pub(super) use call::Call;
@@ -107,29 +108,29 @@ impl Legacy {
     }
 
     /// Reads what the upstream tells of its own accord, until the stream of it ends (2025-11-25 transports, "Listening
-    /// for Messages from the Server"). `none` is how long there is none where it says so.
+    /// for Messages from the Server").
     pub(super) async fn listen(
         &self,
         server: &Server,
         until: Until,
-        none: Duration,
-    ) -> Result<(), Trouble> {
+        opened: impl FnOnce(),
+    ) -> Result<watch::Heard, Trouble> {
         let lease = self.lease(server, own()).await?;
         let stream = match lease.session().stream(until).await {
             Ok(stream) => stream,
             Err(Trouble::NotMcp(StatusCode::METHOD_NOT_ALLOWED)) => {
-                sleep(none).await;
-                return Ok(());
+                return Ok(watch::Heard::Nothing);
             }
             Err(trouble) => return Err(trouble),
         };
+        opened();
         let mut heard = stream.listen();
         loop {
             match heard.next().await? {
                 Heard::Notification(it) => server.noticed(&it.method, it.params.as_deref()),
                 Heard::Closed { pause } => {
                     sleep(pause).await;
-                    return Ok(());
+                    return Ok(watch::Heard::All);
                 }
             }
         }
