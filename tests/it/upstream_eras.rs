@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::cluster::eventually;
 use crate::upstream_server::{Answer, Speaks, UpstreamServer, tool};
 use crate::upstreams::{gateway, set, upstream};
 
@@ -91,6 +92,8 @@ async fn a_modern_server_that_was_busy_is_spoken_to_as_one() {
     let refused = client.modern("tools/call", json!({"name": "echo", "arguments": {}})).await;
     assert_eq!(refused.error()["data"]["executed"], "no");
     busy.store(false, Ordering::Relaxed);
-    client.tool("echo", json!({})).await;
+    let echo = json!({"name": "echo", "arguments": {}});
+    // It is left alone for a moment.
+    eventually(async || client.modern("tools/call", echo.clone()).await.status == 200).await;
     assert!(server.received_of("initialize").is_empty());
 }

@@ -280,7 +280,7 @@ async fn a_worker_that_cannot_keep_a_task_runs_an_ordinary_call() {
     assert_eq!(result["structuredContent"]["stdout"], "done\n");
     let mut call = shell(&environment, "touch ran");
     call["task"] = json!({});
-    refused(&november(&client, "tools/call", call).await, -32602, "no more tasks");
+    refused(&november(&client, "tools/call", call).await, 50301, "no more tasks");
     assert!(metadata(cluster.workspace("w1", &environment).join("ran")).is_err());
 }
 

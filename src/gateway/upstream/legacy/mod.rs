@@ -147,7 +147,7 @@ impl Legacy {
     /// A session of this key. Only one that the upstream keeps nothing of is shared by all.
     async fn lease(&self, server: &Server, key: Key) -> Result<Lease, Trouble> {
         if self.keeps_none.load(Ordering::Relaxed) {
-            let shared = self.lease_of(server, own()).await?;
+            let shared = Box::pin(self.lease_of(server, own())).await?;
             if !shared.is_kept() {
                 return Ok(shared);
             }

@@ -65,7 +65,7 @@ impl Session {
             return Ok(stream);
         }
         // Who is done with waiting has not found out that the endpoint is down, so this is no deadline of the request.
-        let opening = self.open_stream(Until::within(STREAM_LIFE));
+        let opening = Box::pin(self.open_stream(Until::within(STREAM_LIFE)));
         // Others want the stream too, and wait for the place.
         let exchange = until.bound(Until::within(self.patience()).bound(opening)).await???;
         if !exchange.is_stream() || !exchange.status().is_success() {
