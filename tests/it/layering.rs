@@ -46,9 +46,9 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
-    ("rustls", &["gateway/upstream"]),
-    ("hyper_rustls", &["gateway/upstream"]),
-    ("rustls_native_certs", &["gateway/upstream"]),
+    ("rustls", &["gateway/upstream/link"]),
+    ("hyper_rustls", &["gateway/upstream/link"]),
+    ("rustls_native_certs", &["gateway/upstream/link"]),
     ("seccompiler", &["worker/sandbox"]),
     ("landlock", &["worker/sandbox"]),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::tls::Trust;
+use super::link::Trust;
 use crate::gateway::proxies::Network;
 use crate::mcp::Listed;
 

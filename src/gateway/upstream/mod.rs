@@ -1,31 +1,23 @@
 //! Other MCP servers behind the gateway.
 //!
-//! An operator's table ([`config`]) becomes a [`Server`], which is reached over a [`wire`] (a [`link`] to
-//! [`endpoints`] with a [`breaker`] each, [`connect`], [`dial`], [`address`], [`tls`]) and tells what it is
-//! ([`discovery`]; asked first by whoever needs it: [`acquaintance`]). A client's request ([`ask`]) finds its server
-//! ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`]; [`modern`], [`legacy`]), put to it
-//! ([`exchange`]), its notifications [`relay`]ed, its questions put to the client ([`back_channel`]), the result
-//! [`shape`]d for it and sealed where clients hold something ([`state`]). What servers list is [`fetch`]ed, a
-//! [`listing`] each, and kept ([`listings`]); [`watch`] hears of changes, and a listener is [`subscribed`] to what only it
-//! asked for. What goes wrong is [`trouble`].
+//! An operator's table ([`config`]) becomes a [`Server`], which is reached over a [`wire`] (a [`link`], and what MCP asks
+//! of it) and tells what it is ([`discovery`]; asked first by whoever needs it: [`acquaintance`]). A client's request
+//! ([`ask`]) finds its server ([`routing`]) and is [`forward`]ed: written for the upstream's era ([`translate`];
+//! [`modern`], [`legacy`]), put to it ([`exchange`]), its notifications [`relay`]ed, its questions put to the client
+//! ([`back_channel`]), the result [`shape`]d for it and sealed where clients hold something ([`state`]). Of what servers
+//! offer there are [`lists`]; [`watch`] hears of changes, and a listener is [`subscribed`] to what only it asked for. What
+//! goes wrong is [`trouble`].
 
 mod acquaintance;
-mod address;
 mod ask;
 mod back_channel;
-mod breaker;
 mod config;
-mod connect;
-mod dial;
 mod discovery;
-mod endpoints;
 mod exchange;
-mod fetch;
 mod forward;
 mod legacy;
 mod link;
-mod listing;
-mod listings;
+mod lists;
 mod modern;
 mod relay;
 mod routing;
@@ -33,7 +25,6 @@ mod server;
 mod shape;
 mod state;
 mod subscribed;
-mod tls;
 mod translate;
 mod trouble;
 mod watch;
@@ -49,21 +40,19 @@ use tokio::sync::broadcast;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
-pub use address::{Refused, may_lead_somewhere};
 pub(super) use ask::Ask;
 pub(super) use back_channel::BackChannel;
 pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts};
-pub use connect::SendError;
 pub(super) use discovery::Known;
-pub use endpoints::{AllBroken, EndpointId};
 pub(super) use forward::Forwarded;
-pub use link::{Answer, LinkError, UpstreamLink};
-pub(super) use listing::Listing;
-pub(super) use listings::Listings;
+pub use link::{
+    AllBroken, Answer, Authorities, EndpointId, LinkError, NotAuthorities, Refused, SendError,
+    Trust, UpstreamLink, may_lead_somewhere,
+};
+pub(super) use lists::{Listing, Listings};
 pub(super) use routing::Destination;
 pub(super) use server::Server;
 pub(super) use subscribed::{Over, Subscribed, Told, Wanted};
-pub use tls::{Authorities, NotAuthorities, Trust};
 pub(super) use watch::{Change, Changes};
 
 use crate::clock::Clock;

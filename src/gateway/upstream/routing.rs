@@ -8,8 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Upstreams;
 use super::discovery::Spoken;
-use super::listing::Listing;
-use super::listings::Listings;
+use super::lists::{Listing, Listings};
 use super::server::Server;
 use super::translate;
 use crate::domain::ids::Principal;

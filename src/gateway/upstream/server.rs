@@ -15,7 +15,7 @@ use super::config::Upstream;
 use super::discovery::{Known, Spoken};
 use super::exchange::{Exchange, Until};
 use super::legacy::{Call, Legacy, Suspended, Suspension};
-use super::listings::Listings;
+use super::lists::Listings;
 use super::modern::{self, Post};
 use super::relay::Relay;
 use super::translate;

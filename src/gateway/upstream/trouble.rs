@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::config::UpstreamName;
-use super::connect::SendError;
 use super::exchange::Until;
-use super::link::LinkError;
+use super::link::{LinkError, SendError};
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::mcp::Method;
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::ask::next_number;
 use super::discovery::{Known, Spoken};
 use super::exchange::{Exchange, Until};
-use super::listings::Listings;
+use super::lists::Listings;
 use super::modern;
 use super::server::Server;
 use super::translate::gateway_meta;

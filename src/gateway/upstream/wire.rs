@@ -7,9 +7,8 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 
 use super::config::Upstream;
-use super::endpoints::EndpointId;
 use super::exchange::{Exchange, Until};
-use super::link::{Answer, LinkError, UpstreamLink};
+use super::link::{Answer, EndpointId, LinkError, UpstreamLink};
 use super::modern::Post;
 use super::trouble::Trouble;
 

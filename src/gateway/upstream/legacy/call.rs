@@ -14,8 +14,8 @@ use super::sessions::Lease;
 use crate::gateway::failure::Executed;
 use crate::gateway::upstream::back_channel::Reply;
 use crate::gateway::upstream::config::UpstreamName;
-use crate::gateway::upstream::endpoints::EndpointId;
 use crate::gateway::upstream::exchange::{Exchange, Until};
+use crate::gateway::upstream::link::EndpointId;
 use crate::gateway::upstream::trouble::Trouble;
 use crate::mcp::{
     Message, Object, RequestId, render_notification, render_raw_error, render_response,

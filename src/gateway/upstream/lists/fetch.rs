@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::ask::next_number;
-use super::discovery::{Known, Spoken};
-use super::exchange::Until;
 use super::listing::{Item, Listing};
-use super::modern;
-use super::server::{Answered, Server};
-use super::translate::gateway_meta;
-use super::trouble::Trouble;
 use crate::domain::ids::Principal;
+use crate::gateway::upstream::ask::next_number;
+use crate::gateway::upstream::discovery::{Known, Spoken};
+use crate::gateway::upstream::exchange::Until;
+use crate::gateway::upstream::modern;
+use crate::gateway::upstream::server::{Answered, Server};
+use crate::gateway::upstream::translate::gateway_meta;
+use crate::gateway::upstream::trouble::Trouble;
 use crate::mcp::{Listed, Mirror, Object};
 use crate::rpc::client::TraceHeaders;
 

@@ -16,8 +16,8 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use super::config::Upstream;
 use super::dial::{DialError, Dialer};
+use crate::gateway::upstream::config::Upstream;
 
 /// How long an unused connection is kept. Common servers close theirs after 5 s: it is better to be the one that
 /// closes than to send a call that cannot be repeated into a connection that is just being closed.

@@ -1,4 +1,14 @@
 //! The way to one upstream: an endpoint that is well, a request to it, and what that tells of the endpoint.
+//!
+//! An upstream has [`endpoints`] with a [`breaker`] each. One is reached by [`connect`], which [`dial`]s only where an
+//! [`address`] may lead, over [`tls`].
+
+mod address;
+mod breaker;
+mod connect;
+mod dial;
+mod endpoints;
+mod tls;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -6,10 +16,15 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::breaker::Outcome;
-use super::config::Upstream;
-use super::connect::{SendError, UpstreamClient};
-use super::endpoints::{AllBroken, Endpoint, EndpointId, Endpoints};
+pub use address::{Refused, may_lead_somewhere};
+pub use connect::SendError;
+pub use endpoints::{AllBroken, EndpointId};
+pub use tls::{Authorities, NotAuthorities, Trust};
+
+use crate::gateway::upstream::config::Upstream;
+use breaker::Outcome;
+use connect::UpstreamClient;
+use endpoints::{Endpoint, Endpoints};
 
 /// Sends requests to one upstream, by whichever of its endpoints is well.
 #[derive(Debug)]

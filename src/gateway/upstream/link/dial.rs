@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::address::{AddressGuard, Refused, host, port};
-use super::config::Upstream;
 use super::tls;
+use crate::gateway::upstream::config::Upstream;
 
 /// How many of a name's addresses are tried; they share the time to a connection.
 const MAX_ADDRESSES: usize = 4;

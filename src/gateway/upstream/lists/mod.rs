@@ -1,5 +1,8 @@
 //! What an upstream lists, kept for as long as it says, and longer when it does not answer.
 
+mod fetch;
+mod listing;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +12,13 @@ use futures_util::future::{BoxFuture, Shared};
 use quick_cache::sync::Cache;
 use tokio::time::{Instant, timeout_at};
 
-use super::fetch::fetch;
-use super::listing::Listing;
+pub(in crate::gateway) use listing::Listing;
+
 use super::server::Server;
 use super::watch::Change;
 use crate::domain::ids::{OwnerDigest, Principal};
 use crate::mcp::Listed;
+use fetch::fetch;
 
 /// How long a list request waits for an upstream whose last list could be given instead, or that gave none when it was
 /// last asked.
