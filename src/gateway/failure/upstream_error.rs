@@ -1,0 +1,59 @@
+//! What an upstream says is wrong.
+
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use crate::mcp::{Era, ErrorCode, Object, RawError, RequestId, render_raw_error};
+
+/// A JSON-RPC error of an upstream, with the status that it came with.
+#[derive(Clone, Debug)]
+pub(in crate::gateway) struct UpstreamError {
+    status: StatusCode,
+    error: RawError,
+}
+
+impl UpstreamError {
+    /// As it came.
+    pub(in crate::gateway) fn new(status: StatusCode, error: RawError) -> Self {
+        Self { status, error }
+    }
+
+    /// The number a client sees.
+    pub(in crate::gateway) fn code(&self) -> i64 {
+        self.error.code
+    }
+
+    /// What more its sender said of it.
+    pub(in crate::gateway) fn data(&self) -> Option<Box<RawValue>> {
+        Object::read(&self.error.raw)?.get("data").map(ToOwned::to_owned)
+    }
+
+    /// The JSON-RPC error response, in the words of the client's era.
+    pub(in crate::gateway) fn body(&self, era: Era, id: &RequestId) -> Vec<u8> {
+        let code = match (era, self.error.code) {
+            // What only 2026-07-28 means by these, an older client cannot know.
+            (Era::Legacy(_), -32022..=-32020) => Some(ErrorCode::InvalidRequest),
+            // resources, "Error Handling": before 2026-07-28 a missing resource had a number of its own.
+            (Era::Modern, LEGACY_NO_RESOURCE) => Some(ErrorCode::InvalidParams),
+            _ => None,
+        };
+        let Some(code) = code else { return render_raw_error(Some(id), &self.error.raw) };
+        let mut error = Object::read(&self.error.raw).unwrap_or_default();
+        let code = serde_json::value::to_raw_value(&code.number()).expect("a number serializes");
+        error.set("code", code);
+        render_raw_error(Some(id), &error.render())
+    }
+
+    /// What an upstream said with its status stays what it says, unless that status is about the gateway itself. An
+    /// upstream of the legacy era says no more by it than 200.
+    pub(in crate::gateway) fn status(&self) -> StatusCode {
+        match self.error.code {
+            -32601 if self.status == StatusCode::OK => StatusCode::NOT_FOUND,
+            _ if self.status.is_client_error() || self.status.is_server_error() => self.status,
+            _ => StatusCode::OK,
+        }
+    }
+}
+
+/// 2025-11-25 resources, "Error Handling".
+const LEGACY_NO_RESOURCE: i64 = -32002;
