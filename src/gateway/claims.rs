@@ -53,22 +53,27 @@ fn unhex(text: &str) -> Option<[u8; TICKET_LEN]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::ids::Principal;
     use crate::domain::keyring::SecretKey;
+
+    /// What a worker named `w1` holds for a caller without a key.
+    pub(in crate::gateway) fn holding() -> Holding {
+        Holding {
+            environment: EnvironmentId::from_bytes([1; 16]),
+            tenant: Principal::Anonymous.tenant_digest(),
+            owner: Principal::Anonymous.owner_digest(),
+            placement: Placement { worker: WorkerId::parse("w1").unwrap(), epoch: Epoch::FIRST },
+            not_after: Timestamp::from_millis(1000),
+        }
+    }
 
     #[test]
     fn a_claim_is_proven_for_its_worker_alone() {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let worker = |id| WorkerId::parse(id).unwrap();
-        let holding = Holding {
-            environment: EnvironmentId::from_bytes([1; 16]),
-            tenant: Principal::Anonymous.tenant_digest(),
-            owner: Principal::Anonymous.owner_digest(),
-            placement: Placement { worker: worker("w1"), epoch: Epoch::FIRST },
-            not_after: Timestamp::from_millis(1000),
-        };
+        let holding = holding();
         let claim = seal(&holding, &keys);
         assert_eq!(proven(&claim, &worker("w1"), &keys), Some(holding));
         assert_eq!(proven(&claim, &worker("w2"), &keys), None);

@@ -82,19 +82,12 @@ impl Told {
 mod tests {
     use super::*;
     use crate::domain::keyring::SecretKey;
-    use crate::domain::placement::{Epoch, Placement};
 
     #[test]
     fn what_is_proven_is_told_once_however_often_it_is_said() {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let worker = |id| WorkerId::parse(id).unwrap();
-        let holding = Holding {
-            environment: EnvironmentId::from_bytes([1; 16]),
-            tenant: Principal::Anonymous.tenant_digest(),
-            owner: Principal::Anonymous.owner_digest(),
-            placement: Placement { worker: worker("w1"), epoch: Epoch::FIRST },
-            not_after: Timestamp::from_millis(1000),
-        };
+        let holding = claims::tests::holding();
         let claim = [claims::seal(&holding, &keys)];
         let forged = [Claim { ticket: String::new(), ..claim[0].clone() }];
         let (mut told, mut now) = (Told::default(), Timestamp::from_millis(1_000_000));

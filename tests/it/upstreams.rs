@@ -405,8 +405,8 @@ async fn prompts_resources_and_completions_find_their_server() {
     assert_eq!(unknown["code"], -32602, "{unknown}");
 }
 
-#[tokio::test]
-async fn mirrored_arguments_are_held_to_the_listed_schema() {
+/// An upstream whose tool wants an argument repeated in a header, and a gateway in front of it.
+async fn mirroring() -> (UpstreamServer, RunningGateway) {
     let server = UpstreamServer::modern().await;
     let schema = json!({
         "type": "object",
@@ -414,6 +414,12 @@ async fn mirrored_arguments_are_held_to_the_listed_schema() {
     });
     server.offer(&[json!({"name": "echo", "description": "e", "inputSchema": schema})]);
     let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    (server, gateway)
+}
+
+#[tokio::test]
+async fn mirrored_arguments_are_held_to_the_listed_schema() {
+    let (server, gateway) = mirroring().await;
     let client = gateway.client();
     let call = Modern::new("tools/call", json!({"name": "echo", "arguments": {"region": "eu"}}));
     tools(&client).await;
@@ -431,13 +437,7 @@ async fn mirrored_arguments_are_held_to_the_listed_schema() {
 // streamable-http, "Client Behavior": whoever speaks to a modern server sends them.
 #[tokio::test]
 async fn a_legacy_client_s_arguments_are_mirrored_for_it() {
-    let server = UpstreamServer::modern().await;
-    let schema = json!({
-        "type": "object",
-        "properties": {"region": {"type": "string", "x-mcp-header": "Region"}},
-    });
-    server.offer(&[json!({"name": "echo", "description": "e", "inputSchema": schema})]);
-    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    let (server, gateway) = mirroring().await;
     let call = json!({"name": "echo", "arguments": {"region": "ü"}});
     gateway.client().legacy("tools/call", call).await.result();
     let [arrived] = server.wait_for("tools/call", 1).await.try_into().unwrap();
