@@ -198,7 +198,8 @@ impl Gateway {
         let directory = Arc::clone(&config.directory);
         let clock = config.clock.clone();
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
-        let expired = Expired::new(Arc::clone(&edge.hub), edge.keys.clone(), clock.clone());
+        let (hub, keys) = (Arc::clone(&edge.hub), edge.keys.clone());
+        let expired = Expired::new(hub, Arc::clone(&fleet), keys, clock.clone());
         let internal = Arc::new(Internal {
             edge: Arc::clone(&edge),
             fleet: Arc::clone(&fleet),

@@ -25,6 +25,7 @@ mod rmcp;
 mod samples;
 mod sandbox;
 mod schema;
+mod shared_address;
 mod slow_clients;
 mod tasks;
 mod tracing;
