@@ -22,6 +22,8 @@ class Observers:
         """Returns the flags that make Baton export."""
         jaeger, collector = self.find("jaeger"), self.find("otelcol", "otelcol-contrib")
         if not jaeger:
+            if collector:
+                self.missing.append(("otelcol", "without Jaeger it has nobody to send to"))
             return []
         self.run("jaeger", JAEGER_UI, [jaeger])
         port = JAEGER_OTLP_HTTP
@@ -36,8 +38,10 @@ class Observers:
         prometheus, grafana = self.find("prometheus"), self.find("grafana")
         if prometheus:
             self.start_prometheus(prometheus, {"gateway": gateways, "worker": workers})
-            if grafana:
-                self.start_grafana(grafana)
+        if grafana and prometheus:
+            self.start_grafana(grafana)
+        elif grafana:
+            self.missing.append(("grafana", "without Prometheus it has nothing to show"))
 
     def start_prometheus(self, prometheus: str, targets: dict):
         port, folder = free_port(), self.processes.folder / "prometheus"
