@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "clients")]
 from report import Report, expect  # noqa: E402
-from topology import Process, accepts, free_port, nginx_conf, program  # noqa: E402
+from topology import Process, balancer, free_port  # noqa: E402
 
 BODY = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}}).encode()
 
@@ -90,12 +90,10 @@ class Nginx:
     def __enter__(self) -> int:
         self.folder = tempfile.TemporaryDirectory(prefix="baton-nginx-")
         folder = Path(self.folder.name)
-        folder.chmod(0o711)
         port = free_port()
         ports = [upstream if isinstance(upstream, int) else upstream.port for upstream in self.upstreams]
-        (folder / "nginx.conf").write_text(nginx_conf(port, ports))
-        self.process = Process(folder, "nginx", [program("nginx"), "-e", "stderr", "-p", folder, "-c", folder / "nginx.conf"])
-        self.process.wait_for(lambda: accepts(port), "accepting connections")
+        self.process = Process(folder, "nginx", balancer.command(folder, port, ports))
+        self.process.wait_until_accepting(port)
         return port
 
     def __exit__(self, *_):

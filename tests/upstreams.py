@@ -30,11 +30,11 @@ class Upstreams:
         self.urls = dict(given.split("=", 1) for given in options.upstream)
         self.journals = {}
 
-    def start(self, run, free_port, accepts):
+    def start(self, run, free_port):
         for given in self.options.fixture:
             name, _, kind = given.partition("=")
             starts = {"everything": self.start_everything, "sdk": start_sdk, "server-everything": start_reference}
-            self.urls[name] = starts[kind or "everything"](name, run, free_port, accepts)
+            self.urls[name] = starts[kind or "everything"](name, run, free_port)
 
     def start_everything(self, name, run, *_):
         self.journals[name] = self.folder / f"{name}.jsonl"
@@ -75,9 +75,9 @@ def start_python(name, run, command):
     return line.split()[0]
 
 
-def start_reference(name, run, free_port, accepts):
+def start_reference(name, run, free_port):
     port = free_port()
     env = {**os.environ, "PORT": str(port)}
     server = run(f"upstream-{name}", [NODE, SERVER_EVERYTHING, "streamableHttp"], env)
-    server.wait_for(lambda: accepts(port), "accepting connections")
+    server.wait_until_accepting(port)
     return f"http://127.0.0.1:{port}/mcp"

@@ -100,7 +100,7 @@ http {{
     server {{ listen 127.0.0.1:{port}; {answers} }}
 }}""")
     nginx = deployment.run("static", [topology.program("nginx"), "-e", "stderr", "-p", prefix, "-c", prefix / "nginx.conf"])
-    nginx.wait_for(lambda: topology.accepts(port), "accepting connections")
+    nginx.wait_until_accepting(port)
     return f"http://127.0.0.1:{port}"
 
 
