@@ -192,7 +192,7 @@ def main():
         outside = {("baton-gateway", "internet", 443)}
         for its_name, arrows in {
             "base": {},
-            "trial": trial | {"clients": {*STRANGERS, "baton-redis"} - {"baton-redis"}},
+            "trial": trial,
             "confined": trial,
             "gvisor": trial,
             "production": {"extra": scraped | traced | outside, "clients": {"gateway-proxy"}},
@@ -201,6 +201,10 @@ def main():
         }.items():
             with report.check(f"{its_name}: the network policies allow the architecture's arrows, and nothing else"):
                 check_network(rendered[its_name], **arrows)
+
+        with report.check("the README names every overlay and every component"):
+            said = set(re.findall(r"`([a-z-]+)`", (place / "README.md").read_text()))
+            expect(not {*overlays, *alone} - said, f"it is silent on {sorted({*overlays, *alone} - said)}")
 
         with report.check("the rendered commands run: three gateways, two workers and Redis without a cluster"):
             expect(run(overlays["trial"], key), "see above")
