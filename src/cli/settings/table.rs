@@ -130,7 +130,7 @@ pub const SECTIONS: &[Section] = &[
         number("write-stall-seconds", (1, 3600), SERVING, "how long a client may refuse to take bytes").or("60"),
     ]},
     Section { title: "Sandboxes", settings: &[
-        text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `process-unsafe`").or("auto"),
+        text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `confined`").or("auto"),
         text("python", "PATH", SANDBOX, "the interpreter inside").otherwise("/usr/bin/python3, else python3 on PATH"),
         text("python-packages", "DIR", SANDBOX, "site-packages of a venv, read-only inside"),
         number("warm-pool", (0, 1000), SANDBOX, "sandboxes kept ready").or("2"),

@@ -177,8 +177,8 @@ fn dev_serves_anybody_on_loopback_only() {
     for ok in ["--api-key k", "--anonymous"] {
         assert!(dev_of(&format!("--listen 0.0.0.0:8080 {ok}"), &machine()).is_ok(), "{ok}");
     }
-    let unsafe_and_open = "--listen 0.0.0.0:8080 --anonymous --runtime process-unsafe";
-    assert!(dev_of(unsafe_and_open, &machine()).is_err());
+    let confined_and_open = "--listen 0.0.0.0:8080 --anonymous --runtime confined";
+    assert!(dev_of(confined_and_open, &machine()).is_err());
 }
 
 #[test]
