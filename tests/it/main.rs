@@ -4,6 +4,7 @@
 
 mod back_channel;
 mod cluster;
+mod cors;
 mod directory;
 mod drain;
 mod environments;

@@ -100,6 +100,9 @@ pub const SECTIONS: &[Section] = &[
         switch("anonymous", EDGE, "serves callers without any credential; `dev` on loopback does so unless it has a key"),
         list("allowed-host", "HOST", EDGE, "`Host` that is served besides loopback names and the listener's address"),
         list("allowed-origin", "ORIGIN", EDGE, "`Origin` of web pages that may call"),
+        list("cors-allowed-header", "NAME", EDGE, "a header that these pages may send besides those of MCP, credentials and traces"),
+        list("cors-exposed-header", "NAME", EDGE, "a header that they may read besides `Baton-Replica`, `Retry-After` and `WWW-Authenticate`"),
+        number("cors-max-age-seconds", (0, DAY), EDGE, "how long browsers may keep the answer to a preflight").or("7200"),
         list("trusted-proxy", "NETWORK", EDGE, "address or network of proxies whose `X-Forwarded-For` is believed"),
     ]},
     Section { title: "Environments", settings: &[

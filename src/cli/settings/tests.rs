@@ -290,3 +290,17 @@ fn the_doctor_reads_the_roles_that_are_set_up() {
     assert_eq!(wrong.own.unwrap_err().iter().count(), 1);
     assert!(wrong.dev.unwrap().is_ok(), "it is told once");
 }
+
+#[test]
+fn what_pages_may_send_and_read_is_for_named_origins_only() {
+    let named = "--allowed-origin https://app.example";
+    let more = "--cors-allowed-header X-Tenant --cors-exposed-header X-Request-Id";
+    let cors = dev_of(&format!("{named} {more}"), &machine()).unwrap().settings.edge.cors;
+    assert_eq!(
+        (&cors.allowed_headers[..], &cors.exposed_headers[..]),
+        (&["x-tenant".parse().unwrap()][..], &["x-request-id".parse().unwrap()][..])
+    );
+    assert_eq!(cors.max_age, Duration::from_hours(2));
+    let alone = one_problem(dev_of("--cors-allowed-header X-Tenant", &machine()));
+    assert!(alone.contains("--allowed-origin"), "{alone}");
+}
