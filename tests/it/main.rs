@@ -2,8 +2,10 @@
 
 #![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod application_insights;
 mod back_channel;
 mod cluster;
+mod collector;
 mod directory;
 mod drain;
 mod environments;
