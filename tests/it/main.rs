@@ -16,6 +16,7 @@ mod handover;
 mod layering;
 mod listen;
 mod mcp_client;
+mod migrate;
 mod program;
 mod protocol;
 mod rates;
