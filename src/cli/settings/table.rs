@@ -25,6 +25,7 @@ const RPC: &[Role] = &[Role::Gateway, Role::Worker];
 const CALLER: &[Role] = &[Role::Call, Role::Doctor];
 const CALL: &[Role] = &[Role::Call];
 const KEY: &[Role] = &[Role::Key];
+const MIGRATE: &[Role] = &[Role::Migrate];
 
 const DAY: u64 = 86_400;
 const MAX: u64 = u32::MAX as u64;
@@ -167,5 +168,9 @@ pub const SECTIONS: &[Section] = &[
         text("id", "ID", KEY, "the worker's name: `a-z`, `0-9`, `-`").flag_only(),
         text("tenant", "NAME", KEY, "whose quota and rates count").flag_only(),
         text("subject", "NAME", KEY, "who within the tenant").flag_only(),
+    ]},
+    Section { title: "Migrating", settings: &[
+        text("pool", "NAME", MIGRATE, "which session pool, where the file has several").flag_only(),
+        text("role", "ROLE", MIGRATE, "whose settings are written: `gateway`, `worker`, or `dev` for both").or("dev").flag_only(),
     ]},
 ];
