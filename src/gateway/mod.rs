@@ -54,9 +54,8 @@ pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
-    AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
-    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts,
-    may_lead_somewhere,
+    AllBroken, Answer, EndpointId, EraChoice, LinkError, NameFilter, Refused, SendError, Upstream,
+    UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;
