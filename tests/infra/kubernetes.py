@@ -119,11 +119,11 @@ def expected(net: Net, extra: set, clients: set, redis: set) -> set:
 
 def check_network(objects: list, extra=frozenset(), clients=frozenset(STRANGERS), redis=frozenset({"private", "internet"})):
     net = Net(objects)
+    # Any place may be Redis's until someone narrows it; of the strangers only two are asked on its port.
     asked = {
         **listening(objects), "baton-redis": [6379], "dns": [53, 80], "collector": [4318, 22], "internet": [80, 443, 6379, 8080],
         "metadata": [80, 443], "private": [80, 443, 6379], "stranger": [80, 443, 8080], "neighbour": [8080], "monitoring-other": [9090],
     }
-    # Any place may be Redis's until someone narrows it; of the strangers only these two are asked on its port.
     arrows = net.arrows(asked)
     right = expected(net, set(extra), set(clients), set(redis))
     expect(not arrows - right, f"open, and should not be: {sorted(arrows - right)}")
@@ -153,7 +153,7 @@ def run(overlay: Path, key: str) -> bool:
     node = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     script = Path(__file__).parent / "cluster/node.py"
     sys.stdout.flush()
-    return subprocess.run([*node, sys.executable, script, overlay, key], timeout=150).returncode == 0
+    return subprocess.run([*node, sys.executable, script, overlay, key], timeout=100).returncode == 0
 
 
 def main():
@@ -185,7 +185,7 @@ def main():
                 embedded = flag(find(objects, "StatefulSet", "baton-worker"), "runtime") == "embedded"
                 check_pods(objects, {"baton-gateway", "baton-redis"} | (set() if embedded else {"baton-worker"}))
 
-        trial = dict(extra={("baton-gateway", "baton-redis", 6379)}, redis=set())
+        trial = {"extra": {("baton-gateway", "baton-redis", 6379)}, "redis": set()}
         own = {"baton-gateway", "baton-worker"}
         scraped = {("prometheus", "baton-gateway", 8081), ("prometheus", "baton-worker", 8091)}
         traced = {(who, "collector", 4318) for who in own}
@@ -206,8 +206,9 @@ def main():
             said = set(re.findall(r"`([a-z-]+)`", (place / "README.md").read_text()))
             expect(not {*overlays, *alone} - said, f"it is silent on {sorted({*overlays, *alone} - said)}")
 
-        with report.check("the rendered commands run: three gateways, two workers and Redis without a cluster"):
-            expect(run(overlays["trial"], key), "see above")
+        for its_name in ("trial", "confined"):
+            with report.check(f"{its_name} runs without a cluster: three gateways, two workers and Redis by the rendered commands"):
+                expect(run(overlays[its_name], key), "see above")
     report.exit()
 
 

@@ -1,5 +1,7 @@
 """NetworkPolicies evaluated: may this end open a connection to that one?"""
 
+import ipaddress
+
 from manifests import flag, labels, matches, name, of_kind, port_number, workloads
 
 # Who else is in a cluster, besides our own pods: labels, namespace, or an address outside of it.
@@ -59,13 +61,12 @@ class Net:
 
     @staticmethod
     def is_peer(peer: dict, end: dict) -> bool:
-        import ipaddress
-
         if "ipBlock" in peer:
             if "address" not in end:
                 return False  # a pod's address is not known here, and no block of ours means pods
-            inside = lambda cidr: ipaddress.ip_address(end["address"]) in ipaddress.ip_network(cidr)  # noqa: E731
-            return inside(peer["ipBlock"]["cidr"]) and not any(map(inside, peer["ipBlock"].get("except", [])))
+            block, address = peer["ipBlock"], ipaddress.ip_address(end["address"])
+            excepted = any(address in ipaddress.ip_network(cidr) for cidr in block.get("except", []))
+            return address in ipaddress.ip_network(block["cidr"]) and not excepted
         if "address" in end:
             return False
         if "namespaceSelector" in peer:
@@ -89,5 +90,8 @@ class Net:
 
 def listening(objects: list) -> dict:
     """The ports that our roles listen on, by their own command lines."""
-    both = lambda it: [int(flag(it, which).rsplit(":", 1)[1]) for which in ("listen", "internal-listen")]  # noqa: E731
-    return {name(it): both(it) for it in workloads(objects) if name(it) in ("baton-gateway", "baton-worker")}
+    return {
+        name(it): [int(flag(it, which).rsplit(":", 1)[1]) for which in ("listen", "internal-listen")]
+        for it in workloads(objects)
+        if name(it) in ("baton-gateway", "baton-worker")
+    }

@@ -172,7 +172,7 @@ def names(pods: list) -> str:
 
 def main():
     objects, key = render(Path(sys.argv[1])), sys.argv[2]
-    report = Report("kubernetes, run")
+    report = Report(f"kubernetes, {Path(sys.argv[1]).name} run")
     loopback_up()
     with tempfile.TemporaryDirectory(prefix="baton-node-") as folder:
         folder = Path(folder)
@@ -190,8 +190,8 @@ def main():
             with report.check("the pods serve"):
                 raise trouble
         finally:
-            for it in pods:
-                print("\n".join(it.process.tail().splitlines()[-6:]) if report.failed and it.process else "", end="")
+            if report.failed:
+                print("\n".join(line for it in pods if it.process for line in it.process.tail().splitlines()[-6:]))
             for it in reversed(pods):
                 if it.process:
                     it.process.stop()

@@ -28,7 +28,7 @@ while [ "$1" != -- ]; do
 done
 shift
 
-mount -o remount,ro "$root"
+mount -o remount,bind,ro "$root"
 cd "$root"
 pivot_root . old
 # umount(8) wants uid 0; hidden is as good.
