@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use super::claims;
 use crate::clock::Clock;
 use crate::directory::{Beat, Directory, DirectoryError, Replica};
-use crate::domain::ids::{Incarnation, WorkerId};
+use crate::domain::ids::{Incarnation, Timestamp, WorkerId};
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::domain::placement::{Holding, NO_NEW_AFTER, Sighting, WorkerReport, WorkerState};
 use crate::rpc::client::Peer;
@@ -25,11 +25,11 @@ use crate::rpc::wire::{Heartbeat, HeartbeatReply};
 const ROUND: Duration = Duration::from_secs(2);
 /// How soon it does so again when something is missing.
 const SOONER: Duration = Duration::from_millis(250);
+/// A worker that has said nothing here for longer than between two reports is taken from the directory: where replicas
+/// share one address only one of them hears it, and the others must not think it silent meanwhile.
+const HEARD_HERE: Duration = Duration::from_secs(3);
 /// What a worker may be, as metrics tell it.
 pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
-/// A worker that has not reported here for so long may have reported to another replica: one that reports here does so
-/// sooner. With a round more it is still short of [`NO_NEW_AFTER`].
-const PERHAPS_ELSEWHERE: Duration = Duration::from_secs(3);
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
 const FORGET_AFTER: Duration = Duration::from_mins(5);
 
@@ -309,11 +309,7 @@ impl Fleet {
         members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
         for sighting in fleet {
             let known = members.get(&sighting.report.worker);
-            let stale = |it: &Arc<Member>| {
-                it.sighting.report.incarnation < sighting.report.incarnation
-                    || now.since(it.sighting.seen) > PERHAPS_ELSEWHERE
-            };
-            if known.is_none_or(stale) {
+            if known.is_none_or(|it| is_stale(&it.sighting, &sighting, now)) {
                 members.insert(sighting.report.worker.clone(), self.member(sighting));
             }
         }
@@ -329,6 +325,11 @@ impl Fleet {
     }
 }
 
+/// Whether the directory knows better than this replica.
+fn is_stale(known: &Sighting, shared: &Sighting, now: Timestamp) -> bool {
+    known.report.incarnation < shared.report.incarnation || now.since(known.seen) > HEARD_HERE
+}
+
 /// A worker's own report, as its heartbeat makes it.
 fn report_of(key: &WorkerKey, incarnation: Incarnation, heartbeat: &Heartbeat) -> WorkerReport {
     WorkerReport {
@@ -340,5 +341,45 @@ fn report_of(key: &WorkerKey, incarnation: Incarnation, heartbeat: &Heartbeat) -
         environments: heartbeat.environments,
         running: heartbeat.running,
         list_digest: claims::digest(&heartbeat.list_digest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_another_replica_hears_is_never_silent_here() {
+        // As seldom as a worker reports, and as slowly as what it says goes round.
+        let every = Duration::from_millis(2400);
+        for offset in (0..2400).step_by(100) {
+            let heard = |now: u64| Timestamp::from_millis(now - (now + offset) % 2400);
+            let sighting = |seen| Sighting { seen, report: report() };
+            let mut known = sighting(heard(10_000));
+            for now in (10_000..60_000_u64).step_by(100) {
+                let at = Timestamp::from_millis(now);
+                assert!(at.since(known.seen) <= NO_NEW_AFTER, "{:?}", at.since(known.seen));
+                let shared = sighting(heard(now));
+                if now % 2000 == 0 && is_stale(&known, &shared, at) {
+                    known = shared;
+                }
+            }
+            // What it says here goes before what the directory says.
+            let at = Timestamp::from_millis(60_000);
+            assert!(!is_stale(&sighting(at), &sighting(at), at.after(every)));
+        }
+    }
+
+    fn report() -> WorkerReport {
+        WorkerReport {
+            worker: WorkerId::parse("w1").unwrap(),
+            incarnation: Incarnation(1),
+            url: String::new(),
+            state: WorkerState::Serving,
+            capacity: 1,
+            environments: 0,
+            running: 0,
+            list_digest: [0; 16],
+        }
     }
 }

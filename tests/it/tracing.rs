@@ -1,7 +1,5 @@
 //! One trace from the client to the code in the sandbox, as a collector sees it.
 
-#![expect(clippy::unwrap_used, reason = "a test whose span lacks a member has failed")]
-
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 

@@ -41,7 +41,7 @@ pub(super) fn read(file: &str, around: &dyn Surroundings) -> Result<Value, Input
     // Some tools mark the beginning of UTF-8.
     let text = text.trim_start_matches('\u{feff}');
     serde_json::from_str(text).map_err(|error| {
-        if path.ends_with(".bicep") || is_bicep(text) {
+        if Path::new(path).extension().is_some_and(|it| it == "bicep") || is_bicep(text) {
             let source_file = if file == "-" { "FILE.bicep" } else { file }.to_owned();
             return InputError::Bicep { file: shown.clone(), source_file };
         }

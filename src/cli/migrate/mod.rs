@@ -74,8 +74,8 @@ fn chosen(mut pools: Vec<Pool>, name: Option<&str>, file: &str) -> Result<Pool, 
             names[0],
         ))),
         Some(name) => {
-            let mut named = pools.into_iter().filter(|it| it.name.eq_ignore_ascii_case(name));
-            match (named.next(), named.next()) {
+            let mut fitting = pools.into_iter().filter(|it| it.name.eq_ignore_ascii_case(name));
+            match (fitting.next(), fitting.next()) {
                 (Some(pool), None) => Ok(pool),
                 (Some(_), Some(_)) => Err(Refusal::new(format!(
                     "{file}: two session pools are named \"{name}\" → leave one of them in the file"

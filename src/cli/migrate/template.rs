@@ -30,7 +30,9 @@ pub(super) fn pools(root: &Value) -> Vec<Pool> {
     match root {
         // `az containerapp sessionpool list`
         Value::Array(resources) => {
-            resources.iter().for_each(|it| of_resource(it, &Rc::default(), 0, &mut pools));
+            for resource in resources {
+                of_resource(resource, &Rc::default(), 0, &mut pools);
+            }
         }
         Value::Object(root) if field(root, "resources").is_some() => {
             of_template(root, Given::new(), 0, &mut pools);
@@ -54,11 +56,15 @@ fn of_template(template: &Map<String, Value>, given: Given, depth: usize, pools:
     let scope = Rc::new(Scope::of(template, given));
     match field(template, "resources") {
         Some(Value::Array(resources)) => {
-            resources.iter().for_each(|it| of_resource(it, &scope, depth, pools));
+            for resource in resources {
+                of_resource(resource, &scope, depth, pools);
+            }
         }
         // Newer templates name their resources.
         Some(Value::Object(resources)) => {
-            resources.values().for_each(|it| of_resource(it, &scope, depth, pools));
+            for resource in resources.values() {
+                of_resource(resource, &scope, depth, pools);
+            }
         }
         _ => {}
     }

@@ -1,5 +1,7 @@
 //! What is written of which pool, through the command's own reader and ours of what comes out.
 
+mod refusals;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -282,77 +284,6 @@ fn pools_are_found_in_modules_and_named_resources() {
         made(&configuration).is_empty() && list.contains("write idle_timeout_seconds yourself"),
         "{list}"
     );
-}
-
-#[test]
-fn of_several_pools_one_is_chosen_by_name() {
-    let mut other = python_pool();
-    other["name"] = json!("other");
-    other["properties"]["scaleConfiguration"]["readySessionInstances"] = json!(9);
-    let template = json!({"resources": [python_pool(), other]}).to_string();
-    let refusal = |words: &[&str]| migrated("t.json", &template, words).unwrap_err();
-    let text = refusal(&[]);
-    assert!(
-        text.contains("2 session pools in it (agents, other)")
-            && text.contains("--pool \"agents\""),
-        "{text}"
-    );
-    assert!(refusal(&["--pool", "agent"]).contains("did you mean \"agents\"?"));
-    let (configuration, _) = migrated("t.json", &template, &["--pool", "OTHER"]).unwrap();
-    assert_eq!(made(&configuration)["warm_pool"], 9);
-    let twice = json!([python_pool(), python_pool()]).to_string();
-    let text = migrated("t.json", &twice, &["--pool", "agents"]).unwrap_err();
-    assert!(text.contains("two session pools are named"), "{text}");
-}
-
-#[test]
-fn what_is_no_pool_is_refused_with_what_to_do() {
-    let refused = |file: &str, text: &str| migrated(file, text, &[]).unwrap_err();
-    let bicep =
-        "param location string\nresource pool 'Microsoft.App/sessionPools@2025-01-01' = {\n}\n";
-    assert!(
-        refused("pool.bicep", bicep)
-            .contains("az bicep build --file pool.bicep --stdout | baton migrate -")
-    );
-    assert!(refused("pool.txt", bicep).contains("is Bicep"));
-    let text = refused("p.json", "{\"type\": \"x\",\n  \"properties\": [}");
-    assert!(text.contains("at line 2 column 18"), "{text}");
-    for other in [
-        "{}",
-        "[]",
-        "3",
-        "{\"resources\": []}",
-        "{\"type\": \"Microsoft.App/containerApps\", \"properties\": {}}",
-    ] {
-        assert!(
-            refused("p.json", other).contains("there is no Microsoft.App/sessionPools in it"),
-            "{other}"
-        );
-    }
-    let around = Fake::new();
-    let read = |words: &[&str]| {
-        let words: Vec<String> = words.iter().map(|it| (*it).to_owned()).collect();
-        Migration::read(settings::migrate(&words, &around).unwrap(), &around)
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(read(&[]).contains("which file?") && read(&["a", "b"]).contains("which file?"));
-    assert!(read(&["none.json"]).contains("none.json cannot be read"));
-    assert!(
-        migrated("p.json", "{}", &["--role", "redis"])
-            .unwrap_err()
-            .contains("write one of dev, gateway, worker")
-    );
-}
-
-#[test]
-fn a_name_cannot_leave_its_comment() {
-    let mut pool = python_pool();
-    pool["name"] = json!("x\nanonymous = true");
-    pool["properties"]["line\nbreak"] = json!(1);
-    let (configuration, list) = of(&pool);
-    assert!(!made(&configuration).contains_key("anonymous"));
-    assert!(list.contains("line\\nbreak: this version does not know it"), "{list}");
 }
 
 #[test]
