@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::accept::{Accept, Welcome};
 use super::agreement::Agreement;
-use super::era::Era;
+use super::era::{Era, LegacyVersion};
 use super::frame::Frame;
 use super::header::{self, Head};
 use super::jsonrpc::RequestId;
@@ -91,7 +91,13 @@ impl Envelope {
             Err(refusal) => return Err(refusal.to(hint, Some(id))),
         };
         // versioning, "Backward Compatibility": modern `_meta` is served by the modern rules.
-        let era = if wire.protocol_version.is_some() { Era::Modern } else { hint };
+        // There is no modern handshake, and newer SDKs name the method when they begin one (mcp-remote 0.15.1 does).
+        let is_handshake = method == Method::Initialize.as_str() && head.begins_a_handshake();
+        let era = match wire.protocol_version {
+            Some(_) => Era::Modern,
+            None if is_handshake => Era::Legacy(LegacyVersion::UNSTATED),
+            None => hint,
+        };
         match Agreement::reach(head, era, method, &wire, &params) {
             Ok(Agreement { method, name, meta }) => {
                 let mirrored =
@@ -212,8 +218,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mcp::ErrorCode;
     use crate::mcp::testing::{META, any_body, any_name, any_value, call, post, request};
-    use crate::mcp::{ErrorCode, LegacyVersion};
 
     const MODERN: (&str, &str) = ("mcp-protocol-version", "2026-07-28");
 
@@ -254,6 +260,21 @@ mod tests {
         assert!(!envelope.era().is_modern());
         let asked = envelope.text_param("protocolVersion").unwrap();
         assert_eq!(LegacyVersion::negotiate(asked.as_deref()), LegacyVersion::LATEST);
+    }
+
+    // mcp-remote 0.15.1 sends `Mcp-Method` with the handshake, and no version before it was agreed on.
+    #[test]
+    fn an_initialize_that_only_names_its_method_is_legacy() {
+        let named = ("mcp-method", "initialize");
+        let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+        assert_eq!(request(&[named], body).era(), Era::Legacy(LegacyVersion::UNSTATED));
+        refuses(&[("mcp-method", "tools/list")], body, ErrorCode::HeaderMismatch, Some("0"));
+        let other = r#"{"jsonrpc":"2.0","id":0,"method":"tools/list"}"#;
+        refuses(&[named], other, ErrorCode::HeaderMismatch, Some("0"));
+        let modern =
+            format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{{META}}}}}"#);
+        refuses(&[named], &modern, ErrorCode::HeaderMismatch, Some("0"));
+        refuses(&[MODERN, named], &modern, ErrorCode::MethodNotFound, Some("0"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::header::{
 
 use super::accept::Accept;
 use super::era::{Era, LegacyVersion};
+use super::method::Method;
 use super::rejection::{Refusal, RejectionKind};
 
 /// More headers than this are refused before one of them is decoded.
@@ -48,6 +49,12 @@ impl<'a> Head<'a> {
     /// `Mcp-Method`, which is never encoded.
     pub(super) fn method(self) -> Result<Option<&'a str>, Refusal> {
         self.text(&METHOD)
+    }
+
+    /// Whether the headers say no version, and by `Mcp-Method` no more than that a legacy handshake begins.
+    pub(super) fn begins_a_handshake(self) -> bool {
+        let initialize = |method: &HeaderValue| method == Method::Initialize.as_str();
+        !self.0.contains_key(PROTOCOL_VERSION) && self.0.get(METHOD).is_some_and(initialize)
     }
 
     /// `Mcp-Name`, decoded.
