@@ -4,7 +4,7 @@ param location string
 param tags object
 param environmentName string
 param insightsName string
-param image string = 'otel/opentelemetry-collector-contrib:0.140.0'
+param image string = 'otel/opentelemetry-collector-contrib:0.159.0'
 
 resource environment 'Microsoft.App/managedEnvironments@2025-01-01' existing = {
   name: environmentName
