@@ -15,6 +15,7 @@ mod given;
 mod problem;
 mod rate;
 mod reader;
+mod redis;
 pub mod render;
 mod setting;
 mod source;
