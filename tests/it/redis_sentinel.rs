@@ -63,22 +63,34 @@ pub(crate) fn url(sentinels: &[SocketAddr], master: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Obedient {
     address: SocketAddr,
-    named: Arc<Mutex<SocketAddr>>,
+    orders: Arc<Mutex<Orders>>,
     _tasks: JoinSet<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    named: SocketAddr,
+    /// Without it nothing is said.
+    password: Option<&'static str>,
 }
 
 impl Obedient {
     pub(crate) async fn naming(master: &RedisServer) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let named = Arc::new(Mutex::new(master.address()));
+        let orders = Orders { named: master.address(), password: None };
+        let orders = Arc::new(Mutex::new(orders));
         let mut tasks = JoinSet::new();
-        tasks.spawn(answer_all(listener, Arc::clone(&named)));
-        Self { address, named, _tasks: tasks }
+        tasks.spawn(answer_all(listener, Arc::clone(&orders)));
+        Self { address, orders, _tasks: tasks }
     }
 
     pub(crate) fn name(&self, master: &RedisServer) {
-        *self.named.lock().unwrap() = master.address();
+        self.orders.lock().unwrap().named = master.address();
+    }
+
+    pub(crate) fn demand(&self, password: &'static str) {
+        self.orders.lock().unwrap().password = Some(password);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -86,20 +98,21 @@ impl Obedient {
     }
 }
 
-async fn answer_all(listener: TcpListener, named: Arc<Mutex<SocketAddr>>) {
+async fn answer_all(listener: TcpListener, orders: Arc<Mutex<Orders>>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         while connections.try_join_next().is_some() {}
-        let named = Arc::clone(&named);
-        connections.spawn(async move { drop(answer(client, &named).await) });
+        let orders = Arc::clone(&orders);
+        connections.spawn(async move { drop(answer(client, &orders).await) });
     }
 }
 
 /// Names the master to who asks for it, and says OK to what else a client sends.
-async fn answer(client: TcpStream, named: &Mutex<SocketAddr>) -> std::io::Result<()> {
+async fn answer(client: TcpStream, orders: &Mutex<Orders>) -> std::io::Result<()> {
     let (reader, mut writer) = client.into_split();
     let mut lines = BufReader::new(reader).lines();
+    let mut shown = None;
     while let Some(count) = lines.next_line().await? {
         let count: usize = count.trim_start_matches('*').parse().unwrap();
         let mut words = Vec::new();
@@ -107,8 +120,13 @@ async fn answer(client: TcpStream, named: &Mutex<SocketAddr>) -> std::io::Result
             let _length = lines.next_line().await?;
             words.extend(lines.next_line().await?);
         }
-        let reply = if words[0] == "SENTINEL" {
-            let named = *named.lock().unwrap();
+        let Orders { named, password } = *orders.lock().unwrap();
+        if words[0] == "AUTH" {
+            shown = words.pop();
+        }
+        let reply = if password.is_some_and(|it| shown.as_deref() != Some(it)) {
+            "-NOAUTH Authentication required.\r\n".to_owned()
+        } else if words[0] == "SENTINEL" {
             let (host, port) = (named.ip().to_string(), named.port().to_string());
             format!("*2\r\n${}\r\n{host}\r\n${}\r\n{port}\r\n", host.len(), port.len())
         } else {

@@ -110,6 +110,12 @@ impl RedisServer {
         self.try_say(command).unwrap()
     }
 
+    /// Whether it answers, as one that takes writes.
+    pub(crate) fn is_master(&self) -> bool {
+        // A connection may be closed while roles change.
+        self.try_say("ROLE").is_ok_and(|said| said.contains("master"))
+    }
+
     fn try_say(&self, command: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(START))?;

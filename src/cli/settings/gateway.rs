@@ -10,9 +10,9 @@ use crate::gateway::{Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
+use super::directory;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
-use super::redis;
 use super::value;
 
 /// `baton gateway`.
@@ -51,7 +51,7 @@ impl GatewaySettings {
         );
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
-            redis: redis::read(read),
+            redis: directory::read(read),
             signing_keys,
             worker_roots,
             rpc_plaintext,

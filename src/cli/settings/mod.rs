@@ -7,6 +7,7 @@
 mod api_keys;
 mod common;
 mod dev;
+mod directory;
 mod fields;
 mod file;
 mod flags;
@@ -15,7 +16,6 @@ mod given;
 mod problem;
 mod rate;
 mod reader;
-mod redis;
 pub mod render;
 mod setting;
 mod source;

@@ -35,7 +35,7 @@ pub(super) struct Channel {
 struct Shared {
     master: Arc<Master>,
     readers: Readers,
-    /// Whether the first attempt to connect is over.
+    /// Whether the first attempt to connect is over, or takes too long to be waited for.
     tried: watch::Sender<bool>,
 }
 
@@ -47,7 +47,7 @@ impl Channel {
         Self { shared: Arc::new(shared), keeper: OnceLock::new() }
     }
 
-    /// One more reader. Returns after the first attempt to connect.
+    /// One more reader. Returns after the first attempt to connect, or half a second of it.
     pub(super) async fn subscribe(&self) -> Events {
         let events = self.shared.readers.join();
         self.keeper.get_or_init(|| {

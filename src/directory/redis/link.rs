@@ -58,7 +58,7 @@ struct Connected {
 }
 
 impl Link {
-    /// A link to a server that may be down. Returns after the first attempt to connect.
+    /// A link to a server that may be down. Returns after the first attempt to connect, or half a second of it.
     pub(super) async fn open(master: Arc<Master>) -> Self {
         let (state, mut changes) = watch::channel(State::Connecting);
         let shared = Arc::new(Shared { master, state, doubt: Notify::new() });
@@ -181,7 +181,7 @@ impl Shared {
     }
 
     /// Opens the breaker.
-    fn is_away(&self, trouble: Trouble) {
+    fn open_breaker(&self, trouble: Trouble) {
         if !matches!(*self.state.borrow(), State::Away(_)) {
             let redis = self.master.url();
             tracing::warn!(%redis, %trouble, cause = ?trouble, "the directory is away");
@@ -237,7 +237,7 @@ async fn keep(shared: Arc<Shared>) {
             soon
         } else {
             // Silent Sentinels are asked on, but no operation waits for that.
-            shared.is_away(Trouble::Late);
+            shared.open_breaker(Trouble::Late);
             connecting.await
         };
         let redis = shared.master.url();
@@ -250,7 +250,7 @@ async fn keep(shared: Arc<Shared>) {
                 tracing::warn!(%redis, %server, "the connection to the directory was left");
             }
             Err(trouble) => {
-                shared.is_away(trouble);
+                shared.open_breaker(trouble);
                 sleep_until(next_probe).await;
             }
         }

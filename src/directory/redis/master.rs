@@ -48,7 +48,7 @@ impl Master {
         matches!(self.url.place, Place::Sentinels(_))
     }
 
-    /// Whether Sentinels name another server by now. One that none of them names stays what it was.
+    /// Whether Sentinels name another server by now. While none of them answers, it stays what it was.
     pub(super) async fn has_left(&self, address: &Address) -> bool {
         match &self.url.place {
             Place::Server(_) => false,

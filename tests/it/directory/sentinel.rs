@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton::clock::Clock;
-use baton::directory::redis::{RedisSettings, inspect};
+use baton::directory::redis::{RedisSettings, RedisUrl, inspect};
 use baton::directory::{
     Audience, Change, Directory, DirectoryConfig, DirectoryEvent, Heard, List, Tally, open,
 };
@@ -69,8 +69,7 @@ async fn goes_on_without(hurt: impl FnOnce(&mut RedisServer)) {
         .await;
     }
     assert!(began.elapsed() < FAILOVER, "{:?}", began.elapsed());
-    let promoted = redis.replica.say("ROLE");
-    assert!(promoted.contains("master"), "{promoted}");
+    assert!(redis.replica.is_master());
     for client in &clients {
         let listed = client.succeed("listEnvironments", json!({})).await;
         assert_eq!(
@@ -101,8 +100,7 @@ async fn a_master_that_steps_down_is_left_at_once_and_events_are_heard_of_the_ne
     directory.open_tally(tally(0), LONG).await.unwrap();
     assert_eq!(count(&*directory, "before").await, 1);
     redis.sentinels[0].say(&format!("SENTINEL FAILOVER {MASTER}"));
-    eventually(async || redis.replica.say("ROLE").contains("master")).await;
-    eventually(async || redis.master.say("ROLE").contains("slave")).await;
+    eventually(async || redis.replica.is_master() && !redis.master.is_master()).await;
     // It had the first one before it was promoted: a planned failover loses nothing.
     assert_eq!(count(&*directory, "after").await, 2);
     assert_eq!(timeout(FAILOVER, events.next()).await.unwrap(), Some(Heard::Missed));
@@ -152,6 +150,25 @@ async fn a_master_without_enough_replicas_is_asked_for_again() {
     sentinel.name(&two);
     eventually(async || directory.open_tally(tally(0), LONG).await.is_ok()).await;
     assert!(two.say("DBSIZE").contains('1'));
+}
+
+#[tokio::test]
+async fn a_server_and_its_sentinels_each_have_a_password() {
+    let master = RedisServer::start();
+    master.say("CONFIG SET requirepass p");
+    let sentinel = Obedient::naming(&master).await;
+    sentinel.demand("q");
+    let at = sentinel.address();
+    let known = |text: &str| RedisSettings::from(RedisUrl::parse(text).unwrap());
+    let right = format!("redis+sentinel://:p@{at}/{MASTER}?sentinel_password=q");
+    inspect(&known(&right)).await.unwrap();
+    for (wrong, why) in [
+        (format!("redis+sentinel://:p@{at}/{MASTER}"), "NoSentinel"),
+        (format!("redis+sentinel://{at}/{MASTER}?sentinel_password=q"), "Master("),
+    ] {
+        let error = format!("{:?}", inspect(&known(&wrong)).await.unwrap_err());
+        assert!(error.contains(why) && error.contains("NOAUTH"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,11 @@ enum Clients {
 
 impl Encrypted {
     fn start(clients: Clients) -> Self {
+        Self::named(&["localhost", "127.0.0.1"], clients)
+    }
+
+    /// With a certificate for these names.
+    fn named(names: &[&str], clients: Clients) -> Self {
         let files = Scratch::new("tls");
         // A certificate whose subject is its issuer would be taken for its own authority.
         let named = |subject: &str, names: Vec<String>| {
@@ -43,12 +48,12 @@ impl Encrypted {
         let mut params = named(&files.path().display().to_string(), Vec::new());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let certify = |name: &str| {
+        let certify = |names: &[&str]| {
             let key = KeyPair::generate().unwrap();
-            let params = named(name, vec![name.to_owned()]);
+            let params = named(names[0], names.iter().map(|it| (*it).to_owned()).collect());
             (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
         };
-        let (server, client) = (certify("localhost"), certify("gateway.test"));
+        let (server, client) = (certify(names), certify(&["gateway.test"]));
         let write = |name: &str, text: &str| {
             let path: PathBuf = files.path().join(name);
             std::fs::write(&path, text).unwrap();
@@ -119,12 +124,13 @@ async fn only_a_server_whose_name_the_authority_vouches_for_is_believed() {
     let (redis, other) = (Encrypted::start(Clients::Anybody), Encrypted::start(Clients::Anybody));
     inspect(&redis.settings()).await.unwrap();
     let strange = RedisSettings { trust: other.settings().trust, ..redis.settings() };
-    let unnamed = RedisUrl::parse(&redis.url("127.0.0.1")).unwrap();
-    let unnamed = RedisSettings { url: unnamed, ..redis.settings() };
+    let misnamed = Encrypted::named(&["redis.test"], Clients::Anybody);
     let unknown = RedisSettings { trust: Trust::Machine, ..redis.settings() };
-    for (settings, why) in
-        [(strange, "UnknownIssuer"), (unnamed, "not valid for name"), (unknown, "UnknownIssuer")]
-    {
+    for (settings, why) in [
+        (strange, "UnknownIssuer"),
+        (misnamed.settings(), "not valid for name"),
+        (unknown, "UnknownIssuer"),
+    ] {
         let text = refused(&settings).await;
         assert!(text.contains("certificate") && text.contains(why), "{text}");
     }
@@ -136,6 +142,27 @@ async fn a_server_that_wants_a_certificate_gets_ours() {
     inspect(&redis.identified()).await.unwrap();
     let text = refused(&redis.settings()).await;
     assert!(text.to_lowercase().contains("certificate"), "{text}");
+}
+
+#[tokio::test]
+async fn sentinels_and_the_master_that_they_name_are_reached_over_tls() {
+    let redis = Encrypted::start(Clients::Anybody);
+    let port = free_port();
+    let [ca, certificate, key] = ["ca.pem", "redis.pem", "redis.key"].map(|it| redis.file(it));
+    let _sentinel = RedisServer::start_sentinel(&format!(
+        "tls-port {port}\ntls-replication yes\ntls-auth-clients no\n\
+         tls-ca-cert-file {ca}\ntls-cert-file {certificate}\ntls-key-file {key}\n\
+         sentinel monitor m 127.0.0.1 {} 1\n",
+        redis.port
+    ));
+    let url = RedisUrl::parse(&format!("rediss+sentinel://localhost:{port}/m")).unwrap();
+    let settings = RedisSettings { url, ..redis.settings() };
+    assert_eq!(inspect(&settings).await.unwrap().role.as_deref(), Some("master"));
+    let text = refused(&RedisSettings { trust: Trust::Machine, ..settings }).await;
+    assert!(
+        text.contains("none of the Sentinels answers") && text.contains("UnknownIssuer"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
