@@ -40,17 +40,17 @@ impl Encrypted {
     fn named(names: &[&str], clients: Clients) -> Self {
         let files = Scratch::new("tls");
         // A certificate whose subject is its issuer would be taken for its own authority.
-        let named = |subject: &str, names: Vec<String>| {
+        let about = |subject: &str, names: Vec<String>| {
             let mut params = CertificateParams::new(names).unwrap();
             params.distinguished_name.push(DnType::CommonName, subject);
             params
         };
-        let mut params = named(&files.path().display().to_string(), Vec::new());
+        let mut params = about(&files.path().display().to_string(), Vec::new());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let certify = |names: &[&str]| {
             let key = KeyPair::generate().unwrap();
-            let params = named(names[0], names.iter().map(|it| (*it).to_owned()).collect());
+            let params = about(names[0], names.iter().map(|it| (*it).to_owned()).collect());
             (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
         };
         let (server, client) = (certify(names), certify(&["gateway.test"]));
