@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::embedded::Embedded;
-use super::redis::{Redis, RedisUrl};
+use super::redis::{Redis, RedisSettings};
 use super::{Directory, Terms};
 use crate::clock::Clock;
 
 /// Which directory a process uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum DirectoryConfig {
     /// In the memory of this process: one machine, one gateway.
     #[default]
     Embedded,
     /// Redis, shared by all replicas.
-    Redis(RedisUrl),
+    Redis(RedisSettings),
 }
 
 /// Opens a directory with the default terms. Redis takes the time from its server, the embedded one from `clock`.
@@ -27,6 +27,6 @@ pub async fn open(config: &DirectoryConfig, clock: Clock) -> Arc<dyn Directory> 
 pub async fn open_with(config: &DirectoryConfig, clock: Clock, terms: Terms) -> Arc<dyn Directory> {
     match config {
         DirectoryConfig::Embedded => Arc::new(Embedded::new(clock, terms)),
-        DirectoryConfig::Redis(url) => Arc::new(Redis::open(url, terms).await),
+        DirectoryConfig::Redis(settings) => Arc::new(Redis::open(settings, terms).await),
     }
 }

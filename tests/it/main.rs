@@ -22,6 +22,7 @@ mod program;
 mod protocol;
 mod rates;
 mod readme;
+mod redis_sentinel;
 mod redis_server;
 mod reload;
 mod resources;

@@ -81,21 +81,23 @@ impl Program {
     /// One more replica of a cluster.
     pub async fn gateway_of(cluster: &Cluster) -> Self {
         let dir = cluster.scratch.path().join("gateway");
-        std::fs::create_dir_all(&dir).unwrap();
-        let signing = key_file(&dir, "signing.key", &SecretKey::from_bytes([SIGNING; 32]).reveal());
-        let root = key_file(&dir, "root.key", &worker_root().reveal());
-        let hash = ApiKeyDigest::of(ALICE.as_bytes());
-        let keys = format!("[[api_key]]\nhash = \"{hash}\"\ntenant = \"t\"\nsubject = \"alice\"\n");
-        let file = key_file(&dir, "baton.toml", &keys);
         let redis = format!("redis://{}", cluster.redis.address());
-        let own = [
-            ("--redis", redis),
-            ("--signing-key-file", signing),
-            ("--worker-root-key-file", root),
-            ("--config", file),
-            ("--data-dir", dir.display().to_string()),
-        ];
-        Self::start(arguments("gateway", own), 2).await
+        Self::gateway_over(&dir, &[("--redis", redis)], Stdio::null()).await
+    }
+
+    /// A gateway over a Redis that these flags name.
+    pub async fn gateway_over(dir: &Path, redis: &[(&'static str, String)], log: Stdio) -> Self {
+        Self::start_logging(arguments("gateway", gateway_flags(dir, redis)), 2, log).await
+    }
+
+    /// What the doctor says of such a gateway.
+    pub async fn doctor_over(dir: &Path, redis: &[(&'static str, String)]) -> String {
+        let doctor = Command::new(env!("CARGO_BIN_EXE_baton"))
+            .args(arguments("doctor", gateway_flags(dir, redis)))
+            .kill_on_drop(true)
+            .output();
+        let said = tokio::time::timeout(PATIENCE, doctor).await.expect("it does not end").unwrap();
+        String::from_utf8(said.stdout).unwrap()
     }
 
     /// A worker of a cluster; the same id has the same directory as a worker in this process would.
@@ -148,6 +150,25 @@ impl Program {
     pub async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap()
     }
+}
+
+/// The flags of a gateway with its files in this directory.
+fn gateway_flags(
+    dir: &Path,
+    redis: &[(&'static str, String)],
+) -> impl Iterator<Item = (&'static str, String)> {
+    std::fs::create_dir_all(dir).unwrap();
+    let signing = key_file(dir, "signing.key", &SecretKey::from_bytes([SIGNING; 32]).reveal());
+    let root = key_file(dir, "root.key", &worker_root().reveal());
+    let hash = ApiKeyDigest::of(ALICE.as_bytes());
+    let keys = format!("[[api_key]]\nhash = \"{hash}\"\ntenant = \"t\"\nsubject = \"alice\"\n");
+    let own = [
+        ("--signing-key-file", signing),
+        ("--worker-root-key-file", root),
+        ("--config", key_file(dir, "baton.toml", &keys)),
+        ("--data-dir", dir.display().to_string()),
+    ];
+    redis.iter().cloned().chain(own)
 }
 
 fn arguments(

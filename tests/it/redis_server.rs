@@ -2,13 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot start its server has failed")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use baton::directory::redis::RedisUrl;
+use baton::directory::redis::{RedisSettings, RedisUrl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -16,16 +16,10 @@ use nix::unistd::Pid;
 #[derive(Debug)]
 pub(crate) struct RedisServer {
     port: u16,
-    kind: Kind,
+    /// What makes it what it is: a cluster, a replica, a Sentinel.
+    arguments: Vec<String>,
     folder: PathBuf,
     process: Option<Child>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Standalone,
-    /// A cluster of this one node: refuses scripts that touch two slots.
-    OneNodeCluster,
 }
 
 /// How long a server may take to answer.
@@ -33,11 +27,12 @@ const START: Duration = Duration::from_secs(10);
 
 impl RedisServer {
     pub(crate) fn start() -> Self {
-        Self::start_kind(Kind::Standalone)
+        Self::start_with(&[])
     }
 
+    /// A cluster of this one node: refuses scripts that touch two slots.
     pub(crate) fn start_one_node_cluster() -> Self {
-        let mut server = Self::start_kind(Kind::OneNodeCluster);
+        let mut server = Self::start_with(&["--cluster-enabled", "yes"]);
         server.say("CLUSTER ADDSLOTSRANGE 0 16383");
         server.wait_until("CLUSTER INFO", "cluster_state:ok");
         server
@@ -50,24 +45,39 @@ impl RedisServer {
         let folder =
             std::env::temp_dir().join(format!("baton-redis-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        Self { port: free_port(), kind: Kind::Standalone, folder, process: None }
+        let arguments = ["--save", "", "--appendonly", "no"].map(str::to_owned).to_vec();
+        Self { port: free_port(), arguments, folder, process: None }
     }
 
-    fn start_kind(kind: Kind) -> Self {
+    /// A server with more settings.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
         let mut server = Self::not_started();
-        server.kind = kind;
+        server.arguments.extend(settings.iter().map(|it| (*it).to_owned()));
+        server.started()
+    }
+
+    /// A Sentinel of this configuration.
+    pub(crate) fn start_sentinel(configuration: &str) -> Self {
+        let mut server = Self::not_started();
+        let file = server.folder.join("sentinel.conf");
+        std::fs::write(&file, configuration).unwrap();
+        server.arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
+        server.started()
+    }
+
+    fn started(mut self) -> Self {
         // Somebody else may take the port between our look and the server's start.
-        while !server.try_start() {
-            server.port = free_port();
+        while !self.try_start() {
+            self.port = free_port();
         }
-        server
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    pub(crate) fn url(&self) -> RedisUrl {
+    pub(crate) fn url(&self) -> RedisSettings {
         url_of(self.address())
     }
 
@@ -100,13 +110,21 @@ impl RedisServer {
         self.try_say(command).unwrap()
     }
 
+    /// Whether it answers, as one that takes writes.
+    pub(crate) fn is_master(&self) -> bool {
+        // A connection may be closed while roles change.
+        self.try_say("ROLE").is_ok_and(|said| said.contains("master"))
+    }
+
     fn try_say(&self, command: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(START))?;
-        write!(stream, "{command}\r\nQUIT\r\n")?;
+        write!(stream, "{command}\r\n")?;
+        // It answers what it has read, and then closes. Sentinels know no QUIT.
+        stream.shutdown(Shutdown::Write)?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply)?;
-        Ok(reply.trim_end_matches("+OK\r\n").to_owned())
+        Ok(reply)
     }
 
     fn signal(&self, signal: Signal) {
@@ -116,13 +134,9 @@ impl RedisServer {
 
     fn try_start(&mut self) -> bool {
         let started = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .args(&self.arguments)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(&self.folder)
-            .args([
-                "--cluster-enabled",
-                if self.kind == Kind::OneNodeCluster { "yes" } else { "no" },
-            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -138,7 +152,7 @@ impl RedisServer {
     }
 
     /// Waits for a reply; `false` if the server has ended.
-    fn wait_until(&mut self, command: &str, reply: &str) -> bool {
+    pub(crate) fn wait_until(&mut self, command: &str, reply: &str) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < START {
             if self.try_say(command).is_ok_and(|said| said.contains(reply)) {
@@ -166,11 +180,12 @@ impl Drop for RedisServer {
 }
 
 /// The address as a setting.
-pub(crate) fn url_of(address: SocketAddr) -> RedisUrl {
-    RedisUrl::parse(&format!("redis://{address}")).unwrap()
+pub(crate) fn url_of(address: SocketAddr) -> RedisSettings {
+    RedisUrl::parse(&format!("redis://{address}")).unwrap().into()
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on; somebody else may take it, but seldom does.
+pub(crate) fn free_port() -> u16 {
     // Cluster nodes also need the port 10,000 higher.
     loop {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();

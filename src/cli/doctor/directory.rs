@@ -1,7 +1,9 @@
 //! Redis, and the workers that have reported to it through some gateway.
 
 use crate::clock::Clock;
-use crate::directory::redis::{Inspection, RedisUrl, inspect};
+use crate::directory::redis::{
+    Inspection, RedisSettings, RedisUrl, SentinelReport, ask_sentinels, inspect,
+};
 use crate::directory::{DirectoryConfig, open};
 use crate::domain::placement::Sighting;
 
@@ -11,16 +13,24 @@ use super::network;
 const REDIS: &str = "redis";
 const WORKERS: &str = "workers";
 
-pub(super) async fn check(report: &mut Report<'_>, url: &RedisUrl) {
-    match inspect(url).await {
+pub(super) async fn check(report: &mut Report<'_>, settings: &RedisSettings) {
+    let url = &settings.url;
+    for finding in judge_sentinels(&ask_sentinels(settings).await) {
+        report.add(finding);
+    }
+    match inspect(settings).await {
         Ok(inspection) => judge(&inspection, url).into_iter().for_each(|it| report.add(it)),
         Err(error) => {
-            let mend = "start Redis, or correct --redis";
+            let mend = if url.is_encrypted() {
+                "start Redis with TLS, or correct --redis, --redis-ca-file or the client's certificate"
+            } else {
+                "start Redis, or correct --redis"
+            };
             report.add(Finding::bad(REDIS, format!("{url}: {}", causes(&error)), mend));
             return;
         }
     }
-    let directory = open(&DirectoryConfig::Redis(url.clone()), Clock::system()).await;
+    let directory = open(&DirectoryConfig::Redis(settings.clone()), Clock::system()).await;
     match directory.fleet().await {
         Ok(fleet) if fleet.is_empty() => report.add(Finding::bad(
             WORKERS,
@@ -39,16 +49,47 @@ pub(super) async fn check(report: &mut Report<'_>, url: &RedisUrl) {
     }
 }
 
+fn judge_sentinels(reports: &[SentinelReport]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut named: Vec<&str> = Vec::new();
+    for SentinelReport { sentinel, master } in reports {
+        findings.push(match master {
+            Ok(Some(master)) => {
+                named.push(master);
+                Finding::good(REDIS, format!("Sentinel {sentinel} names the master {master}"))
+            }
+            Ok(None) => Finding::bad(
+                REDIS,
+                format!("Sentinel {sentinel} knows no master of that name"),
+                "correct the name in --redis (redis-cli SENTINEL MASTERS lists them)",
+            ),
+            // One that answers is enough for us.
+            Err(error) => {
+                let detail = format!("Sentinel {sentinel} does not answer: {}", causes(error));
+                Finding::note(REDIS, detail)
+            }
+        });
+    }
+    named.dedup();
+    if named.len() > 1 {
+        let detail = "the Sentinels name different masters: a failover is under way, or one of them is cut off";
+        findings.push(Finding::note(REDIS, detail));
+    }
+    findings
+}
+
 fn judge(found: &Inspection, url: &RedisUrl) -> Vec<Finding> {
     let version = found.version.as_deref().unwrap_or("unknown");
+    let tls = if url.is_encrypted() { ", over TLS" } else { "" };
     let policy = found.maxmemory_policy.as_deref();
     let mut findings = vec![match policy {
-        Some("noeviction") => {
-            Finding::good(REDIS, format!("{url}, version {version}, maxmemory-policy noeviction"))
-        }
+        Some("noeviction") => Finding::good(
+            REDIS,
+            format!("{url}{tls}, version {version}, maxmemory-policy noeviction"),
+        ),
         None => Finding::note(
             REDIS,
-            format!("{url}, version {version}, does not tell its maxmemory-policy"),
+            format!("{url}{tls}, version {version}, does not tell its maxmemory-policy"),
         ),
         Some(policy) => Finding::bad(
             REDIS,
@@ -86,6 +127,7 @@ async fn reach(worker: &Sighting) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::DirectoryError;
 
     #[test]
     fn redis_must_not_evict_and_must_take_writes() {
@@ -106,5 +148,31 @@ mod tests {
         check("noeviction", "master", &["Good"]);
         check("allkeys-lru", "master", &["CONFIG SET maxmemory-policy noeviction"]);
         check("noeviction", "slave", &["Good", "takes no writes"]);
+    }
+
+    #[test]
+    fn each_sentinel_is_told_of() {
+        let says = |master: Option<&str>| Ok(master.map(str::to_owned));
+        let silent = || Err(DirectoryError::Away { source: None });
+        let check = |said: Vec<Result<Option<String>, DirectoryError>>, expected: &[&str]| {
+            let said = said.into_iter().zip(["a:1", "b:2", "c:3"]);
+            let report = |(master, sentinel): (_, &str)| SentinelReport {
+                sentinel: sentinel.into(),
+                master,
+            };
+            let reports: Vec<_> = said.map(report).collect();
+            let findings = judge_sentinels(&reports);
+            assert_eq!(findings.len(), expected.len(), "{findings:?}");
+            for (finding, expected) in findings.iter().zip(expected) {
+                assert!(format!("{finding:?}").contains(expected), "{finding:?}");
+            }
+        };
+        check(vec![], &[]);
+        let lines = ["b:2 names the master m:6", "c:3 knows no master of that name"];
+        let expected = ["a:1 does not answer", lines[0], lines[1]];
+        check(vec![silent(), says(Some("m:6")), says(None)], &expected);
+        let expected =
+            ["a:1 names the master m:6", "b:2 names the master n:6", "different masters"];
+        check(vec![says(Some("m:6")), says(Some("n:6"))], &expected);
     }
 }

@@ -3,14 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::directory::redis::RedisUrl;
+use crate::directory::redis::RedisSettings;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
 use crate::gateway::{CorsPolicy, Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
-use super::problem::Wrong;
+use super::directory;
 use super::rate::{Rate, named_rate};
 use super::reader::Reader;
 use super::value;
@@ -23,7 +23,7 @@ pub struct GatewaySettings {
     /// The internal listener's address as workers reach it; absent: the listener's own.
     pub advertise: Option<String>,
     /// The directory.
-    pub redis: RedisUrl,
+    pub redis: RedisSettings,
     /// The first signs; at least one, no two with one id.
     pub signing_keys: Vec<SecretKey>,
     /// At least one.
@@ -51,7 +51,7 @@ impl GatewaySettings {
         );
         Self {
             advertise: advertise(read, "internal-listen", process.internal_listen),
-            redis: read.one("redis", redis),
+            redis: directory::read(read),
             signing_keys,
             worker_roots,
             rpc_plaintext,
@@ -60,10 +60,6 @@ impl GatewaySettings {
             process,
         }
     }
-}
-
-fn redis(text: &str) -> Result<RedisUrl, Wrong> {
-    RedisUrl::parse(text).map_err(|error| Wrong::new("cannot be used", error.to_string()))
 }
 
 /// What clients meet at a gateway.

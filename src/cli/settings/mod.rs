@@ -7,6 +7,7 @@
 mod api_keys;
 mod common;
 mod dev;
+mod directory;
 mod fields;
 mod file;
 mod flags;

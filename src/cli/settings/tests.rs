@@ -55,7 +55,7 @@ fn every_role_starts_from_its_defaults() {
     assert!(dev.edge.sample_tools && dev.signing_keys.is_empty());
     assert_eq!(dev.edge.rates, RateSettings::default());
     let gateway = gateway_of("--api-key k", &machine()).unwrap().settings;
-    assert_eq!(gateway.redis.to_string(), "redis://127.0.0.1:6379/0");
+    assert_eq!(gateway.redis.url.to_string(), "redis://127.0.0.1:6379/0");
     assert_eq!(gateway.edge.replica_id.as_str(), "host-0000ba70");
     assert_eq!(gateway.edge.rates.tenant.unwrap().burst().get(), 2000);
     assert!(!gateway.edge.sample_tools);

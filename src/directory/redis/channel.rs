@@ -10,15 +10,17 @@ use futures_util::StreamExt;
 use redis::aio::PubSub;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::link::{PROBE_DEADLINE, PROBE_EVERY, Trouble, in_time};
-use super::url::RedisUrl;
+use super::link::{PROBE_DEADLINE, PROBE_EVERY};
+use super::master::Master;
+use super::trouble::{Trouble, in_time};
+use super::url::Address;
 use super::{keys, records};
 use crate::directory::events::Readers;
 use crate::directory::{Events, Heard};
 
-/// How often a silent connection is asked whether the server is still there.
+/// How often a connection is asked whether the server is still there, and Sentinels whether it is still the master.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is told on the channel, for readers of this process.
@@ -31,23 +33,21 @@ pub(super) struct Channel {
 
 #[derive(Debug)]
 struct Shared {
-    url: RedisUrl,
-    client: redis::Client,
+    master: Arc<Master>,
     readers: Readers,
-    /// Whether the first attempt to connect is over.
+    /// Whether the first attempt to connect is over, or takes too long to be waited for.
     tried: watch::Sender<bool>,
 }
 
 impl Channel {
     /// A channel that nobody reads yet.
-    pub(super) fn new(url: &RedisUrl) -> Self {
-        let (url, client) = (url.clone(), url.client());
+    pub(super) fn new(master: Arc<Master>) -> Self {
         let tried = watch::Sender::new(false);
-        let shared = Shared { url, client, readers: Readers::default(), tried };
+        let shared = Shared { master, readers: Readers::default(), tried };
         Self { shared: Arc::new(shared), keeper: OnceLock::new() }
     }
 
-    /// One more reader. Returns after the first attempt to connect.
+    /// One more reader. Returns after the first attempt to connect, or half a second of it.
     pub(super) async fn subscribe(&self) -> Events {
         let events = self.shared.readers.join();
         self.keeper.get_or_init(|| {
@@ -65,27 +65,33 @@ impl Channel {
 async fn keep(shared: Arc<Shared>) {
     loop {
         let next_attempt = Instant::now() + PROBE_EVERY;
-        let connected = in_time(PROBE_DEADLINE, connect(&shared.client)).await;
+        let mut connecting = Box::pin(connect(&shared.master));
+        let connected = if let Ok(soon) = timeout(PROBE_DEADLINE, &mut connecting).await {
+            soon
+        } else {
+            shared.tried.send_replace(true);
+            connecting.await
+        };
         if shared.tried.send_replace(true) && connected.is_ok() {
             shared.readers.tell(Heard::Missed);
         }
         let trouble = match connected {
-            Ok(connection) => read(connection, &shared.readers).await,
+            Ok((server, connection)) => read(&shared, &server, connection).await,
             Err(trouble) => trouble,
         };
-        tracing::debug!(redis = %shared.url, %trouble, cause = ?trouble, "no events are heard");
+        tracing::debug!(redis = %shared.master.url(), %trouble, cause = ?trouble, "no events are heard");
         sleep_until(next_attempt).await;
     }
 }
 
-async fn connect(client: &redis::Client) -> redis::RedisResult<PubSub> {
-    let mut connection = client.get_async_pubsub().await?;
-    connection.subscribe(keys::EVENTS).await?;
-    Ok(connection)
+async fn connect(master: &Master) -> Result<(Address, PubSub), Trouble> {
+    let (server, mut connection) = master.listen().await?;
+    in_time(PROBE_DEADLINE, connection.subscribe(keys::EVENTS)).await?;
+    Ok((server, connection))
 }
 
-/// Passes messages on until the connection breaks or the server no longer answers.
-async fn read(connection: PubSub, readers: &Readers) -> Trouble {
+/// Passes messages on until the connection breaks, or the server no longer answers or is no longer the master.
+async fn read(shared: &Shared, server: &Address, connection: PubSub) -> Trouble {
     let (mut commands, mut messages) = connection.split();
     let mut checks = interval(CHECK_EVERY);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,12 +101,15 @@ async fn read(connection: PubSub, readers: &Readers) -> Trouble {
                 let Some(message) = message else { return Trouble::Closed };
                 // What this version cannot read, it has missed.
                 let event = records::told(message.get_payload_bytes());
-                readers.tell(event.map_or(Heard::Missed, Heard::Event));
+                shared.readers.tell(event.map_or(Heard::Missed, Heard::Event));
             }
             _ = checks.tick() => {
                 let answer = in_time(PROBE_DEADLINE, commands.ping::<redis::Value>()).await;
                 if let Err(trouble) = answer {
                     return trouble;
+                }
+                if shared.master.has_left(server).await {
+                    return Trouble::NotMaster;
                 }
             }
         }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use redis::RedisResult;
 
-use super::link;
-use super::url::RedisUrl;
+use super::dial::RedisSettings;
+use super::master::{Master, Said, Server};
+use super::trouble::in_time;
+use super::url::Address;
 use crate::directory::DirectoryError;
 
 /// What matters of a server's settings. Absent is what the server does not tell.
@@ -24,17 +26,36 @@ pub struct Inspection {
     pub min_replicas_to_write: Option<u32>,
 }
 
-/// How long an inspection may take.
-const INSPECTION_DEADLINE: Duration = Duration::from_secs(2);
-
-/// Asks a server for its settings, on a connection of its own.
-pub async fn inspect(url: &RedisUrl) -> Result<Inspection, DirectoryError> {
-    let asked = timeout(INSPECTION_DEADLINE, ask(url)).await;
-    asked.map_err(|_| link::late())?.map_err(link::failed)
+/// What one Sentinel says.
+#[derive(Debug)]
+pub struct SentinelReport {
+    /// Its own host and port.
+    pub sentinel: String,
+    /// Those of the master; `None` if it knows none of that name.
+    pub master: Result<Option<String>, DirectoryError>,
 }
 
-async fn ask(url: &RedisUrl) -> redis::RedisResult<Inspection> {
-    let mut connection = url.client().get_multiplexed_async_connection().await?;
+/// How long a server may take to tell.
+const INSPECTION_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Asks the server that takes writes for its settings, on a connection of its own.
+pub async fn inspect(settings: &RedisSettings) -> Result<Inspection, DirectoryError> {
+    let server = Master::new(settings).connect().await?;
+    Ok(in_time(INSPECTION_DEADLINE, ask(server)).await?)
+}
+
+/// Asks each Sentinel for the master; there are none where a server is named.
+pub async fn ask_sentinels(settings: &RedisSettings) -> Vec<SentinelReport> {
+    let said = Master::new(settings).ask_all().await.into_iter();
+    let report = |(sentinel, said): (Address, Said)| SentinelReport {
+        sentinel: sentinel.to_string(),
+        master: said.map(|it| it.map(|it| it.to_string())).map_err(DirectoryError::from),
+    };
+    said.map(report).collect()
+}
+
+async fn ask(server: Server) -> RedisResult<Inspection> {
+    let mut connection = server.connection.commands.clone();
     let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
     let facts: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();

@@ -3,18 +3,18 @@
 //! The crate connects and speaks the protocol. It neither gives up on a server that does not answer nor leaves a
 //! connection on which answers are late, so both are decided here. Nothing is ever sent twice by the link itself.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisError, RedisResult, ScriptInvocation};
+use redis::{FromRedisValue, RedisError, RedisResult, ScriptInvocation};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::url::RedisUrl;
+use super::master::{Master, Server, ping};
+use super::trouble::{Trouble, in_time};
 use crate::directory::DirectoryError;
 
 /// How long one operation may take, waiting for the connection included.
@@ -25,8 +25,6 @@ pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 pub(super) const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// So many failures in a row open the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
-/// How many operations may wait to be written.
-const QUEUE: usize = 1024;
 
 /// A connection that is kept, or known to be away.
 #[derive(Debug)]
@@ -38,10 +36,9 @@ pub(super) struct Link {
 
 #[derive(Debug)]
 struct Shared {
-    url: RedisUrl,
-    client: redis::Client,
+    master: Arc<Master>,
     state: watch::Sender<State>,
-    /// An answer was late: the keeper is to look whether the server still answers at all.
+    /// An answer was late or strange: the keeper is to look whether the server still answers and is still the master.
     doubt: Notify,
 }
 
@@ -56,45 +53,15 @@ enum State {
 
 #[derive(Clone, Debug)]
 struct Connected {
-    connection: MultiplexedConnection,
+    server: Server,
     failures: Arc<AtomicU32>,
 }
 
-/// What the link saw.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error("Redis did not answer in time")]
-    Late,
-    #[error("Redis cannot be used")]
-    Failed(#[source] RedisError),
-    #[error("Redis closed the connection")]
-    Closed,
-    #[error("Redis has been away for a while and is not asked")]
-    Open(#[source] Box<Trouble>),
-}
-
-impl From<Trouble> for DirectoryError {
-    fn from(trouble: Trouble) -> Self {
-        Self::Away { source: Some(Box::new(trouble)) }
-    }
-}
-
-/// The error for an answer that did not come in time.
-pub(super) fn late() -> DirectoryError {
-    Trouble::Late.into()
-}
-
-/// The error for what the crate reports.
-pub(super) fn failed(error: RedisError) -> DirectoryError {
-    Trouble::Failed(error).into()
-}
-
 impl Link {
-    /// A link to a server that may be down. Returns after the first attempt to connect.
-    pub(super) async fn open(url: &RedisUrl) -> Self {
+    /// A link to a server that may be down. Returns after the first attempt to connect, or half a second of it.
+    pub(super) async fn open(master: Arc<Master>) -> Self {
         let (state, mut changes) = watch::channel(State::Connecting);
-        let (url, client) = (url.clone(), url.client());
-        let shared = Arc::new(Shared { url, client, state, doubt: Notify::new() });
+        let shared = Arc::new(Shared { master, state, doubt: Notify::new() });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&shared)));
         // An error would mean that the sender is gone, and we hold it.
@@ -124,7 +91,7 @@ impl Link {
     ) -> Result<T, DirectoryError> {
         let deadline = Instant::now() + OPERATION_DEADLINE;
         let connected = self.shared.connected(deadline).await?;
-        match timeout_at(deadline, operation(connected.connection.clone())).await {
+        match timeout_at(deadline, operation(connected.commands())).await {
             Err(_) => {
                 self.shared.doubt.notify_one();
                 self.shared.count_failure(&connected, Trouble::Late);
@@ -167,6 +134,11 @@ impl Shared {
                 self.replace(connected, State::Connecting);
                 Trouble::Failed(error).into()
             }
+            // It was demoted: the next connection is to the one that took its place.
+            Server(ReadOnly) if self.master.moves() => {
+                self.replace(connected, State::Connecting);
+                Trouble::Failed(error).into()
+            }
             Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => {
                 let trouble = Trouble::Failed(error);
                 self.count_failure(connected, trouble.clone());
@@ -175,6 +147,11 @@ impl Shared {
             Parse | UnexpectedReturnType => DirectoryError::Unreadable { what: error.to_string() },
             _ if error.code() == Some("WRONGTYPE") => {
                 DirectoryError::Unreadable { what: error.to_string() }
+            }
+            // It takes no writes without replicas: others may have made one of them their master.
+            _ if error.code() == Some("NOREPLICAS") => {
+                self.doubt.notify_one();
+                Trouble::Failed(error).into()
             }
             // It answers, so the connection is sound: out of memory, no permission, a bug in a script.
             _ => Trouble::Failed(error).into(),
@@ -199,19 +176,17 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Connected, Trouble> {
-        // Deadlines are ours: the crate's own would hide from the breaker what was late.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        let connecting = async {
-            let mut connection =
-                self.client.get_multiplexed_async_connection_with_config(&config).await?;
-            ping(&mut connection).await?;
-            Ok(connection)
-        };
-        let connection = in_time(PROBE_DEADLINE, connecting).await?;
-        Ok(Connected { connection, failures: Arc::default() })
+        let server = self.master.connect().await?;
+        Ok(Connected { server, failures: Arc::default() })
+    }
+
+    /// Opens the breaker.
+    fn open_breaker(&self, trouble: Trouble) {
+        if !matches!(*self.state.borrow(), State::Away(_)) {
+            let redis = self.master.url();
+            tracing::warn!(%redis, %trouble, cause = ?trouble, "the directory is away");
+        }
+        self.state.send_replace(State::Away(trouble));
     }
 
     /// Waits until a connection is no longer good.
@@ -220,19 +195,30 @@ impl Shared {
         let left = async { drop(changes.wait_for(|state| !state.is(connected)).await) };
         tokio::select! {
             () = left => {}
-            trouble = self.until_silent(connected) => self.replace(connected, State::Away(trouble)),
+            trouble = self.until_useless(connected) => self.replace(connected, State::Away(trouble)),
         }
     }
 
-    /// Checks the connection whenever there is doubt, until it does not answer.
-    async fn until_silent(&self, connected: &Connected) -> Trouble {
-        let mut connection = connected.connection.clone();
+    /// Checks the connection whenever there is doubt, until it does not answer or is to another than the master.
+    async fn until_useless(&self, connected: &Connected) -> Trouble {
+        let mut connection = connected.commands();
         loop {
             self.doubt.notified().await;
+            let next_check = Instant::now() + PROBE_EVERY;
             if let Err(trouble) = in_time(PROBE_DEADLINE, ping(&mut connection)).await {
                 return trouble;
             }
+            if self.master.has_left(&connected.server.address).await {
+                return Trouble::NotMaster;
+            }
+            sleep_until(next_check).await;
         }
+    }
+}
+
+impl Connected {
+    fn commands(&self) -> MultiplexedConnection {
+        self.server.connection.commands.clone()
     }
 }
 
@@ -246,32 +232,27 @@ impl State {
 async fn keep(shared: Arc<Shared>) {
     loop {
         let next_probe = Instant::now() + PROBE_EVERY;
-        match shared.connect().await {
+        let mut connecting = Box::pin(shared.connect());
+        let connected = if let Ok(soon) = timeout(PROBE_DEADLINE, &mut connecting).await {
+            soon
+        } else {
+            // Silent Sentinels are asked on, but no operation waits for that.
+            shared.open_breaker(Trouble::Late);
+            connecting.await
+        };
+        let redis = shared.master.url();
+        match connected {
             Ok(connected) => {
-                tracing::info!(redis = %shared.url, "the directory is there");
+                let server = &connected.server.address;
+                tracing::info!(%redis, %server, "the directory is there");
                 shared.state.send_replace(State::Connected(connected.clone()));
                 shared.until_left(&connected).await;
-                tracing::warn!(redis = %shared.url, "the connection to the directory was left");
+                tracing::warn!(%redis, %server, "the connection to the directory was left");
             }
             Err(trouble) => {
-                if !matches!(*shared.state.borrow(), State::Away(_)) {
-                    tracing::warn!(redis = %shared.url, %trouble, cause = ?trouble, "the directory is away");
-                }
-                shared.state.send_replace(State::Away(trouble));
+                shared.open_breaker(trouble);
                 sleep_until(next_probe).await;
             }
         }
     }
-}
-
-async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    redis::cmd("PING").query_async(connection).await
-}
-
-/// Gives a step as long as `limit`.
-pub(super) async fn in_time<T>(
-    limit: Duration,
-    step: impl Future<Output = RedisResult<T>>,
-) -> Result<T, Trouble> {
-    timeout(limit, step).await.map_err(|_| Trouble::Late)?.map_err(Trouble::Failed)
 }

@@ -1,5 +1,6 @@
 //! The directory that replicas share: Redis, behind one link of ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,19 +14,24 @@ use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 mod channel;
+mod dial;
 mod inspect;
 mod keys;
 mod link;
+mod master;
 mod reconcile;
 mod records;
 mod scripts;
+mod trouble;
 mod url;
 
-pub use inspect::{Inspection, inspect};
+pub use dial::RedisSettings;
+pub use inspect::{Inspection, SentinelReport, ask_sentinels, inspect};
 pub use url::{BadRedisUrl, RedisUrl};
 
 use channel::Channel;
 use link::Link;
+use master::Master;
 use reconcile::Claimed;
 
 /// Soft state in Redis.
@@ -38,8 +44,9 @@ pub struct Redis {
 
 impl Redis {
     /// Links to a server, which may be down.
-    pub async fn open(url: &RedisUrl, terms: Terms) -> Self {
-        Self { link: Link::open(url).await, channel: Channel::new(url), terms }
+    pub async fn open(settings: &RedisSettings, terms: Terms) -> Self {
+        let master = Arc::new(Master::new(settings));
+        Self { link: Link::open(Arc::clone(&master)).await, channel: Channel::new(master), terms }
     }
 }
 

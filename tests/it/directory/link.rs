@@ -28,7 +28,7 @@ async fn directory_at(address: std::net::SocketAddr) -> Arc<dyn Directory> {
 }
 
 /// Asks until the directory is found away without being asked, each time within its deadline.
-async fn is_away(directory: &dyn Directory) {
+pub(super) async fn is_away(directory: &dyn Directory) {
     let mut took = Vec::new();
     for _ in 0..60 {
         let begun = Instant::now();
@@ -42,7 +42,7 @@ async fn is_away(directory: &dyn Directory) {
     assert!(last[last.len() / 2] < AT_ONCE, "{last:?}");
 }
 
-async fn comes_back(directory: &dyn Directory) {
+pub(super) async fn comes_back(directory: &dyn Directory) {
     let begun = Instant::now();
     while directory.ping().await.is_err() {
         assert!(begun.elapsed() < BACK, "it should be back by now");

@@ -24,5 +24,7 @@ mod fleet;
 mod link;
 mod lists;
 mod model;
+mod sentinel;
 mod subject;
 mod tallies;
+mod tls;

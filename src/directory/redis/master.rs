@@ -1,0 +1,201 @@
+//! The server that takes writes: the one that was named, or the one that Sentinels name.
+//!
+//! Sentinels are asked anew for every connection, so to follow a failover is to connect again. Sentinel closes the
+//! connections to a master that it demotes; one that it cannot reach is found out by asking again when there is doubt.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use redis::RedisResult;
+use redis::aio::{MultiplexedConnection, PubSub};
+
+use super::dial::{Connection, Dialer, RedisSettings};
+use super::link::PROBE_DEADLINE;
+use super::trouble::{Trouble, in_time};
+use super::url::{Address, Place, RedisUrl, Sentinels};
+
+/// The server that takes writes, wherever it is now.
+pub(super) struct Master {
+    url: RedisUrl,
+    dialer: Dialer,
+}
+
+/// A server that answers.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) address: Address,
+    pub(super) connection: Connection,
+}
+
+/// What one Sentinel says of the master; `None` if it knows none of that name.
+pub(super) type Said = Result<Option<Address>, Trouble>;
+
+impl Master {
+    pub(super) fn new(settings: &RedisSettings) -> Self {
+        let (url, dialer) = (settings.url.clone(), Dialer::new(settings));
+        Self { url, dialer }
+    }
+
+    pub(super) fn url(&self) -> &RedisUrl {
+        &self.url
+    }
+
+    /// Whether it may be another server the next time.
+    pub(super) fn moves(&self) -> bool {
+        matches!(self.url.place, Place::Sentinels(_))
+    }
+
+    /// Whether Sentinels name another server by now. While none of them answers, it stays what it was.
+    pub(super) async fn has_left(&self, address: &Address) -> bool {
+        match &self.url.place {
+            Place::Server(_) => false,
+            Place::Sentinels(sentinels) => {
+                self.named_by(sentinels).await.is_ok_and(|named| named[0] != *address)
+            }
+        }
+    }
+
+    /// Connects to it, and sees that it answers. Takes half a second at most; by Sentinels half of one to ask them, and
+    /// half of one for each server that they name.
+    pub(super) async fn connect(&self) -> Result<Server, Trouble> {
+        match &self.url.place {
+            Place::Server(address) => self.connect_to(address).await,
+            Place::Sentinels(sentinels) => self.follow(sentinels).await,
+        }
+    }
+
+    /// Connects to it to hear messages.
+    pub(super) async fn listen(&self) -> Result<(Address, PubSub), Trouble> {
+        let address = match &self.url.place {
+            Place::Server(address) => address.clone(),
+            // A connection for messages cannot be asked for its role.
+            Place::Sentinels(sentinels) => self.follow(sentinels).await?.address,
+        };
+        let listening = self.dialer.listen(&address, &self.url.login);
+        let connection = in_time(PROBE_DEADLINE, listening).await?;
+        Ok((address, connection))
+    }
+
+    /// What each Sentinel says, in the order in which they were named.
+    pub(super) async fn ask_all(&self) -> Vec<(Address, Said)> {
+        let Place::Sentinels(sentinels) = &self.url.place else { return Vec::new() };
+        let asking = sentinels.addresses.iter().map(|it| async {
+            let said = self.ask(sentinels, it).await;
+            (it.clone(), said)
+        });
+        join_all(asking).await
+    }
+
+    /// Connects to what the Sentinels name, if it is a master.
+    async fn follow(&self, sentinels: &Sentinels) -> Result<Server, Trouble> {
+        let mut trouble = None;
+        for address in self.named_by(sentinels).await? {
+            match self.connect_to(&address).await {
+                Ok(server) => return Ok(server),
+                Err(it) => trouble = trouble.or(Some(Trouble::Master(address, Box::new(it)))),
+            }
+        }
+        Err(trouble.expect("at least one is named"))
+    }
+
+    /// Asks all at once, until most of them agree or none is left: what they name, which is at least one.
+    async fn named_by(&self, sentinels: &Sentinels) -> Result<Vec<Address>, Trouble> {
+        let asking = sentinels.addresses.iter().map(|it| self.ask(sentinels, it));
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        let (mut named, mut trouble) = (Vec::new(), None);
+        while let Some(said) = asking.next().await {
+            match said {
+                Ok(Some(address)) => named.push(address),
+                Ok(None) => trouble = Some(Trouble::NoSuchMaster(sentinels.master.clone())),
+                Err(it) => trouble = trouble.or(Some(Trouble::NoSentinel(Box::new(it)))),
+            }
+            let most = by_votes(&named).first().map_or(0, |(_, votes)| *votes);
+            if most * 2 > sentinels.addresses.len() {
+                break;
+            }
+        }
+        match (by_votes(&named), trouble) {
+            (named, Some(trouble)) if named.is_empty() => Err(trouble),
+            (named, _) => Ok(named.into_iter().map(|(address, _)| address.clone()).collect()),
+        }
+    }
+
+    /// Asks one Sentinel, on a connection that is closed again.
+    async fn ask(&self, sentinels: &Sentinels, sentinel: &Address) -> Said {
+        let asking = async {
+            let mut connection = self.dialer.connect(sentinel, &sentinels.login).await?;
+            let mut question = redis::cmd("SENTINEL");
+            question.arg("GET-MASTER-ADDR-BY-NAME").arg(&*sentinels.master);
+            question.query_async(&mut connection.commands).await
+        };
+        let said: Option<(String, u16)> = in_time(PROBE_DEADLINE, asking).await?;
+        Ok(said.map(|(host, port)| Address { host: host.into(), port }))
+    }
+
+    async fn connect_to(&self, address: &Address) -> Result<Server, Trouble> {
+        let connecting = async {
+            let mut connection = self.dialer.connect(address, &self.url.login).await?;
+            ping(&mut connection.commands).await?;
+            let is_master = !self.moves() || is_master(&mut connection.commands).await?;
+            Ok((connection, is_master))
+        };
+        match in_time(PROBE_DEADLINE, connecting).await? {
+            (connection, true) => Ok(Server { address: address.clone(), connection }),
+            (_, false) => Err(Trouble::NotMaster),
+        }
+    }
+}
+
+impl fmt::Debug for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Master({})", self.url)
+    }
+}
+
+/// Who is named, and how often; the most often first, then the earliest.
+fn by_votes(named: &[Address]) -> Vec<(&Address, usize)> {
+    let mut votes: Vec<(&Address, usize)> = Vec::new();
+    for address in named {
+        match votes.iter_mut().find(|(known, _)| *known == address) {
+            Some((_, count)) => *count += 1,
+            None => votes.push((address, 1)),
+        }
+    }
+    votes.sort_by_key(|(_, count)| Reverse(*count));
+    votes
+}
+
+/// Whether somebody answers who has loaded what there is.
+pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    redis::cmd("PING").query_async(connection).await
+}
+
+async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(connection).await?;
+    let role = role.into_iter().next().unwrap_or(redis::Value::Nil);
+    Ok(redis::from_redis_value::<String>(role)? == "master")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_most_sentinels_name_comes_first_and_then_what_was_named_first() {
+        let check = |named: &str, expected: &str| {
+            let address = |host: char| Address { host: host.to_string().into(), port: 1 };
+            let named: Vec<_> = named.chars().map(address).collect();
+            let order: String =
+                by_votes(&named).iter().map(|(address, _)| &*address.host).collect();
+            assert_eq!(order, expected, "{named:?}");
+        };
+        check("", "");
+        check("a", "a");
+        check("abb", "ba");
+        check("ba", "ba");
+        check("cabac", "cab");
+    }
+}

@@ -1,0 +1,45 @@
+//! What the link saw of Redis.
+
+use std::future::Future;
+use std::time::Duration;
+
+use redis::{RedisError, RedisResult};
+use tokio::time::timeout;
+
+use super::url::Address;
+use crate::directory::DirectoryError;
+
+/// What the link saw.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("Redis did not answer in time")]
+    Late,
+    #[error("Redis cannot be used")]
+    Failed(#[source] RedisError),
+    #[error("Redis closed the connection")]
+    Closed,
+    #[error("Redis has been away for a while and is not asked")]
+    Open(#[source] Box<Trouble>),
+    #[error("none of the Sentinels answers")]
+    NoSentinel(#[source] Box<Trouble>),
+    #[error("no Sentinel that answers knows a master named {0}")]
+    NoSuchMaster(Box<str>),
+    #[error("the master that Sentinel names, {0}, cannot be used")]
+    Master(Address, #[source] Box<Trouble>),
+    #[error("it is no master: the Sentinel is behind, or a failover is under way")]
+    NotMaster,
+}
+
+impl From<Trouble> for DirectoryError {
+    fn from(trouble: Trouble) -> Self {
+        Self::Away { source: Some(Box::new(trouble)) }
+    }
+}
+
+/// Gives a step as long as `limit`.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = RedisResult<T>>,
+) -> Result<T, Trouble> {
+    timeout(limit, step).await.map_err(|_| Trouble::Late)?.map_err(Trouble::Failed)
+}
