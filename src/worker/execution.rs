@@ -18,6 +18,7 @@ use super::request::ttl;
 use super::sandbox::{Condition, Job, JobKind, Limit, Outcome, Sandbox};
 use super::sandboxes;
 use super::tasks::{enter, fail};
+use super::walls;
 use crate::domain::environment::{EnvironmentState, Interruption};
 use crate::domain::ids::ExecutionId;
 use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms};
@@ -146,6 +147,9 @@ impl Execution {
                 let mut ended = self.output.ended(&outcome);
                 let python = matches!(self.order.job.kind, JobKind::Python { .. });
                 let mut hint = python.then(|| self.host.packages().hint(&ended.stderr)).flatten();
+                if ended.exit_code != 0 && walls::met(&ended.stderr) {
+                    hint = hint.or(self.host.sandboxes().advice().map(str::to_owned));
+                }
                 // A sandbox knows that it was stopped, but not by whom.
                 if outcome.terminated_by == Some(Limit::Cancelled) && environment.is_put_down() {
                     ended.terminated_by = Some(WORKER_STOPPING.to_owned());

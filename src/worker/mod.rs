@@ -30,6 +30,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod walls;
 
 use std::convert::Infallible;
 use std::future::ready;

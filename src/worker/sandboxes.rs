@@ -74,6 +74,11 @@ impl Sandboxes {
         &self.limits
     }
 
+    /// What to tell a caller whose code ran into a wall of the runtime.
+    pub(super) fn advice(&self) -> Option<&'static str> {
+        self.runtime.capabilities().advice
+    }
+
     /// A sandbox over the environment's files; a spare one where it has no files yet.
     pub(super) async fn claim(
         &self,

@@ -48,14 +48,15 @@ impl Program {
         listeners: usize,
         log: Stdio,
     ) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_baton"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args(arguments).stderr(log);
+        Self::spawn(command, listeners).await
+    }
+
+    /// Starts what somebody has put together, and returns when it has told of so many listeners.
+    pub async fn spawn(mut command: std::process::Command, listeners: usize) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut program = Self { child, lines, listening: Vec::new() };
         let all = async {

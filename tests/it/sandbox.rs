@@ -2,6 +2,12 @@
 
 #[path = "sandbox_bombs.rs"]
 mod bombs;
+#[path = "sandbox_confined.rs"]
+mod confined;
+#[path = "sandbox_confined_limits.rs"]
+mod confined_limits;
+#[path = "sandbox_container.rs"]
+mod container;
 #[path = "sandbox_escape.rs"]
 mod escape;
 #[path = "sandbox_pool.rs"]
@@ -130,33 +136,6 @@ async fn packages_and_an_interpreter_of_the_operators_choice_are_there_and_read_
     assert_eq!(Path::new(said.stdout.trim()), venv);
     assert_ne!(inside.shell("touch /packages/more").await.outcome.exit_code, 0);
     assert!(!packages.join("more").exists());
-}
-
-#[tokio::test]
-async fn the_weakest_runtime_must_be_asked_for_and_says_what_it_is() {
-    let root = Root::make();
-    let settings = Settings { scratch: root.path.clone(), ..settings() };
-    let world = World::with("confined", settings).await;
-    let capabilities = world.runtime.capabilities();
-    assert_eq!(capabilities.isolation, "process");
-    assert!(!capabilities.workspace_may_move);
-    let secret = world.root.path.join("secret");
-    fs::write(&secret, "not yours").unwrap();
-    let mut inside = world.sandbox("a").await;
-    inside.is_well().await;
-    let code = format!("open({:?}).read()", secret.display().to_string());
-    assert!(inside.python(&code).await.stderr.contains("PermissionError"));
-    let said = inside.python("import socket\nsocket.socket()").await;
-    assert_eq!(said.outcome.exit_code, 1, "{said:?}");
-    let said = inside.shell_within("sleep 1000", std::time::Duration::from_millis(200)).await;
-    assert_eq!(said.outcome.terminated_by, Some(Limit::WallTime));
-    inside.is_well().await;
-    assert_eq!(inside.condition(), Condition::Ready);
-    let mark = format!("{}", getrandom::u32().unwrap() | 1 << 31);
-    inside.shell(&format!("setsid sleep {mark} > /dev/null 2>&1 &")).await.ok();
-    world::eventually("it runs", || !world::host_processes(&mark).is_empty()).await;
-    inside.destroy().await;
-    assert!(world::host_processes(&mark).is_empty());
 }
 
 /// A call that is given up without an end leaves nobody to tell what still comes of it.

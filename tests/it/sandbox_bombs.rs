@@ -9,22 +9,26 @@ use super::world::{Inside, Said, World, limits};
 /// How soon a bomb's call is over at the latest, its timeout included.
 const SOON: Duration = Duration::from_secs(30);
 
-struct Bombing {
-    bomber: Inside,
-    neighbour: Inside,
-    _world: World,
+/// Code that takes all it can, and a neighbour that must not notice.
+pub(super) struct Bombing {
+    pub(super) bomber: Inside,
+    pub(super) neighbour: Inside,
+    pub(super) world: World,
 }
 
 impl Bombing {
     async fn begin(limits: Limits) -> Self {
-        let world = World::new().await;
+        Self::within(World::new().await, limits).await
+    }
+
+    pub(super) async fn within(world: World, limits: Limits) -> Self {
         let mut bomber = world.limited("bomber", limits).await;
         bomber.python("import os, time\nx = 'kept'").await.ok();
         let neighbour = world.sandbox("neighbour").await;
-        Self { bomber, neighbour, _world: world }
+        Self { bomber, neighbour, world }
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.neighbour.is_well().await;
         self.bomber.destroy().await;
         self.neighbour.is_well().await;
@@ -32,7 +36,7 @@ impl Bombing {
 }
 
 #[track_caller]
-fn ended_by(said: &Said, limit: Limit) {
+pub(super) fn ended_by(said: &Said, limit: Limit) {
     assert_eq!(said.outcome.terminated_by, Some(limit), "{said:?}");
     assert_ne!(said.outcome.exit_code, 0, "{said:?}");
     assert!(said.outcome.duration < SOON, "{said:?}");

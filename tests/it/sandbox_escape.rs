@@ -31,15 +31,19 @@ def syscall(x86_64, aarch64, *arguments):
     return errno.errorcode[ctypes.get_errno()]
 ";
 
-struct Attack {
-    attacker: Inside,
-    neighbour: Inside,
-    world: World,
+/// Code that attacks, and the neighbour it attacks.
+pub(super) struct Attack {
+    pub(super) attacker: Inside,
+    pub(super) neighbour: Inside,
+    pub(super) world: World,
 }
 
 impl Attack {
     async fn begin() -> Self {
-        let world = World::new().await;
+        Self::within(World::new().await).await
+    }
+
+    pub(super) async fn within(world: World) -> Self {
         let mut attacker = world.limited("attacker", limits()).await;
         let neighbour = world.sandbox("neighbour").await;
         attacker.python(TRIES).await.ok();
@@ -47,11 +51,11 @@ impl Attack {
     }
 
     /// The value of an expression, as the attacker finds it.
-    async fn finds(&mut self, code: &str) -> String {
+    pub(super) async fn finds(&mut self, code: &str) -> String {
         self.attacker.python(code).await.ok().result().to_owned()
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.neighbour.is_well().await;
         self.attacker.destroy().await;
         self.neighbour.is_well().await;

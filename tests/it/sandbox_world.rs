@@ -61,6 +61,11 @@ impl World {
         Self::with("auto", settings()).await
     }
 
+    /// The level without namespaces.
+    pub(super) async fn confined() -> Self {
+        Self::with("confined", settings()).await
+    }
+
     pub(super) async fn with(runtime: &str, settings: Settings) -> Self {
         let runtime = probe(runtime, &settings).await.unwrap_or_else(|error| panic!("{error:?}"));
         Self { runtime, root: Root::make() }

@@ -53,9 +53,12 @@ pub(super) fn data_dir(path: &Path) -> Finding {
     } else if !writable(path) {
         let mend = "give it to this user: chown";
         Finding::bad(NAME, format!("{shown} is not writable"), mend)
-    } else if mode & 0o077 != 0 {
+    } else if mode & 0o066 != 0 {
         let detail = format!("{shown} has mode {mode:04o}: others see what users keep there");
         Finding::bad(NAME, detail, format!("chmod 700 {shown}"))
+    } else if mode & 0o011 != 0 {
+        // A worker that is root makes it so for `--runtime confined`.
+        Finding::note(NAME, format!("{shown} has mode {mode:04o}: others may pass through it"))
     } else {
         Finding::good(NAME, format!("{shown} is writable, for this user alone"))
     }
@@ -86,7 +89,7 @@ mod tests {
             check(&key_file(&file), expected);
         }
         check(&key_file(&folder.join("none")), "cannot be read");
-        for (bits, expected) in [(0o700, "Good"), (0o755, "chmod 700")] {
+        for (bits, expected) in [(0o700, "Good"), (0o711, "Note"), (0o755, "chmod 700")] {
             mode(&folder, bits);
             check(&data_dir(&folder), expected);
         }

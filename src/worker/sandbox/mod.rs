@@ -278,6 +278,8 @@ pub struct Capabilities {
     pub enforced: Vec<(Limit, &'static str)>,
     /// What an operator should know, one sentence each.
     pub notes: Vec<String>,
+    /// What a caller should know whose code ran into a wall that the strongest runtime does not have.
+    pub advice: Option<&'static str>,
 }
 
 /// Why there is no sandbox.

@@ -112,6 +112,7 @@ impl Stage {
             python_version: String::new(),
             enforced: Vec::new(),
             notes: Vec::new(),
+            advice: None,
         };
         let runtime = Arc::new(Puppets { capabilities, broken: Arc::clone(&broken) });
         let disk = Arc::new(Disk::open(dir.path()).unwrap());

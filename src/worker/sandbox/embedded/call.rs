@@ -383,6 +383,10 @@ impl<'a> Call<'a> {
                 self.session.watch.crowded_now().then_some(Limit::Processes)
             }
             Ending::Process(ended) if ended.exit_code() == 128 + libc::SIGXFSZ => Some(Limit::Disk),
+            // What it started is still there: nobody may have looked while it was.
+            Ending::Process(ended) if self.target == Target::Job && ended.exit_code() != 0 => {
+                self.session.watch.crowded_now().then_some(Limit::Processes)
+            }
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 
 mod agent;
 mod call;
+mod capabilities;
 mod cgroup;
 mod control;
 mod frames;
@@ -35,14 +36,15 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::worker::sandbox::{
-    Capabilities, Limit, ProbeError, Runtime, Sandbox, SandboxError, Settings, Spec,
+    Capabilities, ProbeError, Runtime, Sandbox, SandboxError, Settings, Spec,
 };
+use capabilities::capabilities;
 use cgroup::{Controller, Groups};
 use python::Interpreter;
 use session::{Parts, Session};
 use spawner::Spawner;
 use uids::Uids;
-use wire::{Boot, Ceilings, Isolation, Tree};
+use wire::{Boot, Ceilings, Counting, Isolation, Tree};
 
 pub(super) use mend::mend;
 
@@ -52,6 +54,10 @@ const LAUNCHER_ARGUMENT: &str = "__sandbox-init";
 const WORKSPACE: &str = "/workspace";
 /// How the interpreter reads its program: the descriptor that init puts after the channel's.
 const AGENT_PROGRAM: &str = "/proc/self/fd/4";
+
+/// Without it code could end its init, and what it leaves behind, or without root the worker, would be anybody's.
+const NO_LANDLOCK: &str = "confined needs Linux 6.12 with landlock among its LSMs (boot parameter lsm=), and in a \
+     container a seccomp profile that allows landlock_create_ruleset, as engines' own do";
 
 /// Takes over the process if it was started as a launcher; must run before there is a second thread.
 pub fn intercept() -> Option<ExitCode> {
@@ -128,9 +134,9 @@ impl Embedded {
             }
         };
         let landlock = Landlock::find();
-        if (isolation, landlock) == (Isolation::Process, Landlock::Unsuitable) {
-            let missing = std::io::Error::other("the kernel has no Landlock of version 2 or later");
-            return Err(unavailable("boot with lsm=landlock on Linux 5.19 or later")(missing));
+        if isolation == Isolation::Process && landlock != Landlock::FilesAndSignals {
+            let missing = std::io::Error::other("the kernel has no Landlock of version 6 or later");
+            return Err(unavailable(NO_LANDLOCK)(missing));
         }
         let packages =
             settings.python_packages.as_ref().map(|path| path.canonicalize()).transpose().map_err(
@@ -181,7 +187,11 @@ impl Embedded {
             cgroups,
             workspace: spec.workspace.clone(),
             trees,
-            ceilings: Ceilings::new(limits, self.groups.has(Controller::Memory)),
+            ceilings: Ceilings::new(
+                limits,
+                self.groups.has(Controller::Memory),
+                counting(self.isolation, kernel_uid.is_some(), &self.groups),
+            ),
             // Isolated from the environment, without site: it would cost more than all the rest.
             interpreter: [&executable, "-I", "-S", "-X", "utf8"].map(str::to_owned).to_vec(),
             agent_arguments,
@@ -257,6 +267,13 @@ impl Runtime for Embedded {
     }
 }
 
+fn counting(isolation: Isolation, own_uid: bool, groups: &Groups) -> Counting {
+    match isolation {
+        Isolation::Process if !own_uid && !groups.has(Controller::Pids) => Counting::Init,
+        Isolation::Process | Isolation::Namespaces => Counting::Kernel,
+    }
+}
+
 /// A file in memory that nobody can change any more.
 fn sealed(content: &[u8]) -> std::io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
@@ -269,69 +286,4 @@ fn sealed(content: &[u8]) -> std::io::Result<OwnedFd> {
         | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
-}
-
-fn capabilities(
-    runtime: &'static str,
-    isolation: Isolation,
-    landlock: Landlock,
-    interpreter: &Interpreter,
-    groups: &Groups,
-    uids: &Uids,
-) -> Capabilities {
-    let exact = |controller, with, without| if groups.has(controller) { with } else { without };
-    let mut notes = Vec::new();
-    if !groups.has(Controller::Memory) {
-        notes.push(
-            "Control groups are not writable here: memory of several processes together is watched, \
-             not limited, and memory in /tmp and /dev/shm comes on top."
-                .to_owned(),
-        );
-    }
-    if landlock == Landlock::Unsuitable {
-        notes.push("The kernel has no suitable Landlock: one wall less.".to_owned());
-    }
-    if isolation == Isolation::Process && landlock == Landlock::Files {
-        notes.push(
-            "This kernel's Landlock does not cover signals: code can end processes of its uid, \
-             the worker's own without root."
-                .to_owned(),
-        );
-    }
-    if isolation == Isolation::Process {
-        notes.push(
-            "Code runs in the host's namespaces, held by Landlock, seccomp and rlimits alone: \
-             it is kept from files and sockets, and shares the host's processes and memory."
-                .to_owned(),
-        );
-    }
-    notes.push(
-        "The kernel is shared with the host: for hostile tenants use a stronger runtime."
-            .to_owned(),
-    );
-    Capabilities {
-        runtime,
-        isolation: match isolation {
-            Isolation::Namespaces => "namespaces",
-            Isolation::Process => "process",
-        },
-        own_uid: uids.own_uid_each(),
-        workspace_may_move: isolation == Isolation::Namespaces,
-        python_version: interpreter.version.clone(),
-        enforced: vec![
-            (Limit::WallTime, "the worker's clock"),
-            (Limit::Cancelled, "the worker"),
-            (
-                Limit::Memory,
-                exact(Controller::Memory, "memory cgroup, RLIMIT_DATA", "RLIMIT_DATA, watched"),
-            ),
-            (
-                Limit::Processes,
-                exact(Controller::Pids, "RLIMIT_NPROC, pids cgroup", "RLIMIT_NPROC"),
-            ),
-            (Limit::Cpu, "watched"),
-            (Limit::Disk, "RLIMIT_FSIZE, watched"),
-        ],
-        notes,
-    }
 }

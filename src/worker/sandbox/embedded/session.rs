@@ -100,6 +100,7 @@ impl Session {
         let gauge = Gauge {
             group: group.group().clone(),
             memory_enforced,
+            counted_by: boot.ceilings.counted_by,
             init,
             workspace,
             limits: limits.clone(),

@@ -11,6 +11,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstatat};
 
 use super::cgroup::Group;
+use super::wire::Counting;
 use crate::worker::sandbox::Limits;
 
 /// Kernel ticks of processor time in a second, on every Linux that user space can see.
@@ -24,6 +25,8 @@ pub(super) struct Gauge {
     pub(super) group: Group,
     /// Whether the group limits memory; otherwise we have to watch it.
     pub(super) memory_enforced: bool,
+    /// Who limits processes.
+    pub(super) counted_by: Counting,
     /// The pid of init on the host.
     pub(super) init: i32,
     /// Opened when the sandbox was made, so it is the same directory under any name.
@@ -37,6 +40,7 @@ pub(super) struct Usage {
     pub(super) cpu: Duration,
     pub(super) tasks: u64,
     pub(super) memory_exceeded: bool,
+    pub(super) too_many: bool,
     pub(super) disk: Option<DiskUsage>,
 }
 
@@ -76,9 +80,11 @@ impl Gauge {
             // A workspace that cannot be read is being changed: the next look will tell.
             Scope::ProcessesAndDisk => disk_usage(self.workspace.as_fd(), &self.limits).ok(),
         };
+        let tasks = tasks.unwrap_or(seen.tasks);
         Usage {
             cpu: cpu.unwrap_or(seen.cpu),
-            tasks: tasks.unwrap_or(seen.tasks),
+            tasks,
+            too_many: self.counted_by == Counting::Init && tasks > self.limits.processes,
             memory_exceeded: !self.memory_enforced && seen.exceeds(self.limits.memory_bytes),
             disk,
         }

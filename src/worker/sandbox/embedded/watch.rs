@@ -132,6 +132,9 @@ impl Watch {
         if usage.memory_exceeded {
             return Some(Limit::Memory);
         }
+        if usage.too_many {
+            return Some(Limit::Processes);
+        }
         let cpu_limit = Duration::from_secs(limits.cpu_seconds);
         (usage.cpu.saturating_sub(cpu_before) > cpu_limit).then_some(Limit::Cpu)
     }

@@ -59,6 +59,13 @@ pub(super) struct Boot {
     pub(super) environment: Vec<(String, String)>,
 }
 
+impl Boot {
+    /// Whether code inside has the uid of the worker and of other sandboxes, and no namespace between.
+    pub(super) fn shares_uid(&self) -> bool {
+        self.isolation == Isolation::Process && self.kernel_uid.is_none()
+    }
+}
+
 /// A directory or file of the host and where it appears inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tree {
@@ -72,6 +79,7 @@ pub(super) struct Ceilings {
     pub(super) data_bytes: u64,
     pub(super) file_bytes: u64,
     pub(super) processes: u64,
+    pub(super) counted_by: Counting,
     pub(super) open_files: u64,
     pub(super) tmp_bytes: u64,
     pub(super) shm_bytes: u64,
@@ -79,12 +87,22 @@ pub(super) struct Ceilings {
     pub(super) unmapped_memory: bool,
 }
 
+/// Who sees to it that there are not too many processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Counting {
+    /// The kernel: nobody else has the uid in this namespace.
+    Kernel,
+    /// Init, and the worker during calls: the kernel would count the worker and other sandboxes too.
+    Init,
+}
+
 impl Ceilings {
-    pub(super) fn new(limits: &Limits, memory_cgroup: bool) -> Self {
+    pub(super) fn new(limits: &Limits, memory_cgroup: bool, counted_by: Counting) -> Self {
         Self {
             data_bytes: limits.memory_bytes,
             file_bytes: limits.workspace_bytes,
             processes: limits.processes,
+            counted_by,
             open_files: limits.open_files,
             tmp_bytes: limits.tmp_bytes,
             shm_bytes: limits.shm_bytes,

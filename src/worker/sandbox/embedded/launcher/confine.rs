@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 use std::io;
 
@@ -24,11 +24,30 @@ pub(super) fn confine(boot: &Boot, init_proc: Option<BorrowedFd<'_>>) -> Result<
     seccomp::install(boot.isolation, boot.ceilings.unmapped_memory)
 }
 
+/// Keeps init's signals among its descendants, as a pid namespace would: so it can end all of them at once.
+///
+/// Theirs stay below their own, later rules: they cannot signal init.
+pub(super) fn keep_signals_inside() -> Result<(), Fault> {
+    identity::drop_capabilities()?;
+    scoped().map_err(io::Error::other).step("landlock")
+}
+
+fn scoped() -> Result<(), RulesetError> {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules.scope(Scope::Signal)?.create()?.restrict_self().map(drop)
+}
+
 fn landlock(boot: &Boot, init_proc: Option<BorrowedFd<'_>>) -> Result<(), RulesetError> {
     let read = AccessFs::from_read(LANDLOCK);
     // Everything but device control: no device inside has a use for it.
     let write = AccessFs::from_all(LANDLOCK) & !AccessFs::IoctlDev;
+    let needed = match boot.isolation {
+        Isolation::Namespaces => CompatLevel::BestEffort,
+        // The first wall, not the second.
+        Isolation::Process => CompatLevel::HardRequirement,
+    };
     let mut rules = Ruleset::default()
+        .set_compatibility(needed)
         .handle_access(AccessFs::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
         .create()?;

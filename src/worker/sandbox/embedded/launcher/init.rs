@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -17,12 +18,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::super::AGENT_PROGRAM;
-use super::super::wire::{Boot, BootFds, Ended, Isolation, Order, Report, Stop, Target};
-use super::confine::confine;
+use super::super::wire::{Boot, BootFds, Counting, Ended, Isolation, Order, Report, Stop, Target};
+use super::confine::{confine, keep_signals_inside};
 use super::link::Link;
 use super::process::Command;
-use super::tree::sweep;
-use super::{Fault, Step, identity};
+use super::tree::{sweep, tasks};
+use super::{Fault, Step, identity, modes};
 
 /// A shell call is ended before the interpreter when memory runs out, and both before init.
 const INTERPRETER_OOM: u16 = 500;
@@ -46,11 +47,13 @@ pub(super) fn begin(boot: &Boot) -> Result<(), Fault> {
 }
 
 /// Serves orders until the worker has gone, then ends the process and with it the sandbox.
+///
+/// `proc` is a `/proc` of its own; the stream leads to the launcher, if that is to change modes for it.
 pub(super) fn serve(
     link: &mut Link,
     boot: &Boot,
     fds: BootFds<OwnedFd>,
-    proc: Option<OwnedFd>,
+    (proc, launcher): (Option<OwnedFd>, Option<UnixStream>),
 ) -> Result<(), Fault> {
     prctl::set_dumpable(false).step("prctl(PR_SET_DUMPABLE)")?;
     let mut mask = SigSet::empty();
@@ -59,13 +62,22 @@ pub(super) fn serve(
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let children = SignalFd::with_flags(&mask, flags).step("signalfd")?;
     enter_proc(boot, proc)?;
+    if let Some(launcher) = launcher {
+        modes::hand_over(&launcher)?;
+    }
     let interpreter = start_interpreter(boot, &fds)?;
     // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
     drop(fds);
-    let mut init =
-        Init { link, boot, interpreter: Some(interpreter), job: None, leftovers: VecDeque::new() };
+    let mut init = Init {
+        link,
+        boot,
+        interpreter: Some(interpreter),
+        job: None,
+        leftovers: VecDeque::new(),
+        next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
+    };
     while init.turn(&children).step("serving")? {}
-    init.end_everything();
+    end_everything();
     Ok(())
 }
 
@@ -76,12 +88,17 @@ struct Init<'a> {
     job: Option<Job>,
     /// The process groups of ended jobs, and when what is left of them is ended.
     leftovers: VecDeque<(Instant, Pid)>,
+    /// When processes are counted next, if that is for us to do.
+    next_count: Option<Instant>,
 }
 
 struct Job {
     id: u64,
     pid: Pid,
 }
+
+/// How often init counts processes. During a call the worker does, more often; this is for what goes on between.
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long what an ended job left in its process group has to make a session of its own: a shell
 /// is often gone before the daemon that it started has got that far.
@@ -95,13 +112,14 @@ impl Init<'_> {
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
             PollFd::new(link, PollFlags::POLLIN),
         ];
-        match poll(&mut fds, until_next(&self.leftovers)) {
+        match poll(&mut fds, self.until_next()) {
             Err(Errno::EINTR) => return Ok(true),
             other => other?,
         };
         let [child_ended, order_came] =
             fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
         self.end_leftovers();
+        self.count();
         if child_ended {
             while children.read_signal()?.is_some() {}
             self.reap()?;
@@ -117,6 +135,29 @@ impl Init<'_> {
             Some((Order::Signal { target, how }, _)) => {
                 self.signal(target, how);
                 self.link.report(&Report::Obeyed).map(|()| true)
+            }
+        }
+    }
+
+    /// How long nothing is due.
+    fn until_next(&self) -> PollTimeout {
+        let leftovers = self.leftovers.front().map(|(due, _)| *due);
+        let Some(due) = leftovers.into_iter().chain(self.next_count).min() else {
+            return PollTimeout::NONE;
+        };
+        // Rounded up, or the last millisecond would be spent asking.
+        let wait = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO)
+    }
+
+    /// Ends everything once there are too many, where the kernel's limit counts other sandboxes' too.
+    fn count(&mut self) {
+        let now = Instant::now();
+        if self.next_count.is_some_and(|due| due <= now) {
+            self.next_count = Some(now + COUNT_INTERVAL);
+            let most = self.boot.ceilings.processes;
+            if tasks(Pid::this().as_raw(), most) > most {
+                end_everything();
             }
         }
     }
@@ -162,14 +203,14 @@ impl Init<'_> {
         match (how, target, pid) {
             (Stop::Interrupt, _, Some(pid)) => _ = killpg(pid, Signal::SIGINT).ok(),
             (Stop::Interrupt, _, None) => {}
-            (Stop::Kill, Target::Interpreter, _) => self.end_everything(),
+            (Stop::Kill, Target::Interpreter, _) => end_everything(),
             (Stop::Kill, Target::Job, pid) => {
                 if let Some(pid) = pid {
                     killpg(pid, Signal::SIGKILL).ok();
                 }
                 if !sweep(self.interpreter) {
                     // Faster than we can look: nothing is left but to end it all at once.
-                    self.end_everything();
+                    end_everything();
                 }
             }
         }
@@ -188,7 +229,7 @@ impl Init<'_> {
             if self.interpreter == Some(pid) {
                 self.interpreter = None;
                 if self.job.is_none() {
-                    self.end_everything();
+                    end_everything();
                 }
                 self.link.report(&Report::InterpreterEnded { ended })?;
             } else if let Some(job) = self.job.take_if(|job| job.pid == pid) {
@@ -205,22 +246,12 @@ impl Init<'_> {
             killpg(group, Signal::SIGKILL).ok();
         }
     }
-
-    fn end_everything(&self) {
-        match self.boot.isolation {
-            // kill(2): -1 is every process of the namespace except its init.
-            Isolation::Namespaces => _ = kill(Pid::from_raw(-1), Signal::SIGKILL).ok(),
-            // Here -1 would be every process of the user, the worker among them.
-            Isolation::Process => _ = sweep(None),
-        }
-    }
 }
 
-fn until_next(leftovers: &VecDeque<(Instant, Pid)>) -> PollTimeout {
-    let Some((due, _)) = leftovers.front() else { return PollTimeout::NONE };
-    // Rounded up, or the last millisecond would be spent asking.
-    let wait = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO)
+fn end_everything() {
+    // kill(2): -1 is every process that we may signal but ourselves: those of the namespace, or,
+    // without one, those that our Landlock rules keep our signals to.
+    kill(Pid::from_raw(-1), Signal::SIGKILL).ok();
 }
 
 fn start_interpreter(boot: &Boot, fds: &BootFds<OwnedFd>) -> Result<Pid, Fault> {
@@ -240,14 +271,13 @@ fn start_interpreter(boot: &Boot, fds: &BootFds<OwnedFd>) -> Result<Pid, Fault> 
 
 /// Makes a `/proc` init's working directory, which is how it sees who is alive.
 fn enter_proc(boot: &Boot, proc: Option<OwnedFd>) -> Result<(), Fault> {
-    match proc {
-        Some(proc) => {
-            nix::unistd::fchdir(&proc).step("entering init's /proc")?;
-            confine(boot, Some(proc.as_fd()))
-        }
+    let Some(proc) = proc else {
         // Each process confines itself as it starts: init must still see the host's /proc.
-        None => std::env::set_current_dir("/proc").step("entering /proc"),
-    }
+        std::env::set_current_dir("/proc").step("entering /proc")?;
+        return keep_signals_inside();
+    };
+    nix::unistd::fchdir(&proc).step("entering init's /proc")?;
+    confine(boot, Some(proc.as_fd()))
 }
 
 fn loopback_up() -> Result<(), Fault> {

@@ -74,7 +74,11 @@ impl Link {
     }
 }
 
-fn receive_with_fds(socket: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+/// Reads once, and takes what descriptors come along.
+pub(super) fn receive_with_fds(
+    socket: &UnixStream,
+    bytes: &mut [u8],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = nix::cmsg_space!([i32; FDS]);
     let mut parts = [IoSliceMut::new(bytes)];
     let message = recvmsg::<()>(

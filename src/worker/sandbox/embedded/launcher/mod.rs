@@ -10,13 +10,16 @@ mod confine;
 mod identity;
 mod init;
 mod link;
+mod modes;
 mod mounts;
+mod neighbours;
 mod process;
 mod seccomp;
 mod tree;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use nix::sched::CloneFlags;
@@ -72,6 +75,11 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
     if boot.isolation == Isolation::Namespaces {
         identity::enter_namespaces()?;
     }
+    let chmod = if boot.shares_uid() {
+        Some(UnixStream::pair().step("making a pair of sockets")?)
+    } else {
+        None
+    };
     // SAFETY: this process has one thread, so the child may do whatever the parent could.
     match unsafe { nix::unistd::fork() }.step("fork")? {
         ForkResult::Parent { child } => {
@@ -79,6 +87,10 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
             drop(fds);
             link.close();
             identity::drop_capabilities()?;
+            if let Some((ours, theirs)) = chmod {
+                drop(theirs);
+                modes::serve(&ours, &boot.workspace);
+            }
             identity::wait_for(child);
             Ok(())
         }
@@ -91,7 +103,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
                 }
                 Isolation::Process => None,
             };
-            init::serve(link, boot, fds, proc)
+            init::serve(link, boot, fds, (proc, chmod.map(|(_ours, theirs)| theirs)))
         }
     }
 }

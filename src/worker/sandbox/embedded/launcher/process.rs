@@ -10,7 +10,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::unistd::{ForkResult, Pid, execve, fork, setsid};
 
 use super::super::WORKSPACE;
-use super::super::wire::{Boot, Isolation};
+use super::super::wire::{Boot, Ceilings, Counting, Isolation};
 use super::confine::confine;
 
 /// A program, its arguments and its environment.
@@ -171,6 +171,16 @@ fn restore_signals() -> nix::Result<()> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
+/// What `RLIMIT_NPROC` is set to, which counts all that have our uid in our user namespace.
+fn most_of_uid(ceilings: &Ceilings) -> u64 {
+    // For everybody together it can only be a last wall, for the moment before somebody counts.
+    const EVERYBODY: u64 = 32;
+    match ceilings.counted_by {
+        Counting::Kernel => ceilings.processes,
+        Counting::Init => ceilings.processes.saturating_mul(EVERYBODY),
+    }
+}
+
 /// Limits are only ever lowered: a host may lack the right to raise them.
 fn lower_limits(boot: &Boot) -> nix::Result<()> {
     let ceilings = &boot.ceilings;
@@ -179,7 +189,7 @@ fn lower_limits(boot: &Boot) -> nix::Result<()> {
         (Resource::RLIMIT_DATA, ceilings.data_bytes),
         (Resource::RLIMIT_FSIZE, ceilings.file_bytes),
         (Resource::RLIMIT_NOFILE, ceilings.open_files),
-        (Resource::RLIMIT_NPROC, ceilings.processes),
+        (Resource::RLIMIT_NPROC, most_of_uid(ceilings)),
         (Resource::RLIMIT_MEMLOCK, 64 << 10),
         (Resource::RLIMIT_MSGQUEUE, 0),
         (Resource::RLIMIT_SIGPENDING, ceilings.processes.max(1024)),

@@ -13,7 +13,7 @@ use seccompiler::{
 };
 
 use super::super::wire::Isolation;
-use super::{Fault, NAMESPACES, Step};
+use super::{Fault, NAMESPACES, Step, neighbours};
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: TargetArch = TargetArch::x86_64;
@@ -121,9 +121,10 @@ pub(super) fn install(isolation: Isolation, unmapped_memory: bool) -> Result<(),
     refused.insert(libc::SYS_clone, namespace_flags()?);
     refused.insert(libc::SYS_ioctl, one_of(1, TERMINAL_INJECTION)?);
     refused.insert(libc::SYS_personality, vec![none_of(0, PERSONALITIES)?]);
-    apply(refused, libc::EPERM)?;
-
     let mut families = BTreeMap::new();
+    let mut pairs = vec![none_of(0, [libc::AF_UNIX.cast_unsigned()])?];
+    // libc takes "no such call" as the reason to fall back, to clone, whose flags can be seen.
+    let mut absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     match isolation {
         Isolation::Namespaces => {
             let known =
@@ -133,14 +134,14 @@ pub(super) fn install(isolation: Isolation, unmapped_memory: bool) -> Result<(),
         // Landlock does not cover UDP, nor sockets that have a path: here there is nothing to connect with.
         Isolation::Process => {
             families.insert(libc::SYS_socket, Vec::new());
+            pairs.extend(neighbours::unconnected_pairs()?);
+            refused.extend(neighbours::forbidden()?);
+            absent.extend(neighbours::ABSENT.iter().map(|call| (*call, Vec::new())));
         }
     }
-    let pair = [libc::AF_UNIX.cast_unsigned()];
-    families.insert(libc::SYS_socketpair, vec![none_of(0, pair)?]);
+    families.insert(libc::SYS_socketpair, pairs);
+    apply(refused, libc::EPERM)?;
     apply(families, libc::EAFNOSUPPORT)?;
-
-    // libc takes "no such call" as the reason to fall back, to clone, whose flags can be seen.
-    let mut absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     if !unmapped_memory {
         absent.extend(UNMAPPED_MEMORY.iter().map(|call| (*call, Vec::new())));
     }
@@ -175,7 +176,11 @@ fn one_of<const N: usize>(argument: u8, values: [u32; N]) -> Result<Vec<SeccompR
         .collect()
 }
 
-fn none_of<const N: usize>(argument: u8, values: [u32; N]) -> Result<SeccompRule, Fault> {
+/// Matches a call whose argument is none of these.
+pub(super) fn none_of<const N: usize>(
+    argument: u8,
+    values: [u32; N],
+) -> Result<SeccompRule, Fault> {
     let conditions: Result<Vec<_>, Fault> = values
         .into_iter()
         .map(|value| condition(argument, SeccompCmpOp::Ne, value.into()))
@@ -183,11 +188,17 @@ fn none_of<const N: usize>(argument: u8, values: [u32; N]) -> Result<SeccompRule
     rule(conditions?)
 }
 
-fn rule(conditions: impl Into<Vec<SeccompCondition>>) -> Result<SeccompRule, Fault> {
+/// Matches a call that meets all of these.
+pub(super) fn rule(conditions: impl Into<Vec<SeccompCondition>>) -> Result<SeccompRule, Fault> {
     SeccompRule::new(conditions.into()).map_err(io::Error::other).step("making a seccomp rule")
 }
 
-fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Fault> {
+/// Compares the lower half of an argument.
+pub(super) fn condition(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, Fault> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
         .map_err(io::Error::other)
         .step("making a seccomp condition")

@@ -1,4 +1,6 @@
-//! Who is alive inside, and how to end all of it but one branch.
+//! Who is alive inside, how many they are, and how to end all of it but one branch.
+//!
+//! Init's working directory is a `/proc`: its own in namespaces, else the host's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,8 +14,6 @@ const ROUNDS: u32 = 200;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 
 /// Ends every process under init except `keep` and its descendants; false if some would not end.
-///
-/// Init's working directory is a `/proc`: its own in namespaces, else the host's.
 pub(super) fn sweep(keep: Option<Pid>) -> bool {
     for _ in 0..ROUNDS {
         let alive = alive();
@@ -32,6 +32,24 @@ pub(super) fn sweep(keep: Option<Pid>) -> bool {
         std::thread::sleep(BETWEEN_ROUNDS);
     }
     false
+}
+
+/// Processes and threads of a process and its descendants; counting ends past `most`.
+pub(super) fn tasks(root: i32, most: u64) -> u64 {
+    let mut found = 0;
+    let mut waiting = vec![root];
+    while let Some(pid) = waiting.pop() {
+        let Ok(tasks) = fs::read_dir(format!("{pid}/task")) else { continue };
+        for task in tasks.flatten() {
+            found += 1;
+            if found > most {
+                return found;
+            }
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            waiting.extend(children.split_ascii_whitespace().filter_map(|c| c.parse::<i32>().ok()));
+        }
+    }
+    found
 }
 
 /// Parent of each living process; one that only waits to be reaped is not living.

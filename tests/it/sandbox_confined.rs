@@ -1,0 +1,320 @@
+//! What code tries where there are no namespaces, only Landlock, seccomp and limits.
+//!
+//! As root each sandbox has a uid of its own, without root all have the worker's: both are tried, see
+//! `all_of_this_holds_without_root`.
+
+#![expect(clippy::unwrap_used, reason = "a test's ground that gives way shall end the test")]
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+
+use nix::unistd::getpid;
+
+use super::escape::Attack;
+use super::world::{World, eventually, host_processes};
+
+/// What some of the Python below needs beside `errno_of` and `syscall`.
+const MORE: &str = "
+import signal, threading
+";
+
+async fn begin() -> Attack {
+    let mut attack = Attack::within(World::confined().await).await;
+    attack.attacker.python(MORE).await.ok();
+    attack
+}
+
+/// The pid of a process that a neighbour has started, and that lives until its sandbox ends.
+async fn neighbours_process(attack: &mut Attack) -> u32 {
+    let mark = (getrandom::u32().unwrap() | 1 << 31).to_string();
+    attack.neighbour.shell(&format!("setsid sleep {mark} > /dev/null 2>&1 &")).await.ok();
+    eventually("it runs", || !host_processes(&mark).is_empty()).await;
+    host_processes(&mark)[0]
+}
+
+#[tokio::test]
+async fn it_must_be_asked_for_and_says_what_it_is_and_cannot() {
+    assert_ne!(World::new().await.runtime.capabilities().runtime, "confined");
+    let world = World::confined().await;
+    let can = world.runtime.capabilities();
+    assert_eq!((can.runtime, can.isolation), ("confined", "process"));
+    assert!(!can.workspace_may_move);
+    assert_eq!(can.own_uid, nix::unistd::geteuid().is_root());
+    let notes = can.notes.join(" ");
+    for words in ["no /proc, /tmp or /dev/shm", "no sockets", "host's namespaces"] {
+        assert!(notes.contains(words), "{words}: {notes}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_the_host_the_worker_and_the_neighbours_are_out_of_reach() {
+    let mut attack = begin().await;
+    let outside = attack.world.root.path.join("the workers own");
+    fs::write(&outside, "secret").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o666)).unwrap();
+    attack.neighbour.shell("echo private > private; chmod 666 private; chmod 777 .").await.ok();
+    let private = attack.neighbour.workspace.join("private");
+    let root = attack.world.root.path.clone();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).unwrap();
+    for path in [&outside, &private].map(|path| path.display().to_string()) {
+        for attempt in [
+            "open(P)",
+            "open(P, 'r+')",
+            "os.truncate(P, 0)",
+            "os.unlink(P)",
+            "os.rename(P, 'mine')",
+            "os.link(P, 'mine')",
+            "(os.symlink(P, 'way'), open('way'))",
+            "os.setxattr(P, 'user.a', b'b')",
+            "os.execv(P, ['x'])",
+            "open('/proc/self/root' + P)",
+        ] {
+            let code = format!("P = {path:?}\nerrno_of(lambda: {attempt})");
+            let found = attack.finds(&code).await;
+            let refusals = ["'EACCES'", "'EPERM'", "'EXDEV'", "'EEXIST'"];
+            assert!(refusals.contains(&found.as_str()), "{path}: {attempt}: {found}");
+            attack.attacker.shell("rm -f way").await.ok();
+        }
+    }
+    let neighbour = attack.neighbour.workspace.display().to_string();
+    for directory in [root.display().to_string(), neighbour] {
+        for attempt in ["os.listdir(P)", "open(P + '/new', 'w')", "os.mkdir(P + '/new')"] {
+            let code = format!("P = {directory:?}\nerrno_of(lambda: {attempt})");
+            assert_eq!(attack.finds(&code).await, "'EACCES'", "{directory}: {attempt}");
+        }
+    }
+    for path in [
+        "/etc/shadow",
+        "/etc/hostname",
+        "/root",
+        "/home",
+        "/tmp",
+        "/var/log",
+        "/run",
+        "/sys",
+        "/dev",
+        "/dev/shm",
+        "/dev/pts",
+        "/dev/mem",
+    ] {
+        let code = format!("P = {path:?}\nerrno_of(lambda: os.close(os.open(P, os.O_RDONLY)))");
+        let found = attack.finds(&code).await;
+        assert!(["'EACCES'", "'ENOENT'"].contains(&found.as_str()), "{path}: {found}");
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "secret");
+    assert_eq!(fs::read_to_string(&private).unwrap(), "private\n");
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn no_file_outside_is_watched_or_given_another_mode_or_attribute() {
+    let mut attack = begin().await;
+    let outside = attack.world.root.path.join("outside");
+    fs::write(&outside, "").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o640)).unwrap();
+    let path = outside.display().to_string();
+    let name = outside.file_name().unwrap().display();
+    for attempt in [
+        format!("os.chmod({path:?}, 0o777)"),
+        format!("os.chmod('../{name}', 0o777)"),
+        format!(
+            "os.chmod({name:?}, 0o777, dir_fd=os.open('..', os.O_PATH))",
+            name = name.to_string()
+        ),
+        format!("(os.symlink({path:?}, 'link'), os.chmod('link', 0o777))"),
+        format!("os.setxattr({path:?}, 'system.posix_acl_access', bytes(4))"),
+        format!("os.setxattr({path:?}, 'user.seen', b'x')"),
+        format!("os.chmod('/proc/self/fd/%d' % os.open({path:?}, os.O_PATH), 0o777)"),
+    ] {
+        let found = attack.finds(&format!("errno_of(lambda: {attempt})")).await;
+        assert!(
+            ["'EPERM'", "'EACCES'", "'ENOENT'", "'ELOOP'"].contains(&found.as_str()),
+            "{attempt}: {found}"
+        );
+    }
+    // fchmodat2, which reaches a file that is open as a path only.
+    let opened = format!("os.open({path:?}, os.O_PATH)");
+    let code = format!(
+        "empty = ctypes.create_string_buffer(1)\nsyscall(452, 452, {opened}, ctypes.addressof(empty), 0o777, 0x1000)"
+    );
+    let found = attack.finds(&code).await;
+    assert_eq!(found, "'EPERM'", "fchmodat2");
+    assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o640);
+    for (name, x86_64, aarch64) in
+        [("inotify_init1", 294, 26), ("fanotify_init", 300, 262), ("setxattrat", 463, 463)]
+    {
+        let found = attack.finds(&format!("syscall({x86_64}, {aarch64}, 0, 0, 0, 0, 0)")).await;
+        assert!(["'ENOSYS'", "'EPERM'"].contains(&found.as_str()), "{name}: {found}");
+    }
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn modes_of_its_own_files_are_its_own() {
+    let mut attack = begin().await;
+    let code = "
+import shutil
+open('tool', 'w').write('#!/bin/sh\\necho ran')
+os.chmod('tool', 0o6755)
+shutil.copy2('tool', 'copy')
+os.mkdir('below'); os.chmod('below', 0o700)
+os.symlink('tool', 'own'); os.chmod('own', 0o711)
+os.chmod('tool', 0o744, dir_fd=os.open('.', os.O_RDONLY))
+oct(os.stat('copy').st_mode & 0o777), oct(os.stat('tool').st_mode & 0o777), errno_of(lambda: os.chmod('absent', 0o700))";
+    assert_eq!(attack.finds(code).await, "('0o755', '0o744', 'ENOENT')");
+    let said = attack
+        .attacker
+        .shell("chmod +x copy; cp -p copy third; ./third; chmod 600 third; ls -l third")
+        .await;
+    assert!(said.stdout.starts_with("ran\n-rw-------"), "{said:?}");
+    let threads = "
+def change():
+    for n in range(200): os.chmod('tool', 0o700 + n % 8)
+all_of_them = [threading.Thread(target=change) for _ in range(4)]
+[it.start() for it in all_of_them]
+[it.join() for it in all_of_them]
+'done'";
+    assert_eq!(attack.finds(threads).await, "'done'");
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn there_is_no_socket_to_reach_anybody_with() {
+    let mut attack = begin().await;
+    let path = attack.world.root.path.join("socket");
+    let datagrams = UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let name = format!("baton-{}", getrandom::u64().unwrap());
+    let abstracted =
+        UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
+    datagrams.set_nonblocking(true).unwrap();
+    abstracted.set_nonblocking(true).unwrap();
+    for family in ["UNIX", "INET", "INET6", "NETLINK", "PACKET", "VSOCK", "ALG", "QIPCRTR"] {
+        for kind in ["STREAM", "DGRAM", "RAW", "SEQPACKET"] {
+            let code =
+                format!("errno_of(lambda: socket.socket(socket.AF_{family}, socket.SOCK_{kind}))");
+            assert_eq!(attack.finds(&code).await, "'EAFNOSUPPORT'", "{family} {kind}");
+        }
+    }
+    // One of a pair could be pointed at anybody who listens.
+    let path = path.display();
+    for kind in ["DGRAM", "RAW", "RDM", "DGRAM | socket.SOCK_NONBLOCK"] {
+        for target in [format!("{path}"), format!("\\0{name}")] {
+            let code = format!(
+                "errno_of(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_{kind})[0].sendto(b'x', '{target}'))"
+            );
+            assert_eq!(attack.finds(&code).await, "'EAFNOSUPPORT'", "{kind} {target}");
+        }
+    }
+    assert!(datagrams.recv(&mut [0]).is_err() && abstracted.recv(&mut [0]).is_err());
+    // What asyncio and multiprocessing stand on is there.
+    let streams = attack.world.root.path.join("streams");
+    let listener = UnixListener::bind(&streams).unwrap();
+    fs::set_permissions(&streams, fs::Permissions::from_mode(0o777)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for kind in ["STREAM", "SEQPACKET"] {
+        let code = format!(
+            "a, b = socket.socketpair(type=socket.SOCK_{kind})\na.send(b'hello')\nb.recv(9), errno_of(lambda: a.connect({:?}))",
+            streams.display().to_string()
+        );
+        let found = attack.finds(&code).await;
+        let refused = found == "(b'hello', 'EISCONN')" || found == "(b'hello', 'EPROTOTYPE')";
+        assert!(refused, "{kind}: {found}");
+    }
+    assert!(listener.accept().is_err());
+    for (call, x86_64, aarch64) in
+        [("shmget", 29, 194), ("semget", 64, 190), ("msgget", 68, 186), ("mq_open", 240, 180)]
+    {
+        let found = attack.finds(&format!("syscall({x86_64}, {aarch64}, 77, 1, 0o1666)")).await;
+        assert!(["'ENOSYS'", "'EPERM'"].contains(&found.as_str()), "{call}: {found}");
+    }
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn other_processes_are_neither_looked_into_nor_changed_nor_ended() {
+    let mut attack = begin().await;
+    let worker = getpid().as_raw().cast_unsigned();
+    let neighbour = neighbours_process(&mut attack).await;
+    let init = attack.finds("os.getppid()").await.parse().unwrap();
+    for pid in [1, worker, neighbour, init] {
+        for file in ["environ", "mem", "maps", "fd", "cwd/x", "root/etc/passwd", "stat", "cmdline"]
+        {
+            let found =
+                attack.finds(&format!("errno_of(lambda: open('/proc/{pid}/{file}'))")).await;
+            assert!(["'EACCES'", "'EPERM'"].contains(&found.as_str()), "{pid} {file}: {found}");
+        }
+        for (name, x86_64, aarch64, arguments) in [
+            ("ptrace(SEIZE)", 101, 117, format!("0x4206, {pid}, 0, 0")),
+            ("process_vm_readv", 310, 270, format!("{pid}, 0, 0, 0, 0, 0")),
+            ("prlimit(NOFILE)", 302, 261, format!("{pid}, 7, 0, buffer(16)")),
+            ("sched_setaffinity", 203, 122, format!("{pid}, 8, buffer(8)")),
+            ("sched_setscheduler(IDLE)", 144, 119, format!("{pid}, 5, buffer(8)")),
+            ("setpriority", 141, 140, format!("0, {pid}, 19")),
+            ("setpriority of a user", 141, 140, "2, 0, 19".to_owned()),
+            ("ioprio_set", 251, 30, format!("1, {pid}, 0x6000")),
+            ("kcmp", 312, 272, format!("{pid}, {pid}, 0, 0, 0")),
+            ("tgkill", 234, 131, format!("{pid}, {pid}, 0")),
+        ] {
+            let code = format!(
+                "hold = []\ndef buffer(size):\n    hold.append(ctypes.create_string_buffer(size))\n    return ctypes.addressof(hold[-1])\nsyscall({x86_64}, {aarch64}, {arguments})"
+            );
+            assert_eq!(attack.finds(&code).await, "'EPERM'", "{name} of {pid}");
+        }
+        let found = attack.finds(&format!("errno_of(lambda: os.kill({pid}, 0))")).await;
+        assert_eq!(found, "'EPERM'", "{pid}");
+        let code = format!("errno_of(lambda: signal.pidfd_send_signal(os.pidfd_open({pid}), 0))");
+        assert_eq!(attack.finds(&code).await, "'EPERM'", "{pid}");
+    }
+    for signal in [9, 19, 2] {
+        for pid in [neighbour, init] {
+            let found = attack.finds(&format!("errno_of(lambda: os.kill({pid}, {signal}))")).await;
+            assert_eq!(found, "'EPERM'", "{pid}");
+        }
+    }
+    // Everybody whom it may signal is somebody of its own.
+    attack.attacker.shell("kill -9 -1; true").await.ok();
+    attack.attacker.is_well().await;
+    assert!(fs::exists(format!("/proc/{neighbour}")).unwrap());
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn its_own_processes_are_its_own() {
+    let mut attack = begin().await;
+    let code = "
+import subprocess, resource
+slow = subprocess.Popen(['sleep', '1000'])
+slow.kill()
+resource.setrlimit(resource.RLIMIT_NOFILE, (99, 99))
+os.sched_setaffinity(0, os.sched_getaffinity(0))
+os.nice(1)
+slow.wait(), subprocess.run('sleep 1000 & kill $!; wait; timeout 0.1 sleep 1000', shell=True).returncode";
+    assert_eq!(attack.finds(code).await, "(-9, 124)");
+    attack.end().await;
+}
+
+/// Nothing of the kernel gathers what has left its process group and its session but we.
+#[tokio::test]
+async fn what_is_left_behind_ends_with_the_sandbox() {
+    let world = World::confined().await;
+    for dropped in [false, true] {
+        let mut inside = world.sandbox("leaver").await;
+        let mark = (getrandom::u32().unwrap() | 1 << 31).to_string();
+        let daemon = format!("(setsid sh -c '(setsid sleep {mark} &) &' > /dev/null 2>&1 &) &");
+        inside.shell(&daemon).await.ok();
+        inside.python(&format!("import os\nif not os.fork():\n    os.setsid()\n    if os.fork(): os._exit(0)\n    os.execvp('sleep', ['sleep', '{mark}'])\nos.wait()")).await.ok();
+        // Faster than anybody can look for it.
+        inside.shell(&format!("mutant() {{ setsid sh -c 'while :; do setsid sh -c \"exec sleep {mark}\" & setsid sh -c \"kill -9 $$\"; sleep 0.02; done' & }}; mutant > /dev/null 2>&1")).await.ok();
+        eventually("they run", || host_processes(&mark).len() > 2).await;
+        if dropped {
+            drop(inside);
+        } else {
+            inside.destroy().await;
+            assert_eq!(host_processes(&mark), Vec::<u32>::new());
+        }
+        eventually("they have ended", || host_processes(&mark).is_empty()).await;
+    }
+}
