@@ -7,8 +7,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
 
 use super::activity::Exchange;
+
+/// How much of a body that is too large is still read. A connection that closes with bytes unread is reset, which
+/// destroys the refusal on its way: a proxy would say that the call may have run.
+const DISCARDED_BYTES: u64 = 32 << 20;
 
 /// Why a request body did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +35,18 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    tokio::time::timeout(deadline, collect(body, max_bytes))
+    let mut body = std::pin::pin!(body);
+    let until = Instant::now() + deadline;
+    let read = timeout_at(until, collect(body.as_mut(), max_bytes))
         .await
-        .map_err(|_| BodyError::Slow { deadline })?
+        .map_err(|_| BodyError::Slow { deadline })?;
+    if let Err(BodyError::TooLarge { .. }) = read {
+        timeout_at(until, discard(body)).await.ok();
+    }
+    read
 }
 
-async fn collect<B>(body: B, max_bytes: usize) -> Result<Bytes, BodyError>
+async fn collect<B>(mut body: Pin<&mut B>, max_bytes: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,7 +56,6 @@ where
     if announced > max_bytes {
         return Err(too_large());
     }
-    let mut body = std::pin::pin!(body);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -68,6 +78,20 @@ where
         rest.extend_from_slice(&data);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Reads what is left, unless it is more than [`DISCARDED_BYTES`].
+async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let mut left = DISCARDED_BYTES;
+    while body.size_hint().lower() <= left
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        left = left.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// A response body that holds its exchange open until hyper is done with it, or no body at all.
@@ -103,6 +127,8 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use futures_util::{StreamExt, stream};
     use http_body_util::{Full, StreamBody};
@@ -129,6 +155,23 @@ mod tests {
         assert!(matches!(announced, Err(BodyError::TooLarge { max_bytes: 5 })));
         let streamed = read_body(pieces(&["abc", "def"]), 5, SOON).await;
         assert!(matches!(streamed, Err(BodyError::TooLarge { max_bytes: 5 })));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_read_to_its_end_within_bounds() {
+        let check = async |mebibytes: u64, read: u64| {
+            let taken = AtomicU64::new(0);
+            let pieces = stream::iter(0..mebibytes).map(|_| {
+                taken.fetch_add(1, Relaxed);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 1 << 20])))
+            });
+            let refused = read_body(StreamBody::new(pieces), 5, SOON).await;
+            assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes: 5 })));
+            assert_eq!(taken.load(Relaxed), read, "of {mebibytes} MiB");
+        };
+        check(3, 3).await;
+        check(1 + (DISCARDED_BYTES >> 20), 1 + (DISCARDED_BYTES >> 20)).await;
+        check(1000, 1 + (DISCARDED_BYTES >> 20)).await;
     }
 
     #[tokio::test]

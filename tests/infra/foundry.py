@@ -2,6 +2,7 @@
 """infra/foundry: the Bicep is Bicep, and makes the connection that the service asks for; the scripts are scripts."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,13 @@ def main():
         used = [text(it) for it in every(root) if it.type == "identifier"]
         unused = [name for name in parameters if used.count(name) < 2]
         expect(not unused, f"unused: {unused}")
+    with report.check("connection.bicepparam gives each parameter that has no default, the key from the environment"):
+        # By its lines: the parser knows `using`, and no `param` without a type.
+        lines = (SAMPLES / "connection.bicepparam").read_text().split("\n\n")
+        given = dict(re.findall(r"^param (\w+) = readEnvironmentVariable\('(\w+)'\)$", lines[1], re.MULTILINE))
+        required = {text(it.named_children[0]) for it in declared(root, "parameter_declaration") if len(it.named_children) == 2}
+        expect(lines[0] == "using './connection.bicep'" and set(given) == required, (lines, required))
+        expect(given["apiKey"] == "BATON_API_KEY" and len(given) == len(lines[1].splitlines()), lines)
     with report.check("connection.bicep and connection.sh name one version of the API"):
         (version,) = {resource(it)["type"].split("@")[1] for it in declared(root, "resource_declaration") if "@" in resource(it)["type"]}
         expect(f"api-version={version}" in (SAMPLES / "connection.sh").read_text(), version)

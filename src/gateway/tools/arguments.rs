@@ -1,5 +1,7 @@
 //! The arguments of each tool, checked once.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -13,15 +15,43 @@ pub(super) fn read<T: DeserializeOwned>(
 ) -> Result<T, ToolError> {
     let text = arguments.map_or("{}", RawValue::get);
     serde_json::from_str(text).map_err(|error| {
-        // The position is within the arguments alone and would only puzzle.
-        let what = error.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
+        let what = what_is_wrong(text, &error);
         // It names what it did not know, which may be as long as a body.
         let what = &what[..what.floor_char_boundary(400)];
         ToolError::not_begun(format!(
             "The arguments do not fit {tool}: {what}. Correct them and call {tool} again."
         ))
     })
+}
+
+/// The error in a model's words: with the argument it stands in, and without Rust's names for types.
+fn what_is_wrong(text: &str, error: &serde_json::Error) -> String {
+    // The position is within the arguments alone and would only puzzle.
+    let what = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let what = what.strip_suffix(&position).unwrap_or(&what);
+    let what = [("u64", "an integer from 0"), ("i64", "an integer"), ("a sequence", "a list")]
+        .iter()
+        .find_map(|(said, meant)| {
+            Some(format!("{}expected {meant}", what.strip_suffix(said)?.strip_suffix("expected ")?))
+        })
+        .unwrap_or_else(|| what.to_owned());
+    match argument_at(text, error) {
+        Some(argument) => format!("{argument}: {what}"),
+        None => what,
+    }
+}
+
+/// The argument in whose value the error stands; none for one that is missing or unknown.
+fn argument_at(text: &str, error: &serde_json::Error) -> Option<String> {
+    let arguments: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    let lines = text.split_inclusive('\n').take(error.line().checked_sub(1)?);
+    let position = lines.map(str::len).sum::<usize>() + error.column();
+    let holds = |value: &RawValue| {
+        let begin = value.get().as_ptr().addr() - text.as_ptr().addr();
+        (begin..=begin + value.get().len()).contains(&position)
+    };
+    arguments.into_iter().find(|(_, value)| holds(value)).map(|(name, _)| name)
 }
 
 /// No arguments at all.
@@ -96,7 +126,15 @@ mod tests {
         };
         check("{}", "environmentId");
         check(r#"{"environmentId": "a"}"#, "pythonCode");
+        check(
+            r#"{"environmentId": 1, "pythonCode": ""}"#,
+            "environmentId: invalid type: integer `1`",
+        );
         check(r#"{"environmentId": 1, "pythonCode": ""}"#, "expected a string");
+        let late = "{\"environmentId\": \"a\",\n \"pythonCode\":\n [\"1\"], \"timeoutSeconds\": 1}";
+        check(late, "pythonCode: invalid type: sequence, expected a string.");
+        let as_text = r#"{"environmentId": "a", "timeoutSeconds": "10", "pythonCode": ""}"#;
+        check(as_text, r#"timeoutSeconds: invalid type: string "10", expected an integer from 0."#);
         check(r#"{"environmentId": "a", "pythonCode": "", "code": ""}"#, "`code`");
         check(r#"{"environmentId": "a", "pythonCode": "", "timeoutSeconds": -1}"#, "-1");
     }

@@ -106,7 +106,10 @@ fn close() -> ToolDefinition {
         &json!({"environmentId": environment_id()}),
         &["environmentId"],
     )
-    .with_output_schema(object(&json!({"closed": {"type": "boolean"}}), &[]))
+    .with_output_schema(object(
+        &json!({"closed": {"type": "boolean", "description": "True: it is gone now"}}),
+        &[],
+    ))
     .with_annotations(ToolAnnotations::default().destructive().idempotent().closed_world())
 }
 
@@ -131,7 +134,7 @@ fn list() -> ToolDefinition {
     )
     .with_output_schema(object(
         &json!({
-            "environments": {"type": "array", "items": environment},
+            "environments": {"type": "array", "items": environment, "description": "All of yours"},
             "partial": {"type": "boolean", "description": "True if a worker did not answer in time"},
         }),
         &[],
@@ -230,7 +233,7 @@ fn outcome(python: bool) -> Value {
         "stdout": text("Standard output"),
         "stderr": text("Standard error, with the traceback of an exception"),
         "exitCode": integer("0 for success"),
-        "executionTimeInMilliseconds": {"type": "number"},
+        "executionTimeInMilliseconds": {"type": "number", "description": "How long it ran"},
         "truncated": {"type": "boolean", "description": "Whether output was cut at the limit"},
         "terminatedBy": text("The limit that stopped it, if one did: wallTime, memory, cpu, processes, disk; or workerStopping"),
         "hint": text("What may help with an error, such as the packages that are installed"),
@@ -287,11 +290,18 @@ mod tests {
             let name = definition["name"].as_str().unwrap();
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{name}");
             assert!(definition["description"].as_str().unwrap().len() < 1024, "{name}");
-            walk(&definition["inputSchema"], &mut |part| {
+            walk(&json!([definition["inputSchema"], definition["outputSchema"]]), &mut |part| {
                 for banned in ["anyOf", "oneOf", "allOf", "$ref"] {
                     assert!(part.get(banned).is_none(), "{name}: {banned}");
                 }
                 assert!(!part["type"].is_array(), "{name}: a list of types");
+                for (property, schema) in part["properties"].as_object().into_iter().flatten() {
+                    assert!(schema["type"].is_string(), "{name}: {property} has no type");
+                    assert!(
+                        schema["description"].is_string(),
+                        "{name}: {property} is not described"
+                    );
+                }
             });
         }
     }
