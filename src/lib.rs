@@ -10,7 +10,7 @@
 //! | 2 | [`worker`] | `rpc`, `domain` |
 //! | 3 | [`dev`], [`cli`] | all of them |
 //!
-//! [`clock`], [`telemetry`] and [`serve`] stand beside the layers: both processes use them.
+//! [`clock`], [`telemetry`], [`serve`] and [`tls`] stand beside the layers: more than one of them uses each.
 //! `tests/it/layering.rs` holds the same table and fails when it is broken.
 
 pub mod cli;
@@ -23,4 +23,5 @@ pub mod mcp;
 pub mod rpc;
 pub mod serve;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;

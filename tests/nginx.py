@@ -145,6 +145,7 @@ def main():
         with Nginx(seen) as port:
             reply = exchange(port, b"Transfer-Encoding: chunked\r\n")
         expect(reply.split(b" ")[1] == b"400" and not seen.requests, reply)
+        expect(json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == -32600, reply)
 
     with report.check("streams events as they come, and a client's going away reaches the gateway within a second"):
         with Nginx(Upstream(stream)) as port:

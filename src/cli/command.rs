@@ -6,6 +6,7 @@ use std::fmt;
 use super::call::{Call, arguments};
 use super::help;
 use super::key::KeyRequest;
+use super::migrate::Migration;
 use super::settings::{
     self, DevSettings, DoctorSettings, GatewaySettings, Loaded, Problems, Surroundings,
     WorkerSettings, nearest,
@@ -26,6 +27,8 @@ pub enum Command {
     Key(KeyRequest),
     /// Calls a tool.
     Call(Call),
+    /// Makes a configuration of a session pool.
+    Migrate(Migration),
     /// Prints a text.
     Show(String),
 }
@@ -54,8 +57,8 @@ impl From<Problems> for Refusal {
 }
 
 /// The subcommands.
-pub(super) const COMMANDS: [&str; 7] =
-    ["dev", "gateway", "worker", "doctor", "key", "call", "help"];
+pub(super) const COMMANDS: [&str; 8] =
+    ["dev", "gateway", "worker", "doctor", "key", "call", "migrate", "help"];
 
 impl Command {
     /// Reads the arguments after the program's name.
@@ -89,6 +92,9 @@ impl Command {
             "doctor" => Ok(Self::Doctor(Box::new(settings::doctor(rest, around)))),
             "key" => KeyRequest::read(settings::key(rest, around)?, around).map(Self::Key),
             "call" => arguments::read(settings::call(rest, around)?, around).map(Self::Call),
+            "migrate" => {
+                Migration::read(settings::migrate(rest, around)?, around).map(Self::Migrate)
+            }
             "help" => help::about(rest.first().map_or("", String::as_str)).map(Self::Show),
             unknown => Err(Refusal::new(format!(
                 "baton has no command \"{}\"{}\n`baton help` lists them",
@@ -141,9 +147,10 @@ mod tests {
 
     #[test]
     fn help_is_given_for_whatever_it_is_asked_of() {
-        for subject in
-            ["", "gateway", "worker", "dev", "doctor", "key", "call", "config", "markdown"]
-        {
+        for subject in [
+            "", "gateway", "worker", "dev", "doctor", "key", "call", "migrate", "config",
+            "markdown",
+        ] {
             assert!(!shown(&format!("help {subject}")).is_empty(), "{subject}");
         }
         assert!(shown("gateway --redis x --help").contains("--signing-key-file FILE"));

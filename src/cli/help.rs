@@ -20,6 +20,7 @@ pub(super) fn about(subject: &str) -> Result<String, Refusal> {
         "doctor" => settings(DOCTOR, Role::Doctor),
         "key" => format!("{KEY}\n\n{}", render_help(Role::Key)),
         "call" => format!("{CALL}\n\n{}", render_help(Role::Call)),
+        "migrate" => format!("{MIGRATE}\n\n{}", render_help(Role::Migrate)),
         "config" => CONFIG.to_owned(),
         "markdown" => render_markdown(),
         unknown => {
@@ -44,6 +45,7 @@ A stateless MCP gateway in front of sandboxes that run Python and shell code.
   baton doctor            checks all that a deployment needs, and says how to mend it
   baton key KIND          makes a key: signing, worker-root, worker, api
   baton call TOOL k=v …   calls a tool; without a tool it lists them
+  baton migrate FILE      makes a configuration of a session pool of Azure Container Apps
   baton help SUBJECT      a command and its flags; `config` for the file; `markdown` for a table of all
 ";
 
@@ -81,6 +83,13 @@ baton call                                  lists the tools and their arguments
 baton call TOOL key=text key:=JSON key=@FILE
 baton call --new runPythonCodeInRemoteEnvironment pythonCode='print(6 * 7)'
 Prints output as it comes and exits with the tool's exit code; 1 if the tool refused. `key=@-` is standard input.";
+
+const MIGRATE: &str = "\
+baton migrate pool.json > baton.toml                    for `baton dev --config baton.toml`
+baton migrate pool.json --role gateway > gateway.toml   likewise --role worker
+az containerapp sessionpool show --name NAME --resource-group GROUP | baton migrate -
+Reads a template with a Microsoft.App/sessionPools (Bicep after `az bicep build`), an exported pool, or its properties.
+What is the same, what differs and what has no counterpart goes to standard error. No secret is read.";
 
 const CONFIG: &str = "\
 The file that --config (or BATON_CONFIG) names is TOML. Its keys are the flags, `-` written as `_`:

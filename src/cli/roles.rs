@@ -30,6 +30,10 @@ pub fn run(command: Command) -> ExitCode {
             request.print(random, &mut console);
             ExitCode::SUCCESS
         }
+        Command::Migrate(migration) => {
+            migration.print(&mut console);
+            ExitCode::SUCCESS
+        }
         Command::Show(text) => {
             console.out(&text);
             ExitCode::SUCCESS

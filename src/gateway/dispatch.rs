@@ -11,10 +11,11 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::MCP_PATH;
 use super::discover::{OwnOffer, Standing};
 use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
 use super::guard::Guard;
-use super::handover::Handover;
+use super::handover::{self, Handover};
 use super::identity::Credentials;
 use super::limits::Limits;
 use super::listen::Hub;
@@ -84,6 +85,16 @@ pub(super) enum From {
     Replica,
 }
 
+impl From {
+    /// The path of the listener that it came by. A request that was handed over has been counted by another replica.
+    pub(super) const fn route(self) -> &'static str {
+        match self {
+            Self::Client => MCP_PATH,
+            Self::Replica => handover::PATH,
+        }
+    }
+}
+
 impl Edge {
     /// A POST to the MCP endpoint.
     pub(super) async fn post(&self, request: Request<Body>) -> Response<Body> {
@@ -151,7 +162,7 @@ impl Edge {
             _ => None,
         };
         let http = TraceContext::from_headers(headers);
-        let observation = self.observer.watch(came, &envelope, http, tool);
+        let observation = self.observer.watch((came, from), &envelope, http, tool);
         if from == From::Client
             && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
         {

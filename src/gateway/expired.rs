@@ -1,12 +1,14 @@
 //! Environments whose time was over, as their workers report it: whoever listens here is told of each once.
 //!
-//! Each worker reports to each replica, so every replica tells its own listeners and none has to tell another.
+//! Each worker reports to each replica, so every replica tells its own listeners and none has to tell another. Only
+//! replicas that share an address do: a report that is sent there reaches one of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::claims;
+use super::fleet::Fleet;
 use super::listen::Hub;
 use crate::clock::Clock;
 use crate::directory::{Audience, Change, List};
@@ -23,6 +25,7 @@ const REMEMBERED: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Expired {
     hub: Arc<Hub>,
+    fleet: Arc<Fleet>,
     keys: Keyring,
     clock: Clock,
     told: Mutex<Told>,
@@ -30,8 +33,8 @@ pub(super) struct Expired {
 
 impl Expired {
     /// Nothing has been told yet.
-    pub(super) fn new(hub: Arc<Hub>, keys: Keyring, clock: Clock) -> Self {
-        Self { hub, keys, clock, told: Mutex::default() }
+    pub(super) fn new(hub: Arc<Hub>, fleet: Arc<Fleet>, keys: Keyring, clock: Clock) -> Self {
+        Self { hub, fleet, keys, clock, told: Mutex::default() }
     }
 
     /// Tells of what a worker held until its time was over, unless that was told before.
@@ -43,9 +46,17 @@ impl Expired {
             // The anonymous have no list of their own.
             if owner != Principal::Anonymous.owner_digest() {
                 let audience = Audience::Owner(owner);
-                self.hub.publish(&Change::List { list: List::Resources, audience });
+                self.tell(Change::List { list: List::Resources, audience });
             }
-            self.hub.publish(&Change::Environment { environment, owner });
+            self.tell(Change::Environment { environment, owner });
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        if self.fleet.shares_its_address() {
+            self.hub.spread(change);
+        } else {
+            self.hub.publish(&change);
         }
     }
 }

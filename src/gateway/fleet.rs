@@ -1,7 +1,8 @@
 //! The workers as this replica knows them: heartbeats in, the table out.
 //!
 //! Each worker reports to each replica, so the table is right without Redis. What only the directory knows (a
-//! worker that has not found this replica yet) is added from there.
+//! worker that has not found this replica yet, or that meets another one behind an address they share) is added from
+//! there.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -26,6 +27,9 @@ const ROUND: Duration = Duration::from_secs(2);
 const SOONER: Duration = Duration::from_millis(250);
 /// What a worker may be, as metrics tell it.
 pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
+/// A worker that has not reported here for so long may have reported to another replica: one that reports here does so
+/// sooner. With a round more it is still short of [`NO_NEW_AFTER`].
+const PERHAPS_ELSEWHERE: Duration = Duration::from_secs(3);
 /// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
 const FORGET_AFTER: Duration = Duration::from_mins(5);
 
@@ -137,6 +141,17 @@ impl Fleet {
     /// Another replica that serves now, as far as is known.
     pub(super) fn replica(&self, id: &str) -> Option<Replica> {
         self.replicas.load().iter().find(|it| it.id == id).cloned()
+    }
+
+    /// How many known replicas announce this address. Behind one that several share (a platform's load balancer), who
+    /// connects meets any of them.
+    pub(super) fn behind(&self, url: &str) -> usize {
+        self.replicas.load().iter().filter(|it| it.url == url).count()
+    }
+
+    /// Whether other replicas announce the address of this one, so that what is sent there is heard by one of them.
+    pub(super) fn shares_its_address(&self) -> bool {
+        self.behind(&self.here.url) > 1
     }
 
     /// How many replicas share the work, this one included.
@@ -296,7 +311,7 @@ impl Fleet {
             let known = members.get(&sighting.report.worker);
             let stale = |it: &Arc<Member>| {
                 it.sighting.report.incarnation < sighting.report.incarnation
-                    || now.since(it.sighting.seen) > ROUND * 3
+                    || now.since(it.sighting.seen) > PERHAPS_ELSEWHERE
             };
             if known.is_none_or(stale) {
                 members.insert(sighting.report.worker.clone(), self.member(sighting));

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
 
 use super::failure::TurnedAway;
 
@@ -50,6 +50,20 @@ impl Guard {
         }
     }
 
+    /// Whether any origin is allowed by name.
+    pub(super) fn names_origins(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// The one origin of a request, if it is allowed by name: what is allowed as this very host asks no leave of ours
+    /// to read an answer.
+    pub(super) fn named_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = origins.next().filter(|_| origins.next().is_none())?;
+        let text = origin.to_str().ok()?.to_ascii_lowercase();
+        self.origins.contains(&text).then_some(origin)
+    }
+
     fn serves(&self, host: &Authority) -> bool {
         let named = |allowed: &String| allowed == host.as_str() || allowed == host.host();
         self.hosts.iter().any(|allowed| allowed == ANY || named(allowed))
@@ -66,8 +80,6 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn admitted(host: &str, origin: Option<&str>) -> Result<(), TurnedAway> {

@@ -1,12 +1,13 @@
 //! The HTTP edge: MCP in, worker calls out.
 //!
-//! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`guard`] (host, origin),
-//! [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
+//! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`cors`] (what browsers ask first),
+//! [`guard`] (host, origin), [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
 //! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
 
 mod calls;
 mod claims;
+mod cors;
 mod discover;
 mod dispatch;
 mod expired;
@@ -40,21 +41,21 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+pub use cors::CorsPolicy;
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{InFlight, Rate, Rates};
 pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
-    AllBroken, Answer, Authorities, EndpointId, EraChoice, LinkError, NameFilter, NotAuthorities,
-    Refused, SendError, Trust, Upstream, UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts,
-    may_lead_somewhere,
+    AllBroken, Answer, EndpointId, EraChoice, LinkError, NameFilter, Refused, SendError, Upstream,
+    UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
 };
 
 pub use crate::mcp::Method;
@@ -67,6 +68,7 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{AccessLog, ConnectionReading, Metrics, SpanCounts, Tracer};
+use cors::Cors;
 use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use expired::Expired;
@@ -113,6 +115,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins allowed beside the host's own.
     pub allowed_origins: Vec<String>,
+    /// What pages of these origins may send and read.
+    pub cors: CorsPolicy,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// What environments may do.
@@ -195,10 +199,12 @@ impl Gateway {
         let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
         let connections = config.connections.clone();
         let configured = config.upstreams.clone();
+        let cors = config.cors.clone();
         let directory = Arc::clone(&config.directory);
         let clock = config.clock.clone();
         let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
-        let expired = Expired::new(Arc::clone(&edge.hub), edge.keys.clone(), clock.clone());
+        let (hub, keys) = (Arc::clone(&edge.hub), edge.keys.clone());
+        let expired = Expired::new(hub, Arc::clone(&fleet), keys, clock.clone());
         let internal = Arc::new(Internal {
             edge: Arc::clone(&edge),
             fleet: Arc::clone(&fleet),
@@ -222,7 +228,7 @@ impl Gateway {
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
             serve(internals, app(internal::router(internal)), internal_limits, drain.clone());
-        let public = serve(clients, app(router(edge)), connections, drain.clone());
+        let public = serve(clients, app(router(edge, &cors)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
         following.abort();
@@ -248,26 +254,34 @@ fn bind(address: SocketAddr, flag: &str) -> io::Result<Listener> {
 }
 
 /// The routes that clients see.
-fn router(edge: Arc<Edge>) -> Router {
+fn router(edge: Arc<Edge>, policy: &CorsPolicy) -> Router {
     let replica = HeaderValue::from_str(edge.identity.replica())
         .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
-    Router::new()
-        .route(
-            MCP_PATH,
-            axum::routing::post(mcp).fallback(|| async { turn_away(TurnedAway::Method) }),
-        )
+    let cors = Cors::new(&edge.guard, policy).map(Arc::new);
+    let routes = Router::new()
+        .route(MCP_PATH, axum::routing::post(mcp).fallback(other_method))
         .route("/health", get(health))
         .route("/", get(welcome).fallback(|| async { turn_away(TurnedAway::NotFound) }))
         .fallback(|| async { turn_away(TurnedAway::NotFound) })
-        .with_state(edge)
-        .layer(tower::util::MapResponseLayer::new(move |mut response: Response<Body>| {
-            response.headers_mut().insert(REPLICA_HEADER, replica.clone());
-            response
-        }))
+        .with_state(edge);
+    // Between the two: preflights never come further, and their answers name the replica too.
+    let routes = match cors {
+        Some(cors) => routes.layer(axum::middleware::from_fn_with_state(cors, Cors::share)),
+        None => routes,
+    };
+    routes.layer(tower::util::MapResponseLayer::new(move |mut response: Response<Body>| {
+        response.headers_mut().insert(REPLICA_HEADER, replica.clone());
+        response
+    }))
 }
 
 async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<Body> {
     edge.post(request).await
+}
+
+/// streamable-http, "Security & Endpoint" 1: an origin is refused whatever its request.
+async fn other_method(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response<Body> {
+    turn_away(edge.guard.admit(&headers).err().unwrap_or(TurnedAway::Method))
 }
 
 /// For load balancers that have one port.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 
+use super::dispatch::From;
 use super::failure::Failure;
 use super::reply::Answer;
 use super::tools::Tool;
@@ -63,7 +64,7 @@ impl Observer {
     /// Begins to watch a request that has been understood.
     pub(super) fn watch(
         &self,
-        came: Instant,
+        (came, from): (Instant, From),
         envelope: &Envelope,
         http: Option<TraceContext>,
         tool: Option<Tool>,
@@ -78,6 +79,9 @@ impl Observer {
             span.set(attribute::METHOD, method.as_str());
             span.set(attribute::PROTOCOL_VERSION, envelope.era().version());
             span.set(attribute::REQUEST_ID, envelope.id().as_json().trim_matches('"'));
+            // The conventions for MCP name the span; who counts requests by path finds them by these.
+            span.set(attribute::HTTP_METHOD, http::Method::POST.as_str());
+            span.set(attribute::HTTP_ROUTE, from.route());
             span.set(attribute::NETWORK_PROTOCOL, "http");
             span.set(attribute::NETWORK_TRANSPORT, "tcp");
             if let Some(tool) = tool {
@@ -123,6 +127,7 @@ impl Observation {
 
     /// It ended with this status on the wire.
     pub(super) fn end(mut self, outcome: Outcome, status: StatusCode) {
+        self.span.set_number(attribute::HTTP_STATUS, status.as_u16().into());
         self.finish(outcome, status.as_u16());
     }
 

@@ -13,7 +13,8 @@ use super::export::Queue;
 use super::sampler::Sampler;
 use super::wall_clock;
 
-/// The attribute names of the semantic conventions for MCP.
+/// The attribute names of the semantic conventions for MCP, and of those for HTTP that name a request where a backend
+/// knows only HTTP.
 pub mod attribute {
     pub const METHOD: &str = "mcp.method.name";
     pub const PROTOCOL_VERSION: &str = "mcp.protocol.version";
@@ -25,6 +26,11 @@ pub mod attribute {
     pub const OPERATION: &str = "gen_ai.operation.name";
     /// The JSON-RPC code, as a string.
     pub const STATUS_CODE: &str = "rpc.response.status_code";
+    pub const HTTP_METHOD: &str = "http.request.method";
+    /// The path that the request was routed by, of a few.
+    pub const HTTP_ROUTE: &str = "http.route";
+    /// A number; absent where the client left before there was one.
+    pub const HTTP_STATUS: &str = "http.response.status_code";
     pub const NETWORK_PROTOCOL: &str = "network.protocol.name";
     pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
     pub const NETWORK_TRANSPORT: &str = "network.transport";
@@ -203,6 +209,13 @@ impl Span {
     pub fn set(&mut self, attribute: &'static str, value: &str) {
         if let Some(recording) = &mut self.recording {
             recording.data.attributes.push(KeyValue::new(attribute, value.to_owned()));
+        }
+    }
+
+    /// Sets one of [`attribute`] that is a number.
+    pub fn set_number(&mut self, attribute: &'static str, value: i64) {
+        if let Some(recording) = &mut self.recording {
+            recording.data.attributes.push(KeyValue::new(attribute, value));
         }
     }
 

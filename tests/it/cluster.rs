@@ -18,7 +18,8 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    ApiKeys, Config, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens, Rates, ToolChoice,
+    ApiKeys, Config, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens, Rates,
+    ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -285,6 +286,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         credentials: Credentials::Anonymous,
         allowed_hosts: Vec::new(),
         allowed_origins: Vec::new(),
+        cors: CorsPolicy::default(),
         trusted_proxies: Vec::new(),
         environments: EnvironmentPolicy {
             idle_timeout: Duration::from_mins(5),

@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what of ours it may name.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("mcp", &[]),
     ("clock", &["domain"]),
     ("serve", &[]),
     ("telemetry", &[]),
-    ("directory", &["domain", "clock"]),
+    ("tls", &[]),
+    ("directory", &["domain", "clock", "tls"]),
     ("rpc", &["domain", "clock"]),
-    ("gateway", &["mcp", "directory", "rpc", "domain", "clock", "serve", "telemetry"]),
+    ("gateway", &["mcp", "directory", "rpc", "domain", "clock", "serve", "telemetry", "tls"]),
     ("worker", &["rpc", "domain", "clock", "serve", "telemetry"]),
     ("dev", &["gateway", "worker", "directory", "rpc", "domain", "clock", "serve", "telemetry"]),
     (
@@ -31,12 +32,13 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "clock",
             "serve",
             "telemetry",
+            "tls",
         ],
     ),
 ];
 
 /// A crate, and the only places that may name it.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("redis", &["directory/redis"]),
     (
         "axum",
@@ -46,9 +48,10 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
-    ("rustls", &["gateway/upstream/link"]),
+    ("rustls", &["tls.rs", "gateway/upstream/link", "directory/redis/dial.rs"]),
     ("hyper_rustls", &["gateway/upstream/link"]),
-    ("rustls_native_certs", &["gateway/upstream/link"]),
+    ("rustls_native_certs", &["tls.rs"]),
+    ("tokio_rustls", &["directory/redis/dial.rs"]),
     ("seccompiler", &["worker/sandbox"]),
     ("landlock", &["worker/sandbox"]),
 ];

@@ -2,8 +2,11 @@
 
 #![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod application_insights;
 mod back_channel;
 mod cluster;
+mod collector;
+mod cors;
 mod directory;
 mod drain;
 mod environments;
@@ -14,6 +17,7 @@ mod handover;
 mod layering;
 mod listen;
 mod mcp_client;
+mod migrate;
 mod program;
 mod protocol;
 mod rates;
@@ -25,6 +29,7 @@ mod rmcp;
 mod samples;
 mod sandbox;
 mod schema;
+mod shared_address;
 mod slow_clients;
 mod tasks;
 mod tracing;

@@ -136,7 +136,7 @@ async fn packages_and_an_interpreter_of_the_operators_choice_are_there_and_read_
 async fn the_weakest_runtime_must_be_asked_for_and_says_what_it_is() {
     let root = Root::make();
     let settings = Settings { scratch: root.path.clone(), ..settings() };
-    let world = World::with("process-unsafe", settings).await;
+    let world = World::with("confined", settings).await;
     let capabilities = world.runtime.capabilities();
     assert_eq!(capabilities.isolation, "process");
     assert!(!capabilities.workspace_may_move);

@@ -43,11 +43,21 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &SandboxSettings) {
             report.add(Finding::good(NAME, detail));
             found.notes.iter().for_each(|note| report.add(Finding::note(NAME, note)));
         }
-        Ok(Err(error)) => report.add(Finding::bad(NAME, causes(&error), mend(&error))),
+        Ok(Err(error)) => report.add(Finding::bad(NAME, detail(&error), mend(&error))),
         Err(_) => {
             let mend = "look what this machine is busy with, then run the doctor again";
             report.add(Finding::bad(NAME, "no sandbox was ready within a minute", mend));
         }
+    }
+}
+
+/// What failed; the mend that some of these errors tell too has its own place.
+fn detail(error: &ProbeError) -> String {
+    match error {
+        ProbeError::Unavailable { runtime, source, .. } => {
+            format!("the {runtime} runtime does not work here: {}", causes(source))
+        }
+        error => causes(error),
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn gateway(
         credentials: credentials(&edge.authentication),
         allowed_hosts: edge.allowed_hosts.clone(),
         allowed_origins: edge.allowed_origins.clone(),
+        cors: edge.cors.clone(),
         trusted_proxies: edge.trusted_proxies.clone(),
         environments: gateway::EnvironmentPolicy {
             idle_timeout: environments.idle_timeout,

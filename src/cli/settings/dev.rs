@@ -41,8 +41,8 @@ impl DevSettings {
             && !settings.process.listen.ip().is_loopback();
         read.rule(
             &["runtime", "api-key", "listen"],
-            !(open && settings.sandbox.runtime == RuntimeChoice::ProcessUnsafe),
-            "without isolation, anybody who reaches this listener has this user's files",
+            !(open && settings.sandbox.runtime == RuntimeChoice::Confined),
+            "anybody who reaches this listener would run code in this host's namespaces",
             "listen on loopback, or add --api-key",
         );
         settings

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::directory::redis::RedisUrl;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::{Network, UpstreamSet};
+use crate::gateway::{CorsPolicy, Network, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
@@ -75,6 +75,8 @@ pub struct EdgeSettings {
     pub allowed_hosts: Vec<String>,
     /// `Origin` values, in lower case.
     pub allowed_origins: Vec<String>,
+    /// What pages of these origins may send and read.
+    pub cors: CorsPolicy,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// Names this replica.
@@ -109,6 +111,7 @@ impl EdgeSettings {
             authentication,
             allowed_hosts: read.list("allowed-host", value::host),
             allowed_origins: read.list("allowed-origin", value::origin),
+            cors: cors(read),
             trusted_proxies: read.list("trusted-proxy", value::network),
             replica_id: read.perhaps("replica-id", value::name).unwrap_or_else(|| replica_id(read)),
             audience: read.one("audience", value::name),
@@ -124,6 +127,23 @@ impl EdgeSettings {
             upstreams: read.upstreams(),
         }
     }
+}
+
+fn cors(read: &Reader<'_>) -> CorsPolicy {
+    let policy = CorsPolicy {
+        allowed_headers: read.list("cors-allowed-header", value::header_name),
+        exposed_headers: read.list("cors-exposed-header", value::header_name),
+        max_age: read.seconds("cors-max-age-seconds"),
+    };
+    for flag in ["cors-allowed-header", "cors-exposed-header", "cors-max-age-seconds"] {
+        read.rule(
+            &[flag, "allowed-origin"],
+            !read.is_given(flag) || read.is_given("allowed-origin"),
+            "is for pages of allowed origins, and there are none",
+            "name their origin with --allowed-origin, or leave this out",
+        );
+    }
+    policy
 }
 
 /// How environments live.

@@ -39,7 +39,7 @@ pub use source::Source;
 #[cfg(test)]
 pub(crate) use surroundings::fake;
 pub use surroundings::{MAX_FILE_BYTES, Surroundings, System};
-pub use tools::{CallSettings, DoctorSettings, KeySettings};
+pub use tools::{CallSettings, DoctorSettings, KeySettings, MigrateSettings};
 pub use worker::{RuntimeChoice, SandboxLimits, SandboxSettings, WorkerSettings};
 
 use given::Gathered;
@@ -86,6 +86,14 @@ pub fn call(arguments: &[String], around: &dyn Surroundings) -> Loading<CallSett
 pub fn key(arguments: &[String], around: &dyn Surroundings) -> Loading<KeySettings> {
     let gathered = Gathered::new(Role::Key, arguments, around);
     let settings = finish(Role::Key, &gathered, around, |read| Some(KeySettings::read(read)))?;
+    Ok(loaded(settings, arguments, gathered))
+}
+
+/// The settings of `baton migrate`; its word is the file.
+pub fn migrate(arguments: &[String], around: &dyn Surroundings) -> Loading<MigrateSettings> {
+    let gathered = Gathered::new(Role::Migrate, arguments, around);
+    let settings =
+        finish(Role::Migrate, &gathered, around, |read| Some(MigrateSettings::read(read)))?;
     Ok(loaded(settings, arguments, gathered))
 }
 

@@ -15,6 +15,8 @@ pub enum Role {
     Call,
     /// `baton key`.
     Key,
+    /// `baton migrate`.
+    Migrate,
 }
 
 impl Role {
@@ -27,6 +29,7 @@ impl Role {
             Self::Doctor => "doctor",
             Self::Call => "call",
             Self::Key => "key",
+            Self::Migrate => "migrate",
         }
     }
 }

@@ -25,6 +25,7 @@ const RPC: &[Role] = &[Role::Gateway, Role::Worker];
 const CALLER: &[Role] = &[Role::Call, Role::Doctor];
 const CALL: &[Role] = &[Role::Call];
 const KEY: &[Role] = &[Role::Key];
+const MIGRATE: &[Role] = &[Role::Migrate];
 
 const DAY: u64 = 86_400;
 const MAX: u64 = u32::MAX as u64;
@@ -100,6 +101,9 @@ pub const SECTIONS: &[Section] = &[
         switch("anonymous", EDGE, "serves callers without any credential; `dev` on loopback does so unless it has a key"),
         list("allowed-host", "HOST", EDGE, "`Host` that is served besides loopback names and the listener's address"),
         list("allowed-origin", "ORIGIN", EDGE, "`Origin` of web pages that may call"),
+        list("cors-allowed-header", "NAME", EDGE, "a header that these pages may send besides those of MCP, credentials and traces"),
+        list("cors-exposed-header", "NAME", EDGE, "a header that they may read besides `Baton-Replica`, `Retry-After` and `WWW-Authenticate`"),
+        number("cors-max-age-seconds", (0, DAY), EDGE, "how long browsers may keep the answer to a preflight").or("7200"),
         list("trusted-proxy", "NETWORK", EDGE, "address or network of proxies whose `X-Forwarded-For` is believed"),
     ]},
     Section { title: "Environments", settings: &[
@@ -130,7 +134,7 @@ pub const SECTIONS: &[Section] = &[
         number("write-stall-seconds", (1, 3600), SERVING, "how long a client may refuse to take bytes").or("60"),
     ]},
     Section { title: "Sandboxes", settings: &[
-        text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `process-unsafe`").or("auto"),
+        text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `confined`").or("auto"),
         text("python", "PATH", SANDBOX, "the interpreter inside").otherwise("/usr/bin/python3, else python3 on PATH"),
         text("python-packages", "DIR", SANDBOX, "site-packages of a venv, read-only inside"),
         number("warm-pool", (0, 1000), SANDBOX, "sandboxes kept ready").or("2"),
@@ -164,5 +168,9 @@ pub const SECTIONS: &[Section] = &[
         text("id", "ID", KEY, "the worker's name: `a-z`, `0-9`, `-`").flag_only(),
         text("tenant", "NAME", KEY, "whose quota and rates count").flag_only(),
         text("subject", "NAME", KEY, "who within the tenant").flag_only(),
+    ]},
+    Section { title: "Migrating", settings: &[
+        text("pool", "NAME", MIGRATE, "which session pool, where the file has several").flag_only(),
+        text("role", "ROLE", MIGRATE, "whose settings are written: `gateway`, `worker`, or `dev` for both").or("dev").flag_only(),
     ]},
 ];

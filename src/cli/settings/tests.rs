@@ -177,8 +177,8 @@ fn dev_serves_anybody_on_loopback_only() {
     for ok in ["--api-key k", "--anonymous"] {
         assert!(dev_of(&format!("--listen 0.0.0.0:8080 {ok}"), &machine()).is_ok(), "{ok}");
     }
-    let unsafe_and_open = "--listen 0.0.0.0:8080 --anonymous --runtime process-unsafe";
-    assert!(dev_of(unsafe_and_open, &machine()).is_err());
+    let confined_and_open = "--listen 0.0.0.0:8080 --anonymous --runtime confined";
+    assert!(dev_of(confined_and_open, &machine()).is_err());
 }
 
 #[test]
@@ -289,4 +289,18 @@ fn the_doctor_reads_the_roles_that_are_set_up() {
     let wrong = read("--prot 1");
     assert_eq!(wrong.own.unwrap_err().iter().count(), 1);
     assert!(wrong.dev.unwrap().is_ok(), "it is told once");
+}
+
+#[test]
+fn what_pages_may_send_and_read_is_for_named_origins_only() {
+    let named = "--allowed-origin https://app.example";
+    let more = "--cors-allowed-header X-Tenant --cors-exposed-header X-Request-Id";
+    let cors = dev_of(&format!("{named} {more}"), &machine()).unwrap().settings.edge.cors;
+    assert_eq!(
+        (&cors.allowed_headers[..], &cors.exposed_headers[..]),
+        (&["x-tenant".parse().unwrap()][..], &["x-request-id".parse().unwrap()][..])
+    );
+    assert_eq!(cors.max_age, Duration::from_hours(2));
+    let alone = one_problem(dev_of("--cors-allowed-header X-Tenant", &machine()));
+    assert!(alone.contains("--allowed-origin"), "{alone}");
 }

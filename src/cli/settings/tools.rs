@@ -1,4 +1,4 @@
-//! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton doctor`.
+//! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton migrate`, `baton doctor`.
 
 use std::path::PathBuf;
 
@@ -56,6 +56,25 @@ impl KeySettings {
             id: text("id"),
             tenant: text("tenant"),
             subject: text("subject"),
+        }
+    }
+}
+
+/// `baton migrate`.
+#[derive(Clone, Debug)]
+pub struct MigrateSettings {
+    /// Which session pool; absent: the only one.
+    pub pool: Option<String>,
+    /// Whose settings are written; `dev` has a gateway's and a worker's.
+    pub role: Role,
+}
+
+impl MigrateSettings {
+    pub(super) fn read(read: &Reader<'_>) -> Self {
+        let roles = [Role::Dev, Role::Gateway, Role::Worker].map(|it| (it.as_str(), it));
+        Self {
+            pool: read.perhaps("pool", |text| Ok(text.to_owned())),
+            role: read.one("role", |text| value::choice(text, &roles)),
         }
     }
 }

@@ -6,9 +6,9 @@ use http::Uri;
 use toml::Table;
 
 use crate::gateway::{
-    Authorities, EraChoice, NameFilter, Network, Trust, Upstream, UpstreamName, UpstreamTimeouts,
-    may_lead_somewhere,
+    EraChoice, NameFilter, Network, Upstream, UpstreamName, UpstreamTimeouts, may_lead_somewhere,
 };
+use crate::tls::{Authorities, Trust};
 
 use super::fields::Fields;
 use super::problem::Wrong;
@@ -175,7 +175,8 @@ mod tests {
 
     use crate::cli::settings::fake::Fake;
     use crate::cli::settings::{self, Problems};
-    use crate::gateway::{EraChoice, Trust, Upstream};
+    use crate::gateway::{EraChoice, Upstream};
+    use crate::tls::Trust;
 
     fn read(file: &str) -> Result<Vec<Arc<Upstream>>, Problems> {
         read_on(Fake::new(), file)

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::ids::Name;
 use crate::gateway::Network;
 
 use super::problem::Wrong;
+
+/// Bytes of a header's name.
+const MAX_HEADER_NAME: usize = 128;
 
 /// Where a listener listens.
 pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
@@ -52,6 +55,12 @@ pub(super) fn origin(text: &str) -> Result<String, Wrong> {
         !scheme.is_empty() && scheme.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
     host(authority).ok().filter(|_| fits).ok_or_else(wrong)?;
     Ok(text.to_ascii_lowercase())
+}
+
+/// The name of a header, in lower case. `*` is no name: browsers take it for all, or for nothing, as it suits them.
+pub(super) fn header_name(text: &str) -> Result<HeaderName, Wrong> {
+    let name = text.parse().ok().filter(|_| text.len() <= MAX_HEADER_NAME && text != "*");
+    name.ok_or_else(|| Wrong::new("is not the name of a header", "write it like X-Request-Id"))
 }
 
 /// A whole number with the unit that the setting's name says.
@@ -166,6 +175,14 @@ mod tests {
         }
         for bad in ["", "a", "https://a/", "https://", "://a"] {
             assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_name_is_a_token_and_no_wildcard() {
+        assert_eq!(header_name("X-Request-Id").unwrap(), "x-request-id");
+        for bad in ["", "*", "a b", "a,b", "a:", "ä", "x".repeat(129).as_str()] {
+            assert!(header_name(bad).is_err(), "{bad}");
         }
     }
 

@@ -75,20 +75,20 @@ pub enum RuntimeChoice {
     Auto,
     /// Our own launcher: namespaces, seccomp, limits.
     Embedded,
-    /// A plain process. It can read what this user can.
-    ProcessUnsafe,
+    /// Landlock, seccomp and limits alone, for where there are no namespaces to be had.
+    Confined,
 }
 
 impl RuntimeChoice {
     /// Every choice, the default first.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Embedded, Self::ProcessUnsafe];
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Embedded, Self::Confined];
 
     /// Its name, as `worker::sandbox::probe` takes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Embedded => "embedded",
-            Self::ProcessUnsafe => "process-unsafe",
+            Self::Confined => "confined",
         }
     }
 }

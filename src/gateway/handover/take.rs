@@ -34,7 +34,12 @@ impl Edge {
         let letter = match Letter::open(bytes, proof, &handover.replica, held, now) {
             Ok(letter) => letter,
             Err(reason) => {
-                tracing::warn!(%reason, "a handover was not taken");
+                // Behind a shared address this is how a letter finds its replica.
+                if handover.fleet.shares_its_address() {
+                    tracing::debug!(%reason, "a handover was not taken");
+                } else {
+                    tracing::warn!(%reason, "a handover was not taken");
+                }
                 return refused(StatusCode::FORBIDDEN, format!("{reason}\n"));
             }
         };

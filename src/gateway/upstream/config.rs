@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::link::Trust;
 use crate::gateway::proxies::Network;
 use crate::mcp::Listed;
+use crate::tls::Trust;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.
 #[derive(Clone, PartialEq, Eq)]

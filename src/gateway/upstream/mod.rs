@@ -46,8 +46,7 @@ pub use config::{EraChoice, NameFilter, Upstream, UpstreamName, UpstreamTimeouts
 pub(super) use discovery::Known;
 pub(super) use forward::Forwarded;
 pub use link::{
-    AllBroken, Answer, Authorities, EndpointId, LinkError, NotAuthorities, Refused, SendError,
-    Trust, UpstreamLink, may_lead_somewhere,
+    AllBroken, Answer, EndpointId, LinkError, Refused, SendError, UpstreamLink, may_lead_somewhere,
 };
 pub(super) use lists::{Listing, Listings};
 pub(super) use routing::Destination;

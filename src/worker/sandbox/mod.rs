@@ -18,7 +18,7 @@ pub use probe::probe;
 
 /// Whether code of this runtime finds its workspace by its path on the host, as a user who is not the worker.
 pub fn comes_by_path(runtime: &str) -> bool {
-    runtime == embedded::Embedded::PROCESS && nix::unistd::geteuid().is_root()
+    runtime == embedded::Embedded::CONFINED && nix::unistd::geteuid().is_root()
 }
 
 /// Makes sandboxes of one kind and says what that kind can do.
@@ -341,7 +341,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// There is no such runtime.
-    #[error("unknown runtime {name:?}: use auto, embedded or process-unsafe")]
+    #[error("unknown runtime {name:?}: use auto, embedded or confined")]
     UnknownRuntime {
         /// What was asked for.
         name: String,

@@ -12,13 +12,13 @@ use super::{Captured, Job, JobKind, Limits, ProbeError, Runtime, Settings, Spec}
 /// How long one of the two calls that prove a runtime may take.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Finds a runtime by name: `auto`, `embedded`, or `process-unsafe`.
+/// Finds a runtime by name: `auto`, `embedded`, or `confined`.
 ///
-/// `auto` is the strongest that works here, and never `process-unsafe`, which must be asked for.
+/// `auto` is the strongest that works here, and never `confined`, which must be asked for.
 pub async fn probe(name: &str, settings: &Settings) -> Result<Arc<dyn Runtime>, ProbeError> {
     let runtime = match name {
         "auto" | Embedded::NAMESPACES => Embedded::NAMESPACES,
-        Embedded::PROCESS => Embedded::PROCESS,
+        Embedded::CONFINED => Embedded::CONFINED,
         _ => return Err(ProbeError::UnknownRuntime { name: name.to_owned() }),
     };
     let candidate = Embedded::prepare(runtime, settings).await?;

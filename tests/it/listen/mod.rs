@@ -31,14 +31,18 @@ const OUTAGE: Duration = Duration::from_secs(3);
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 /// An open stream, read message by message.
-struct Stream {
+pub(super) struct Stream {
     id: Value,
     messages: Messages,
 }
 
 impl Stream {
     /// Opens a stream and returns it with what was acknowledged.
-    async fn open(client: &McpClient, id: Value, notifications: &Value) -> (Self, Value) {
+    pub(super) async fn open(
+        client: &McpClient,
+        id: Value,
+        notifications: &Value,
+    ) -> (Self, Value) {
         let messages = client.open(&listen(id.clone(), notifications)).await;
         assert_eq!(messages.status, StatusCode::OK);
         let mut stream = Self { id, messages };
@@ -61,7 +65,7 @@ impl Stream {
     }
 
     /// The next notification's method, and the URI that it is about, if it is about one.
-    async fn told(&mut self) -> (String, Option<String>) {
+    pub(super) async fn told(&mut self) -> (String, Option<String>) {
         let message = self.next().await;
         let uri = message["params"]["uri"].as_str().map(str::to_owned);
         (message["method"].as_str().unwrap().to_owned(), uri)
@@ -96,11 +100,11 @@ fn listen(id: Value, notifications: &Value) -> Modern {
     request
 }
 
-fn uri_of(environment: &str) -> String {
+pub(super) fn uri_of(environment: &str) -> String {
     format!("baton://environments/{environment}")
 }
 
-fn updated(environment: &str) -> (String, Option<String>) {
+pub(super) fn updated(environment: &str) -> (String, Option<String>) {
     (UPDATED.to_owned(), Some(uri_of(environment)))
 }
 

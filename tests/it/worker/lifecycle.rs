@@ -324,8 +324,7 @@ async fn a_shell_call_runs_without_the_interpreter_and_says_so() {
 #[tokio::test]
 async fn without_namespaces_code_reaches_its_own_workspace_and_no_other() {
     let site = Site::new();
-    let worker =
-        Worker::start(Config { runtime: "process-unsafe".to_owned(), ..site.config() }).await;
+    let worker = Worker::start(Config { runtime: "confined".to_owned(), ..site.config() }).await;
     let (one, other) = (worker.caller.create().await, worker.caller.create().await);
     // By its absolute path, which leads through the worker's own directory.
     let written = one.python("import os\nopen(os.path.abspath('mine'), 'w').write('x')").await;

@@ -155,7 +155,8 @@ mod tests {
 
     use super::*;
     use crate::gateway::proxies::Network;
-    use crate::gateway::upstream::{Authorities, Trust, UpstreamName};
+    use crate::gateway::upstream::UpstreamName;
+    use crate::tls::{Authorities, Trust};
 
     const SHORT: Duration = Duration::from_millis(300);
     const LONG: Duration = Duration::from_secs(10);

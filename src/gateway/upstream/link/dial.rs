@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::address::{AddressGuard, Refused, host, port};
-use super::tls;
 use crate::gateway::upstream::config::Upstream;
+use crate::tls;
 
 /// How many of a name's addresses are tried; they share the time to a connection.
 const MAX_ADDRESSES: usize = 4;
@@ -57,7 +57,7 @@ impl Dialer {
         tcp.set_keepalive(Some(KEEPALIVE));
         let guard = AddressGuard::new(&upstream.private_networks);
         let guarded = Guarded { guard, tcp, within };
-        Self { tls: (guarded, tls::client_config(&upstream.trust)).into(), within }
+        Self { tls: (guarded, tls::client_config(&upstream.trust, None)).into(), within }
     }
 }
 

@@ -1,14 +1,13 @@
 //! The way to one upstream: an endpoint that is well, a request to it, and what that tells of the endpoint.
 //!
 //! An upstream has [`endpoints`] with a [`breaker`] each. One is reached by [`connect`], which [`dial`]s only where an
-//! [`address`] may lead, over [`tls`].
+//! [`address`] may lead.
 
 mod address;
 mod breaker;
 mod connect;
 mod dial;
 mod endpoints;
-mod tls;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,7 +18,6 @@ use tokio::time::Instant;
 pub use address::{Refused, may_lead_somewhere};
 pub use connect::SendError;
 pub use endpoints::{AllBroken, EndpointId};
-pub use tls::{Authorities, NotAuthorities, Trust};
 
 use crate::gateway::upstream::config::Upstream;
 use breaker::Outcome;

@@ -109,8 +109,8 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Isolation by namespaces.
     pub(super) const NAMESPACES: &str = "embedded";
-    /// Isolation by what a process can give up; not a boundary against hostile code.
-    pub(super) const PROCESS: &str = "process-unsafe";
+    /// Isolation by what a process can give up, in the host's namespaces.
+    pub(super) const CONFINED: &str = "confined";
 
     /// Gets ready to make sandboxes; whether they work is for the caller to try.
     pub(super) async fn prepare(
@@ -118,7 +118,7 @@ impl Embedded {
         settings: &Settings,
     ) -> Result<Self, ProbeError> {
         let isolation =
-            if name == Self::PROCESS { Isolation::Process } else { Isolation::Namespaces };
+            if name == Self::CONFINED { Isolation::Process } else { Isolation::Namespaces };
         let interpreter = Interpreter::inspect(settings.python.as_deref()).await?;
         let unavailable = |mend: &'static str| {
             move |source| ProbeError::Unavailable {
