@@ -17,6 +17,7 @@ use super::failure::{Failure, Fault};
 use crate::domain::ids::TenantDigest;
 use crate::gateway::tools::Tool;
 use crate::mcp::Method;
+use crate::telemetry::{Counter, Metrics};
 
 /// How often something may happen, over all replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +99,35 @@ pub(super) struct Limits {
     calls: Arc<Semaphore>,
     per_tenant: usize,
     tenants: Mutex<HashMap<TenantDigest, Arc<Semaphore>>>,
+    refused: Refused,
+}
+
+/// How many were refused, by what was used up.
+#[derive(Debug)]
+struct Refused {
+    address: Counter,
+    tenant: Counter,
+    method: Counter,
+    tool: Counter,
+    busy: Counter,
 }
 
 impl Limits {
-    /// Limits for one replica of `replicas`.
-    pub(super) fn new(rates: Rates, in_flight: InFlight, replicas: NonZeroU32) -> Self {
+    /// Limits for one replica of `replicas`; what they refuse is counted.
+    pub(super) fn new(
+        rates: Rates,
+        in_flight: InFlight,
+        replicas: NonZeroU32,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
+            refused: Refused {
+                address: metrics.refusals("rate_address"),
+                tenant: metrics.refusals("rate_tenant"),
+                method: metrics.refusals("rate_method"),
+                tool: metrics.refusals("rate_tool"),
+                busy: metrics.refusals("overloaded"),
+            },
             limiters: ArcSwap::from_pointee(Limiters::new(&rates, replicas)),
             rates,
             guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
@@ -123,22 +147,27 @@ impl Limits {
     /// Counts one request without a known credential.
     pub(super) fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
         let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        check(Some(&self.guesses), &address.unwrap_or(nobody), "the address")
+        check(Some(&self.guesses), &address.unwrap_or(nobody), "the address", &self.refused.address)
     }
 
     /// Counts one request of a tenant.
     pub(super) fn admit_tenant(&self, tenant: TenantDigest) -> Result<(), Refusal> {
-        check(self.limiters.load().tenant.as_ref(), &tenant, "the tenant")
+        check(self.limiters.load().tenant.as_ref(), &tenant, "the tenant", &self.refused.tenant)
     }
 
     /// Counts one request of a method.
     pub(super) fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
-        check(self.limiters.load().methods.get(&method), &tenant, "the method")
+        check(
+            self.limiters.load().methods.get(&method),
+            &tenant,
+            "the method",
+            &self.refused.method,
+        )
     }
 
     /// Counts one call of a tool.
     pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: Tool) -> Result<(), Refusal> {
-        check(self.limiters.load().tools.get(&tool), &tenant, "the tool")
+        check(self.limiters.load().tools.get(&tool), &tenant, "the tool", &self.refused.tool)
     }
 
     /// Takes a place in flight, waiting for it a short while.
@@ -150,7 +179,10 @@ impl Limits {
                 Arc::clone(&self.calls).acquire_owned().await.map_err(|_| Refusal::Busy)?;
             Ok(Slot { _replica: replica, _tenant: tenant })
         };
-        tokio::time::timeout(SLOT_WAIT, both).await.unwrap_or(Err(Refusal::Busy))
+        let slot = tokio::time::timeout(SLOT_WAIT, both).await.unwrap_or(Err(Refusal::Busy));
+        slot.inspect_err(|_| {
+            self.refused.busy.inc();
+        })
     }
 
     /// Forgets tenants of whom nothing is heard; called now and then.
@@ -207,11 +239,13 @@ fn check<K: Hash + Eq + Clone>(
     limiter: Option<&Keyed<K>>,
     key: &K,
     scope: &'static str,
+    refused: &Counter,
 ) -> Result<(), Refusal> {
     let Some(limiter) = limiter else { return Ok(()) };
-    limiter.check_key(key).map_err(|not_until| Refusal::Rate {
-        scope,
-        retry_after: not_until.wait_time_from(limiter.clock().now()),
+    limiter.check_key(key).map_err(|not_until| {
+        refused.inc();
+        let retry_after = not_until.wait_time_from(limiter.clock().now());
+        Refusal::Rate { scope, retry_after }
     })
 }
 
@@ -230,10 +264,15 @@ mod tests {
     }
 
     fn limits(burst: u32, replicas: u32) -> Limits {
+        counted(burst, replicas, &Metrics::new("g-1", &[]))
+    }
+
+    fn counted(burst: u32, replicas: u32, metrics: &Metrics) -> Limits {
         let rate = Rate { interval: Duration::from_secs(1), burst: number(burst) };
         let tools = vec![(Tool::Whoami, rate), (Tool::Tally, rate)];
         let in_flight = InFlight { calls: 2, calls_per_tenant: 1 };
-        Limits::new(Rates { tools, ..Rates::default() }, in_flight, number(replicas))
+        let rates = Rates { tools, ..Rates::default() };
+        Limits::new(rates, in_flight, number(replicas), metrics)
     }
 
     fn admitted(limits: &Limits) -> usize {
@@ -265,6 +304,22 @@ mod tests {
             matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero())
         );
         assert!(limits.admit_tenant(tenant("a")).is_ok(), "no rate, no limit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_is_counted_by_what_was_used_up() {
+        let metrics = Metrics::new("g-1", &[]);
+        let limits = counted(9, 1, &metrics);
+        assert_eq!(admitted(&limits), 9);
+        let _first = limits.slot(tenant("a")).await.unwrap();
+        assert!(limits.slot(tenant("a")).await.is_err());
+        let body = metrics.render();
+        for (reason, count) in
+            [("rate_tool", 91), ("overloaded", 1), ("rate_tenant", 0), ("rate_address", 0)]
+        {
+            let line = format!("baton_refusals_total{{reason=\"{reason}\"}} {count}");
+            assert!(body.lines().any(|has| has == line), "{line}\nis not in\n{body}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -409,7 +409,7 @@ fn edge(
         proxies: Proxies::new(config.trusted_proxies),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
-        limits: Limits::new(config.rates, config.in_flight, fleet.replica_count()),
+        limits: Limits::new(config.rates, config.in_flight, fleet.replica_count(), metrics),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
         standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
         own,

@@ -42,6 +42,7 @@ pub struct Metrics {
     rpc: Durations,
     in_flight: Family<Labels, Gauge>,
     environments: Family<Labels, Gauge>,
+    capacity: Family<Labels, Gauge>,
     workers: Family<Labels, Gauge>,
     refusals: Family<Labels, Counter>,
     connections: Family<Labels, Gauge>,
@@ -64,6 +65,7 @@ impl Metrics {
             rpc: Family::new_with_constructor(rpcs),
             in_flight: Family::default(),
             environments: Family::default(),
+            capacity: Family::default(),
             workers: Family::default(),
             refusals: Family::default(),
             connections: Family::default(),
@@ -94,6 +96,7 @@ impl Metrics {
         in_seconds(table, "baton_rpc_duration", "Calls between gateway and worker", &self.rpc);
         plain(table, "baton_in_flight", "Operations under way, by kind", &self.in_flight);
         plain(table, "baton_environments", "Environments, by state", &self.environments);
+        plain(table, "baton_capacity", "How many a worker holds at most", &self.capacity);
         plain(table, "baton_workers", "Workers, by state", &self.workers);
         plain(
             table,
@@ -134,6 +137,11 @@ impl Metrics {
 
     pub fn environments(&self, state: &'static str) -> Gauge {
         self.environments.get_or_create_owned(&label("state", state))
+    }
+
+    /// The most that there may be of something, such as `environments`.
+    pub fn capacity(&self, of: &'static str) -> Gauge {
+        self.capacity.get_or_create_owned(&label("of", of))
     }
 
     pub fn workers(&self, state: &'static str) -> Gauge {
@@ -299,12 +307,14 @@ mod tests {
         metrics.refusals("rate_tenant").inc();
         metrics.environments("running").set(2);
         metrics.workers("ready").set(1);
+        metrics.capacity("environments").set(9);
         metrics.show_access_log(&AccessLog::off());
         metrics.show_spans(SpanCounts::default());
         metrics.rpc("exec").start(Instant::now()).end(Outcome::Done);
         metrics.upstream("tools/call", "files").start(Instant::now()).end(Outcome::Done);
         check(&metrics, "baton_refusals_total{reason=\"rate_tenant\"} 1");
         check(&metrics, "baton_environments{state=\"running\"} 2");
+        check(&metrics, "baton_capacity{of=\"environments\"} 9");
         check(&metrics, "baton_workers{state=\"ready\"} 1");
         check(&metrics, "baton_access_lines_lost_total 0");
         check(&metrics, "baton_spans_total{fate=\"dropped\"} 0");

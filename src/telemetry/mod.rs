@@ -27,6 +27,7 @@ pub use export::SpanCounts;
 pub use metrics::{ConnectionReading, Metrics};
 pub use operation::{Operation, OperationInFlight, Outcome};
 pub use otel::{TelemetryError, process_environment};
+pub use prometheus_client::metrics::counter::Counter;
 pub use trace::{ParentChoice, Span, Tracer, attribute, operation_name};
 
 use otel::ExportSettings;

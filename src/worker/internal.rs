@@ -18,7 +18,7 @@ pub(super) struct Internal {
 }
 
 impl Internal {
-    /// Shows the supervisor's environments and the rpc's connections.
+    /// Shows the supervisor's environments, how many it may hold, and the rpc's connections.
     pub(super) fn new(
         metrics: Metrics,
         drain: Drain,
@@ -28,6 +28,7 @@ impl Internal {
         let state = |name| metrics.environments(name);
         let (ready, running, interrupted) =
             (state("ready"), state("running"), state("interrupted"));
+        metrics.capacity("environments").set(supervisor.capacity().into());
         metrics.at_rendering(move || {
             let census = supervisor.census();
             ready.set(census.ready.into());
