@@ -163,7 +163,7 @@ mod tests {
             let taken = AtomicU64::new(0);
             let pieces = stream::iter(0..mebibytes).map(|_| {
                 taken.fetch_add(1, Relaxed);
-                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 1 << 20])))
+                Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 1 << 20])))
             });
             let refused = read_body(StreamBody::new(pieces), 5, SOON).await;
             assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes: 5 })));
