@@ -8,8 +8,6 @@ CONFIGURATION = Path(__file__).resolve().parents[1] / "redis"
 REDIS = 3
 SENTINELS = 3
 SYNCED = "MASTER <-> REPLICA sync: Finished with success"
-# Whether gateways are told of the Sentinels or, with a binary that cannot follow these, of the first master alone.
-FOLLOW_SENTINELS = False
 
 
 def start_one(processes: Processes) -> str:
@@ -38,8 +36,6 @@ def start_watched(processes: Processes) -> str:
         if follows:  # until then the master takes no writes
             redis.wait_for(lambda: SYNCED in redis.out.read_text(), "a first copy of the master's data")
     sentinels = [start_sentinel(processes, number, master) for number in range(1, SENTINELS + 1)]
-    if not FOLLOW_SENTINELS:
-        return f"redis://{LOOPBACK}:{master}"
     return f"redis+sentinel://{','.join(f'{LOOPBACK}:{port}' for port in sentinels)}/baton"
 
 

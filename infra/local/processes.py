@@ -101,7 +101,9 @@ class Processes:
         return wrong
 
     def tails(self) -> str:
-        return "\n".join(process.tail() for process in self.processes)
+        """What those said last that are gone; of all, if none is."""
+        gone = [process for process in self.processes if process.child.poll() is not None]
+        return "\n".join(process.tail() for process in gone or self.processes)
 
 
 def die_with_parent():

@@ -64,6 +64,9 @@ class Containers(Processes):
         env = {**os.environ, **{key: str(value) for key, value in env.items()}}
         return self.run(name, [first, *words[1:]], env, drains=kind == "baton")
 
+    def named(self, name: str) -> Process:
+        return next(process for process in self.processes if process.name == name)
+
     def furnish(self, name: str, root: Path):
         """Mounts, as copies: addresses in files are exchanged too."""
         service = self.services[name]
@@ -176,6 +179,9 @@ def check(report: Report, containers: Containers):
         expect(replicas == {"gateway-1", "gateway-2", "gateway-3"}, replicas)
     with report.check("a caller without the key is refused"):
         expect(not call(url, "btk_wrong", "launchShell", {}) and "401" in LAST_ANSWER[url], LAST_ANSWER[url])
+    with report.check("when the master of Redis dies, the gateways follow the Sentinels to another and new environments go on"):
+        containers.named("redis-1").child.kill()
+        until("an environment without redis-1", lambda: launched(url, key))
     with report.check("Prometheus finds all of them"):
         targets = f"http://{LOOPBACK}:{containers.port('prometheus', 9090)}/api/v1/targets"
         until("five targets up", lambda: urllib.request.urlopen(targets, timeout=5).read().count(b'"health":"up"') == 5)
