@@ -7,7 +7,8 @@ use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::feed::{self, Events};
 use super::limits::Slot;
-use super::observe::{self, Observation};
+use super::observe::Observation;
+use super::outgoing::Outgoing;
 use super::reply::{self, Answer, Asker, Work};
 use super::resources::{self, missing};
 use super::tasks;
@@ -15,8 +16,6 @@ use super::tools::{Call, Tool, shown};
 use super::upstream::{Ask, Destination};
 use crate::domain::ids::Principal;
 use crate::mcp::{Envelope, Era, Method, RejectionKind};
-use crate::rpc::client::TraceHeaders;
-use crate::telemetry::Span;
 use axum::body::Body;
 use http::Response;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,15 +40,15 @@ impl Edge {
         let asker = asker(&envelope);
         let token = envelope.meta().progress_token();
         let (feed, events) = feed::of_progress(token, asker.accepts_sse);
-        let span = worker_span(observation.span(), tool);
+        let outgoing = Outgoing::to_workers(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
-        let trace = trace_headers(&span);
+        let trace = outgoing.trace();
         let call = Call { caller, arguments, feed, trace, becomes_task };
         let tools = Arc::clone(&self.tools);
         let work = async move {
             let result = tools.call(tool, &call).await;
             let result = tasks::as_asked(&envelope, becomes_task, result);
-            end_client_span(span, &result);
+            outgoing.end(&result);
             drop(slot);
             result
         };
@@ -75,13 +74,14 @@ impl Edge {
         let mirrored = envelope.mirrored_headers(&mirrors);
         let asker = asker(&envelope);
         let (feed, events) = feed::of_notifications(asker.accepts_sse);
-        let span = observation.span().start_client(|| format!("upstream {}", server.config.name));
-        let trace = trace_headers(&span);
+        let outgoing =
+            self.observer.to_upstream(observation.span(), envelope.method(), &server.config.name);
+        let trace = outgoing.trace();
         let ask = Ask { envelope: Arc::new(envelope), caller, name, replacing, mirrored, trace };
         let upstreams = Arc::clone(&self.upstreams);
         let work = async move {
             let result = upstreams.forward(&server, ask, &feed).await.map(Answer::Forwarded);
-            end_client_span(span, &result);
+            outgoing.end(&result);
             drop(slot);
             result
         };
@@ -163,29 +163,4 @@ fn unknown(envelope: &Envelope) -> Failure {
         }
     };
     envelope.reject(RejectionKind::InvalidParams, format!("{what}: {shown}")).into()
-}
-
-/// The span of the calls to workers that a tool makes; the samples make none.
-fn worker_span(served: &Span, tool: Tool) -> Span {
-    if tool.is_sample() {
-        return Span::none();
-    }
-    served.start_client(|| format!("worker {}", tool.name()))
-}
-
-/// What the next hop is told of a span.
-pub(super) fn trace_headers(span: &Span) -> TraceHeaders {
-    let Some(context) = span.context() else { return TraceHeaders::default() };
-    TraceHeaders {
-        traceparent: context.traceparent(),
-        tracestate: context.tracestate().map(str::to_owned),
-        baggage: context.baggage().map(str::to_owned),
-    }
-}
-
-fn end_client_span(mut span: Span, result: &Result<Answer, Failure>) {
-    if let Some(error) = observe::outcome(result).error_type() {
-        span.fail(&error);
-    }
-    span.end();
 }

@@ -3,7 +3,7 @@
 //! A request meets, in this order: the accept loop's deadlines ([`crate::serve`]), [`cors`] (what browsers ask first),
 //! [`guard`] (host, origin), [`identity`] (who asks), the body's size, [`crate::mcp`] (headers, `_meta` and body agree), [`limits`],
 //! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
-//! between JSON and a stream, [`failure`] says what went wrong, [`observe`] tells telemetry.
+//! between JSON and a stream, [`failure`] says what went wrong, [`observe`] and [`outgoing`] tell telemetry.
 
 mod calls;
 mod claims;
@@ -23,6 +23,7 @@ mod listen;
 mod lists;
 mod locate;
 mod observe;
+mod outgoing;
 mod proxies;
 mod reply;
 mod resources;
@@ -366,7 +367,7 @@ fn edge(
     config: Config,
     listen: SocketAddr,
     fleet: &Arc<Fleet>,
-    metrics: &Metrics,
+    metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
 ) -> Edge {
     let client = WorkerClient::new(config.clock.clone());

@@ -1,6 +1,7 @@
 //! One exchange as spans, metrics and the access log see it.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use http::StatusCode;
@@ -9,6 +10,7 @@ use super::dispatch::From;
 use super::failure::Failure;
 use super::reply::Answer;
 use super::tools::Tool;
+use super::upstream::UpstreamName;
 use crate::mcp::{Envelope, ErrorCode, Method};
 use crate::telemetry::{
     AccessLog, Exchange, Metrics, Operation, OperationInFlight, Outcome, ParentChoice, Span,
@@ -43,13 +45,21 @@ const CLIENT_LEFT: u16 = 499;
 pub(super) struct Observer {
     tracer: Tracer,
     log: AccessLog,
+    metrics: Arc<Metrics>,
     methods: HashMap<Method, Operation>,
     tools: HashMap<Tool, Operation>,
+    /// Of every upstream that was ever configured and asked.
+    upstreams: RwLock<HashMap<UpstreamName, HashMap<Method, Operation>>>,
 }
 
 impl Observer {
     /// An observer with its instruments found once.
-    pub(super) fn new(tracer: Tracer, log: AccessLog, metrics: &Metrics, tools: &[Tool]) -> Self {
+    pub(super) fn new(
+        tracer: Tracer,
+        log: AccessLog,
+        metrics: &Arc<Metrics>,
+        tools: &[Tool],
+    ) -> Self {
         let method = |method: Method| (method, metrics.operation(method.as_str(), None));
         let tool =
             |tool: Tool| (tool, metrics.operation(Method::CallTool.as_str(), Some(tool.name())));
@@ -58,7 +68,21 @@ impl Observer {
             log,
             methods: Method::all().map(method).collect(),
             tools: tools.iter().copied().map(tool).collect(),
+            metrics: Arc::clone(metrics),
+            upstreams: RwLock::default(),
         }
+    }
+
+    /// The instruments of one method at one upstream; found once.
+    pub(super) fn upstream(&self, method: Method, upstream: &UpstreamName) -> Operation {
+        let known = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(operation) = known.get(upstream).and_then(|methods| methods.get(&method)) {
+            return operation.clone();
+        }
+        drop(known);
+        let operation = self.metrics.upstream(method.as_str(), upstream.as_str());
+        let mut known = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(upstream.clone()).or_default().entry(method).or_insert(operation).clone()
     }
 
     /// Begins to watch a request that has been understood.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::calls::trace_headers;
 use super::dispatch::Edge;
 use super::failure::Failure;
 use super::lists::{FRESH_FOR, Own, OwnItem};
 use super::observe::Observation;
+use super::outgoing::trace_headers;
 use super::tools::{Tools, shown};
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::mcp::{CacheHint, Empty, Envelope, ReadResource, RejectionKind, Reply};

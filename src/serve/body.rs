@@ -159,11 +159,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_large_is_read_to_its_end_within_bounds() {
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
         let check = async |mebibytes: u64, read: u64| {
             let taken = AtomicU64::new(0);
             let pieces = stream::iter(0..mebibytes).map(|_| {
                 taken.fetch_add(1, Relaxed);
-                Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 1 << 20])))
+                Ok::<_, Infallible>(Frame::data(mebibyte.clone()))
             });
             let refused = read_body(StreamBody::new(pieces), 5, SOON).await;
             assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes: 5 })));

@@ -93,7 +93,7 @@ impl Metrics {
             "MCP requests to upstreams",
             &self.upstream,
         );
-        in_seconds(table, "baton_rpc_duration", "Calls between gateway and worker", &self.rpc);
+        in_seconds(table, "baton_rpc_duration", "Calls served by a worker", &self.rpc);
         plain(table, "baton_in_flight", "Operations under way, by kind", &self.in_flight);
         plain(table, "baton_environments", "Environments, by state", &self.environments);
         plain(table, "baton_capacity", "How many a worker holds at most", &self.capacity);
@@ -114,7 +114,9 @@ impl Metrics {
     pub fn operation(&self, method: &'static str, tool: Option<&str>) -> Operation {
         let tool = tool.unwrap_or_default().to_owned().into();
         let labels = vec![("mcp_method_name", method.into()), ("gen_ai_tool_name", tool)];
-        Operation::new(&self.server, labels, self.known_codes, &self.in_flight("server"))
+        // A stream that waits for changes is no load; what scales by load must be able to leave it out.
+        let kind = if method == "subscriptions/listen" { "listen" } else { "server" };
+        Operation::new(&self.server, labels, self.known_codes, &self.in_flight(kind))
     }
 
     /// `mcp.client.operation.duration` of one method at one configured upstream.
@@ -124,7 +126,7 @@ impl Metrics {
         Operation::new(&self.upstream, labels, self.known_codes, &self.in_flight("upstream"))
     }
 
-    /// Calls of one verb of the worker's wire: made, in a gateway, or served, in a worker.
+    /// Calls of one verb of the worker's wire, as the worker serves them.
     pub fn rpc(&self, verb: &'static str) -> Operation {
         let labels = vec![("verb", verb.into())];
         Operation::new(&self.rpc, labels, self.known_codes, &self.in_flight("rpc"))

@@ -17,6 +17,7 @@ mod handover;
 mod layering;
 mod listen;
 mod mcp_client;
+mod metrics;
 mod migrate;
 mod program;
 mod protocol;

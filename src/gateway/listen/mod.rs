@@ -21,10 +21,10 @@ use http::Response;
 
 pub(super) use hub::Hub;
 
-use super::calls::trace_headers;
 use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::observe::Observation;
+use super::outgoing::trace_headers;
 use super::upstream::Ask;
 use super::{reply, resources};
 use crate::domain::ids::Principal;

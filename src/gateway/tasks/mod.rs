@@ -17,12 +17,13 @@ use tokio::time::Instant;
 pub(super) use holder::{Asked, Known, Question};
 pub(super) use view::OurTask;
 
-use super::calls::{asker, trace_headers};
+use super::calls::asker;
 use super::dispatch::{Edge, not_served, refuse};
 use super::failure::{Failure, json_response};
 use super::feed;
 use super::limits::Slot;
 use super::observe::Observation;
+use super::outgoing::trace_headers;
 use super::reply::{self, Answer};
 use super::tools::{BecomesTask, QUEUE_TIME, Tool};
 use crate::domain::ids::Principal;
