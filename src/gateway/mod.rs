@@ -323,7 +323,7 @@ async fn keep(fleet: Arc<Fleet>, edge: Arc<Edge>, table: Option<table::Table>, d
             table.write(&fleet.sightings()).await;
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = fleet.rest(pause) => {}
             () = drain.closing() => return,
         }
     }

@@ -26,7 +26,8 @@ async fn a_request_to_an_upstream_is_counted_by_method_upstream_and_how_it_ended
             "mcp_client_operation_duration_seconds_count{{mcp_method_name=\"tools/call\",upstream=\"u\",error_type=\"{error}\"}}"
         )
     };
-    let call = || gateway.client().modern("tools/call", json!({"name": "echo", "arguments": {}}));
+    let client = gateway.client();
+    let call = || client.modern("tools/call", json!({"name": "echo", "arguments": {}}));
     for _ in 0..2 {
         call().await.result();
     }

@@ -2,36 +2,30 @@
 //!
 //! Each worker reports to each replica, so the table is right without Redis. What only the directory knows (a
 //! worker that has not found this replica yet, or that meets another one behind an address they share) is added from
-//! there.
+//! there ([`round`]).
+
+mod round;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::claims;
 use crate::clock::Clock;
-use crate::directory::{Beat, Directory, DirectoryError, Replica};
-use crate::domain::ids::{Incarnation, Timestamp, WorkerId};
+use crate::directory::{Beat, Directory, Replica};
+use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
-use crate::domain::placement::{Holding, NO_NEW_AFTER, Sighting, WorkerReport, WorkerState};
+use crate::domain::placement::{NO_NEW_AFTER, Sighting, WorkerReport, WorkerState};
 use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
+use round::Watch;
 
-/// How often a replica announces itself and looks at what the others know.
-const ROUND: Duration = Duration::from_secs(2);
-/// How soon it does so again when something is missing.
-const SOONER: Duration = Duration::from_millis(250);
-/// A worker that has said nothing here for longer than between two reports is taken from the directory: where replicas
-/// share one address only one of them hears it, and the others must not think it silent meanwhile.
-const HEARD_HERE: Duration = Duration::from_secs(3);
 /// What a worker may be, as metrics tell it.
 pub(super) const STATES: [&str; 3] = ["serving", "draining", "silent"];
-/// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
-const FORGET_AFTER: Duration = Duration::from_mins(5);
 
 /// The workers and replicas, as this replica knows them.
 #[derive(Debug)]
@@ -45,15 +39,8 @@ pub(super) struct Fleet {
     changing: Mutex<()>,
     watch: tokio::sync::Mutex<Watch>,
     unshared: AtomicBool,
+    hurry: Notify,
     replicas: ArcSwap<Vec<Replica>>,
-}
-
-/// How the directory's own table has been read.
-#[derive(Debug, Default)]
-struct Watch {
-    last: Option<Instant>,
-    /// Since when without a failure.
-    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -80,8 +67,20 @@ impl Fleet {
         here: Replica,
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
-        let (members, changing, watch, unshared) = Default::default();
-        Self { directory, keys, roots, clock, here, members, changing, watch, unshared, replicas }
+        let (members, changing, watch, unshared, hurry) = Default::default();
+        Self {
+            directory,
+            keys,
+            roots,
+            clock,
+            here,
+            members,
+            changing,
+            watch,
+            unshared,
+            hurry,
+            replicas,
+        }
     }
 
     /// The keys that a worker may have, the present root's first.
@@ -185,6 +184,7 @@ impl Fleet {
             Err(error) => {
                 tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
                 self.unshared.store(true, Ordering::Relaxed);
+                self.hurry.notify_one();
             }
         }
         reply
@@ -195,92 +195,6 @@ impl Fleet {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let member = |sighting: Sighting| (sighting.report.worker.clone(), self.member(sighting));
         self.members.store(Arc::new(workers.into_iter().map(member).collect()));
-    }
-
-    /// Says that this replica serves, and learns what the others know. Returns how long to wait for the next round:
-    /// a replica that could not announce itself is not known to workers, and tries again soon.
-    pub(super) async fn round(&self) -> Duration {
-        let announced = self.directory.announce(&self.here).await;
-        let pause = if announced.is_ok() { ROUND } else { SOONER };
-        match announced {
-            Ok(mut replicas) => {
-                if !replicas.contains(&self.here) {
-                    replicas.push(self.here.clone());
-                }
-                self.replicas.store(Arc::new(replicas));
-            }
-            Err(error) => tracing::debug!(%error, "replica not announced"),
-        }
-        if pause == ROUND && self.unshared.swap(false, Ordering::Relaxed) {
-            self.share_anew().await;
-        }
-        self.refresh().await;
-        pause
-    }
-
-    /// Tells the directory, which is back, of the workers that reported meanwhile: other replicas look there.
-    async fn share_anew(&self) {
-        let now = self.clock.now();
-        for Sighting { report, seen } in self.sightings() {
-            if now.since(seen) <= NO_NEW_AFTER
-                && let Err(error) = self.directory.beat(&report).await
-            {
-                tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
-                self.unshared.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Learns what the directory knows of workers, now: for a replica that has just started and misses one. At most
-    /// once in [`SOONER`], whoever asks.
-    pub(super) async fn refresh(&self) {
-        let mut watch = self.watch.lock().await;
-        if watch.last.is_some_and(|last| last.elapsed() < SOONER) {
-            return;
-        }
-        match self.directory.fleet().await {
-            Ok(fleet) => {
-                self.learn(fleet);
-                watch.since.get_or_insert_with(Instant::now);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "fleet not read");
-                watch.since = None;
-            }
-        }
-        watch.last = Some(Instant::now());
-    }
-
-    /// Whether a worker that is not in the table can be taken for lost: only after the directory has been watched
-    /// without a gap for as long as a silent worker is waited for.
-    pub(super) async fn knows_all(&self) -> bool {
-        self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= FORGET_AFTER)
-    }
-
-    /// Says that this replica no longer serves.
-    pub(super) async fn withdraw(&self) -> Result<(), DirectoryError> {
-        self.directory.withdraw(&self.here).await
-    }
-
-    async fn share(
-        &self,
-        report: &WorkerReport,
-        heartbeat: &Heartbeat,
-    ) -> Result<Beat, DirectoryError> {
-        let beat = self.directory.beat(report).await?;
-        let Some(list) = heartbeat.list.as_ref().filter(|_| beat == Beat::ListWanted) else {
-            return Ok(beat);
-        };
-        let holdings: Vec<Holding> = list
-            .iter()
-            .filter_map(|claim| claims::proven(claim, &report.worker, &self.keys))
-            .collect();
-        if holdings.len() < list.len() {
-            let ignored = list.len() - holdings.len();
-            tracing::warn!(worker = %report.worker, ignored, "claims without a valid ticket");
-        }
-        self.directory.reconcile(report, &holdings).await?;
-        Ok(Beat::Current)
     }
 
     /// Notes a report in the table; false if a newer incarnation of the worker is there.
@@ -300,22 +214,6 @@ impl Fleet {
         true
     }
 
-    /// Adds workers that only the directory has heard, and forgets those that nobody hears any more.
-    fn learn(&self, fleet: Vec<Sighting>) {
-        let _changing = self.changing.lock().expect("no panic under this lock");
-        let now = self.clock.now();
-        let mut members = HashMap::clone(&self.members.load());
-        // What only a file remembered goes with the directory's first word: those that live have reported by then.
-        members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
-        for sighting in fleet {
-            let known = members.get(&sighting.report.worker);
-            if known.is_none_or(|it| is_stale(&it.sighting, &sighting, now)) {
-                members.insert(sighting.report.worker.clone(), self.member(sighting));
-            }
-        }
-        self.members.store(Arc::new(members));
-    }
-
     /// A worker that has not reported here yet is called with the present root's key.
     fn member(&self, sighting: Sighting) -> Arc<Member> {
         let report = &sighting.report;
@@ -323,11 +221,6 @@ impl Fleet {
         let peer = Peer::new(report.url.clone(), key, report.incarnation);
         Member::new(sighting, peer)
     }
-}
-
-/// Whether the directory knows better than this replica.
-fn is_stale(known: &Sighting, shared: &Sighting, now: Timestamp) -> bool {
-    known.report.incarnation < shared.report.incarnation || now.since(known.seen) > HEARD_HERE
 }
 
 /// A worker's own report, as its heartbeat makes it.
@@ -341,45 +234,5 @@ fn report_of(key: &WorkerKey, incarnation: Incarnation, heartbeat: &Heartbeat) -
         environments: heartbeat.environments,
         running: heartbeat.running,
         list_digest: claims::digest(&heartbeat.list_digest),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_that_another_replica_hears_is_never_silent_here() {
-        // As seldom as a worker reports, and as slowly as what it says goes round.
-        let every = Duration::from_millis(2400);
-        for offset in (0..2400).step_by(100) {
-            let heard = |now: u64| Timestamp::from_millis(now - (now + offset) % 2400);
-            let sighting = |seen| Sighting { seen, report: report() };
-            let mut known = sighting(heard(10_000));
-            for now in (10_000..60_000_u64).step_by(100) {
-                let at = Timestamp::from_millis(now);
-                assert!(at.since(known.seen) <= NO_NEW_AFTER, "{:?}", at.since(known.seen));
-                let shared = sighting(heard(now));
-                if now % 2000 == 0 && is_stale(&known, &shared, at) {
-                    known = shared;
-                }
-            }
-            // What it says here goes before what the directory says.
-            let at = Timestamp::from_millis(60_000);
-            assert!(!is_stale(&sighting(at), &sighting(at), at.after(every)));
-        }
-    }
-
-    fn report() -> WorkerReport {
-        WorkerReport {
-            worker: WorkerId::parse("w1").unwrap(),
-            incarnation: Incarnation(1),
-            url: String::new(),
-            state: WorkerState::Serving,
-            capacity: 1,
-            environments: 0,
-            running: 0,
-            list_digest: [0; 16],
-        }
     }
 }
