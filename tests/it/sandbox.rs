@@ -2,6 +2,8 @@
 
 #[path = "sandbox_bombs.rs"]
 mod bombs;
+#[path = "sandbox_classic.rs"]
+mod classic;
 #[path = "sandbox_escape.rs"]
 mod escape;
 #[path = "sandbox_pool.rs"]
