@@ -59,6 +59,11 @@ pub fn intercept() -> Option<ExitCode> {
     (argument == LAUNCHER_ARGUMENT).then(launcher::run)
 }
 
+/// Whether the kernel is gVisor's: no other one has this file.
+fn on_gvisor() -> bool {
+    Path::new("/proc/sentry-meminfo").exists()
+}
+
 /// What the kernel has of Landlock, which is a second wall in namespaces and the first without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Landlock {
@@ -305,10 +310,13 @@ fn capabilities(
                 .to_owned(),
         );
     }
-    notes.push(
-        "The kernel is shared with the host: for hostile tenants use a stronger runtime."
-            .to_owned(),
-    );
+    notes.push(if on_gvisor() {
+        "The kernel is gVisor's, shared by this worker's sandboxes: it counts processes of all of \
+         them together, and memory that several share once for each."
+            .to_owned()
+    } else {
+        "The kernel is shared with the host: for hostile tenants use a stronger runtime.".to_owned()
+    });
     Capabilities {
         runtime,
         isolation: match isolation {
