@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::thread;
 
@@ -25,15 +24,24 @@ const ABSENT: [libc::c_long; 6] = [
 const ABSENT_OF_LATE: [libc::c_long; 1] = [libc::SYS_mount_setattr];
 
 /// Runs tests of this binary again, as a plain user, on a kernel that lacks these calls.
+///
+/// Where root runs it, something is mounted under `/usr`, with attributes of its own.
 fn run_without(absent: &[libc::c_long], arguments: &[&str]) -> Output {
     const PLAIN_USER: u32 = 54_322;
     let home = Root::make();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(arguments).env("TMPDIR", &home.path).env("RUST_BACKTRACE", "0").current_dir("/");
-    if nix::unistd::geteuid().is_root() {
+    let test = std::env::current_exe().unwrap();
+    let mut command = if nix::unistd::geteuid().is_root() {
         chown(&home.path, Some(PLAIN_USER), Some(PLAIN_USER)).unwrap();
-        command.uid(PLAIN_USER).gid(PLAIN_USER);
-    }
+        let ids = format!("--reuid={PLAIN_USER} --regid={PLAIN_USER} --clear-groups");
+        let script =
+            format!("mount -t tmpfs -o noexec tmpfs /usr/src && exec setpriv {ids} \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(test);
+        command
+    } else {
+        Command::new(test)
+    };
+    command.args(arguments).env("TMPDIR", &home.path).env("RUST_BACKTRACE", "0").current_dir("/");
     let rules: BTreeMap<_, _> = absent.iter().map(|call| (*call, Vec::new())).collect();
     let refusal = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let arch = std::env::consts::ARCH.try_into().unwrap();
@@ -60,6 +68,10 @@ fn it_gets_the_same_tree() {
     // A filter on a call that nothing here makes, so that both run under one.
     let ours = tree(&[libc::SYS_kexec_load]);
     assert!(ours.iter().any(|line| line.starts_with("/usr ro,nosuid,nodev")), "{ours:#?}");
+    if nix::unistd::geteuid().is_root() {
+        let below = "/usr/src ro,nosuid,nodev,noexec";
+        assert!(ours.iter().any(|line| line.starts_with(below)), "{ours:#?}");
+    }
     assert!(ours.iter().any(|line| line.starts_with("drwxrwxrwt /tmp")), "{ours:#?}");
     assert_eq!(tree(&ABSENT), ours);
     assert_eq!(tree(&ABSENT_OF_LATE), ours);

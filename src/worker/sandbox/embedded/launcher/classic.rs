@@ -13,8 +13,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::statfs;
+use nix::sys::statvfs::FsFlags;
 
 use super::{Fault, Step};
+
+/// The same attributes in the words of statfs(2) and of mount(2).
+const ATTRIBUTES: &[(FsFlags, MsFlags)] = &[
+    (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+    (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+    (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+    (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+];
 
 /// Holds on to a source: the new root may come to lie over its path.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -58,32 +68,28 @@ pub(super) fn proc(flags: MsFlags, place: &Path) -> Result<OwnedFd, Fault> {
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
     place: PathBuf,
-    /// What it has already. A mount that came from another user namespace may not lose it.
-    flags: MsFlags,
     /// What its file system was told.
     options: String,
 }
 
 impl Mount {
+    /// Adds to what it has already: a mount that came from another user namespace may not lose that.
+    ///
+    /// Times of access stay as they are where a remount does not name them.
     fn add(&self, flags: MsFlags) -> io::Result<()> {
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | self.flags | flags;
-        Ok(mount(None::<&str>, &self.place, None::<&str>, flags, None::<&str>)?)
+        // Not from mountinfo: gVisor does not put all of them there.
+        let has = statfs(&self.place)?.flags();
+        let kept = ATTRIBUTES.iter().filter(|(flag, _)| has.contains(*flag));
+        let flags = kept.fold(flags, |all, (_, flag)| all | *flag);
+        let how = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+        Ok(mount(None::<&str>, &self.place, None::<&str>, how | flags, None::<&str>)?)
     }
 
-    /// Fields five, six and the last of `proc_pid_mountinfo(5)`.
+    /// The fifth field and the last of `proc_pid_mountinfo(5)`.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split_ascii_whitespace().skip(4);
         let place = unescape(fields.next()?);
-        let flags = fields.next()?.split(',').map(|option| match option {
-            "ro" => MsFlags::MS_RDONLY,
-            "nosuid" => MsFlags::MS_NOSUID,
-            "nodev" => MsFlags::MS_NODEV,
-            "noexec" => MsFlags::MS_NOEXEC,
-            // Times of access stay as they are where a remount does not name them.
-            _ => MsFlags::empty(),
-        });
-        let flags = flags.fold(MsFlags::empty(), MsFlags::union);
-        Some(Self { place, flags, options: fields.last()?.to_owned() })
+        Some(Self { place, options: fields.last()?.to_owned() })
     }
 }
 
@@ -121,19 +127,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_keeps_what_it_has() {
-        let line =
-            "45 41 0:26 / /tmp/a\\040b\\134c ro,noexec,relatime shared:7 - tmpfs none rw,size=2m";
-        let place = PathBuf::from("/tmp/a b\\c");
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC;
-        let options = "rw,size=2m".to_owned();
-        assert_eq!(Mount::parse(line), Some(Mount { place, flags, options }));
+    fn a_mount_is_found_in_what_each_kernel_says_of_it() {
+        let check = |line: &str, expected: Option<(&str, &str)>| {
+            let expected = expected
+                .map(|(place, options)| Mount { place: place.into(), options: options.into() });
+            assert_eq!(Mount::parse(line), expected);
+        };
+        let line = "45 41 0:26 / /tmp/a\\040b\\134c ro,noexec shared:7 - tmpfs none rw,size=2m";
+        check(line, Some(("/tmp/a b\\c", "rw,size=2m")));
         // As gVisor of 2022 writes it, with nothing where the tags are.
         let line = "13 8 0:12 / /run rw  - 9p none rw,trans=fd,rfdno=4";
-        let flags = MsFlags::empty();
-        let options = "rw,trans=fd,rfdno=4".to_owned();
-        assert_eq!(Mount::parse(line), Some(Mount { place: "/run".into(), flags, options }));
-        assert_eq!(Mount::parse("13 8 0:12 /"), None);
+        check(line, Some(("/run", "rw,trans=fd,rfdno=4")));
+        check("13 8 0:12 /", None);
     }
 
     #[test]
