@@ -2,6 +2,8 @@
 
 #[path = "sandbox_bombs.rs"]
 mod bombs;
+#[path = "sandbox_classic.rs"]
+mod classic;
 #[path = "sandbox_confined.rs"]
 mod confined;
 #[path = "sandbox_confined_limits.rs"]

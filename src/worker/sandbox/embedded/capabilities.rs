@@ -87,6 +87,11 @@ fn notes(
              call, and end with all others of their sandbox when they are too many.",
         );
     }
-    notes.push("The kernel is shared with the host: for hostile tenants use a stronger runtime.");
+    notes.push(if super::on_gvisor() {
+        "The kernel is gVisor's, shared by this worker's sandboxes: it counts processes of all of \
+         them together, and memory that several share once for each."
+    } else {
+        "The kernel is shared with the host: for hostile tenants use a stronger runtime."
+    });
     notes.into_iter().map(str::to_owned).collect()
 }

@@ -14,6 +14,13 @@ const CONTAINER: &str = "in a container, give it all of these (docker run, or se
 /// Root that gives each sandbox a uid needs capabilities that a container's root seldom has.
 const PLAIN_USER: &str = "root lacks capabilities here: run the worker as a plain user (docker: --user 10001, kubernetes: runAsUser: 10001)";
 
+/// gVisor's user namespaces are of use only since they have mounts of their own.
+const GVISOR: &str =
+    "gVisor refuses mounts here: update it (0.0~20240729, of Debian 13, has what it needs)";
+
+const GVISOR_ROOT: &str =
+    "in gVisor run the worker as a plain user (docker: --user 10001, kubernetes: runAsUser: 10001)";
+
 /// The capabilities without which root is of no use to us, by their bits; see capabilities(7).
 const CHOWN_SETGID_SETUID: u64 = 1 | 1 << 6 | 1 << 7;
 const SYS_ADMIN: u64 = 1 << 21;
@@ -32,6 +39,8 @@ struct Host {
     filtered: bool,
     /// Root's effective capabilities; none of interest if we are not root.
     root_capabilities: Option<u64>,
+    /// The kernel is gVisor's.
+    gvisor: bool,
 }
 
 impl Host {
@@ -44,6 +53,7 @@ impl Host {
             switch: switch(),
             filtered: field("Seccomp:").is_some_and(|mode| mode.trim() == "2"),
             root_capabilities: capabilities.filter(|_| nix::unistd::geteuid().is_root()),
+            gvisor: super::on_gvisor(),
         }
     }
 
@@ -61,13 +71,20 @@ impl Host {
             }
             SandboxError::NotReady { .. } => "",
         };
-        let mount = step.starts_with("taking") || step.contains("mount") || step.contains("pivot");
+        let mount = step.starts_with("taking")
+            || step.contains("mount")
+            || step.contains("pivot")
+            || step == "making / private";
         if step.starts_with("setres") || step == "setgroups" {
             if self.root_lacks(CHOWN_SETGID_SETUID) {
                 return PLAIN_USER.to_owned();
             }
             return "uids from 200000 on are not mapped here: map more, or run as a plain user"
                 .to_owned();
+        }
+        if mount && self.gvisor {
+            // Root would take mounts before it gives itself up, for which gVisor has no call.
+            return self.root_capabilities.map_or(GVISOR, |_| GVISOR_ROOT).to_owned();
         }
         if mount && self.root_lacks(SYS_ADMIN) {
             return format!("{PLAIN_USER}; {CONTAINER}");
@@ -155,6 +172,14 @@ mod tests {
         let host = Host { switch: Some(("user.max_user_namespaces", "15000")), ..Host::default() };
         let said = host.mend(&setup("unshare"));
         assert_eq!(said, "user namespaces are off here: sysctl -w user.max_user_namespaces=15000");
+    }
+
+    #[test]
+    fn in_gvisor_an_old_release_and_root_are_named() {
+        let gvisor = Host { gvisor: true, ..Host::default() };
+        check(&gvisor, "making / private", &["update it"]);
+        let root = Host { gvisor: true, root_capabilities: Some(u64::MAX), ..Host::default() };
+        check(&root, "taking /usr", &["as a plain user", "runAsUser: 10001"]);
     }
 
     #[test]

@@ -65,6 +65,11 @@ pub fn intercept() -> Option<ExitCode> {
     (argument == LAUNCHER_ARGUMENT).then(launcher::run)
 }
 
+/// Whether the kernel is gVisor's: no other one has this file.
+fn on_gvisor() -> bool {
+    Path::new("/proc/sentry-meminfo").exists()
+}
+
 /// What the kernel has of Landlock, which is a second wall in namespaces and the first without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Landlock {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,8 +96,10 @@ impl Uids {
 
 /// Opens a directory that is one itself, not a link to one.
 pub(super) fn open_directory(path: &Path) -> io::Result<File> {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+    // Without O_PATH gVisor follows a link that leads to a directory.
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let place = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 /// The preferred range if all of it is mapped, else the upper half of the largest mapped one.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 
 use super::cgroup::Group;
@@ -102,14 +102,19 @@ struct Processes {
     pids: Vec<i32>,
     cpu: Duration,
     tasks: u64,
-    /// Resident pages of each, counted again for each that shares them.
+    /// Resident pages of each, counted again for each that shares them; see [`resident_bytes`].
     resident_bytes: u64,
 }
 
 impl Processes {
     /// The cheap figure counts shared pages several times; only the dear one is a reason to act.
+    ///
+    /// gVisor has no dear one: what is shared there counts for each.
     fn exceeds(&self, limit: u64) -> bool {
         self.resident_bytes > limit && {
+            if !Path::new("/proc/self/smaps_rollup").exists() {
+                return true;
+            }
             let proportional = self.pids.iter().filter_map(|pid| proportional_bytes(*pid));
             proportional.sum::<u64>() > limit
         }
@@ -135,7 +140,7 @@ fn processes(init: i32, limits: &Limits) -> Processes {
         let stat = fs::read_to_string(base.join("stat")).unwrap_or_default();
         found.cpu += cpu_time(&stat).unwrap_or_default();
         let status = fs::read_to_string(base.join("status")).unwrap_or_default();
-        found.resident_bytes += kibibytes(&status, "RssAnon:") + kibibytes(&status, "RssShmem:");
+        found.resident_bytes += resident_bytes(&status);
         found.pids.push(pid);
     }
     found
@@ -154,16 +159,22 @@ fn cpu_time(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / TICKS))
 }
 
-fn proportional_bytes(pid: i32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    Some(kibibytes(&rollup, "Pss_Anon:") + kibibytes(&rollup, "Pss_Shmem:"))
+/// Memory that is of no file, or all of it where the kernel makes no difference, as gVisor's.
+fn resident_bytes(status: &str) -> u64 {
+    match kibibytes(status, "RssAnon:") {
+        Some(anonymous) => anonymous + kibibytes(status, "RssShmem:").unwrap_or_default(),
+        None => kibibytes(status, "VmRSS:").unwrap_or_default(),
+    }
 }
 
-fn kibibytes(content: &str, key: &str) -> u64 {
-    let value = content
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse::<u64>().ok());
-    value.unwrap_or(0) * 1024
+fn proportional_bytes(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "Pss_Shmem:").unwrap_or_default())
+}
+
+fn kibibytes(content: &str, key: &str) -> Option<u64> {
+    let value = content.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(value.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// Adds up a directory without following a link in it.
@@ -201,7 +212,9 @@ fn add_up(mut dir: Dir, depth: u32, limits: &Limits, usage: &mut DiskUsage) -> i
             usage.entries = u64::MAX;
             return Ok(());
         };
-        if let Ok(below) = Dir::openat(&here, name, DIRECTORY, Mode::empty()) {
+        // Without O_PATH gVisor follows a link that has taken the directory's place.
+        let place = openat(&here, name, DIRECTORY | OFlag::O_PATH, Mode::empty());
+        if let Ok(below) = place.and_then(|it| Dir::openat(it, ".", DIRECTORY, Mode::empty())) {
             add_up(below, depth, limits, usage)?;
         }
         if usage.entries > limits.workspace_entries {
@@ -234,6 +247,14 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         assert!(measure().exceeds(&limits), "what is too deep to count is too much");
         fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn memory_is_found_in_what_each_kernel_says_of_it() {
+        let linux = "VmRSS:\t 900 kB\nRssAnon:\t 200 kB\nRssFile:\t 600 kB\nRssShmem:\t 100 kB\n";
+        assert_eq!(resident_bytes(linux), 300 << 10);
+        assert_eq!(resident_bytes("VmSize:\t10680 kB\nVmRSS:\t4376 kB\n"), 4376 << 10);
+        assert_eq!(resident_bytes("State:\tZ (zombie)\n"), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who a sandbox is: its session, its uid, its namespaces, and the capabilities it does not have.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -47,7 +48,13 @@ pub(super) fn enter_namespaces() -> Result<(), Fault> {
     let (uid, gid) = (geteuid(), getegid());
     nix::sched::unshare(NAMESPACES).step("unshare")?;
     // user_namespaces(7): an unprivileged gid map needs setgroups denied first.
-    std::fs::write("/proc/self/setgroups", "deny").step("writing setgroups")?;
+    match OpenOptions::new().write(true).open("/proc/self/setgroups") {
+        Ok(mut setgroups) => setgroups.write_all(b"deny"),
+        // gVisor of 2024 has neither the file nor the rule.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .step("writing setgroups")?;
     std::fs::write("/proc/self/uid_map", format!("{INSIDE_ID} {uid} 1")).step("writing uid_map")?;
     std::fs::write("/proc/self/gid_map", format!("{INSIDE_ID} {gid} 1")).step("writing gid_map")?;
     die_with_parent()

@@ -290,8 +290,17 @@ fn loopback_up() -> Result<(), Fault> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l'.cast_signed() as libc::c_char;
     request.ifr_name[1] = b'o'.cast_signed() as libc::c_char;
-    request.ifr_ifru.ifru_flags =
-        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
+    let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("two low bits");
+    // gVisor's is up from the beginning, and has no call to say so.
+    // SAFETY: the call fills an ifreq that lives through it, and its flags are what it fills.
+    let is_up = unsafe {
+        let done = libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request);
+        done == 0 && request.ifr_ifru.ifru_flags & up == up
+    };
+    if is_up {
+        return Ok(());
+    }
+    request.ifr_ifru.ifru_flags = up;
     // SAFETY: the call reads an ifreq that lives through it.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     Errno::result(done).map(drop).step("bringing lo up")

@@ -6,7 +6,9 @@
 
 #![expect(unsafe_code, reason = "fork, clone flags and raw mounts have no safe form")]
 
+mod classic;
 mod confine;
+mod detached;
 mod identity;
 mod init;
 mod link;
@@ -98,7 +100,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
             init::begin(boot)?;
             let proc = match boot.isolation {
                 Isolation::Namespaces => {
-                    forest.take()?;
+                    forest.take_here()?;
                     Some(forest.plant(&boot.ceilings)?)
                 }
                 Isolation::Process => None,

@@ -1,13 +1,12 @@
 //! The file system of a sandbox: a small read-only root of bind mounts and sized temporary ones.
 //!
-//! A bind mount is *taken* (cloned, detached, made read-only) while its source can still be reached,
-//! and *planted* into the new root later, when the host's tree may already be out of reach.
+//! A bind mount is *taken* ([`detached`], made read-only) while its source can still be reached, and
+//! *planted* into the new root later, when the host's tree may already be out of reach. A kernel that
+//! has no calls for this gets the same tree from [`classic`] ones.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::super::WORKSPACE;
 use super::super::wire::{Boot, Ceilings};
-use super::{Fault, Step};
+use super::{Fault, Step, classic, detached};
 
 /// Where the new root is put together; any directory that every host has would do.
 const BASE: &str = "/tmp";
@@ -62,6 +61,9 @@ const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
 /// Files of `/proc` that tell about the host.
 const PROC_MASKED: &[&str] = &["kcore", "keys", "timer_list", "sched_debug", "latency_stats"];
 
+/// What no `/proc` of ours has.
+const PROC: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
 /// Files in a temporary file system: they take memory that its size does not count.
 const INODES: u32 = 50_000;
 
@@ -74,15 +76,22 @@ enum Access {
 }
 
 impl Access {
-    fn attributes(self) -> u64 {
+    fn flags(self) -> MsFlags {
         match self {
-            Self::ReadOnly => {
-                libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV
-            }
-            Self::Device => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-            Self::Writable => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
+            Self::ReadOnly => MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Self::Device => MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+            Self::Writable => MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         }
     }
+}
+
+/// Which system calls make bind mounts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// What is taken is a mount.
+    Detached,
+    /// What is taken is the source, opened.
+    Classic,
 }
 
 /// A bind mount on its way from the host's tree into the new one.
@@ -99,11 +108,12 @@ struct Sapling {
 pub(super) struct Forest {
     saplings: Vec<Sapling>,
     links: Vec<(PathBuf, String)>,
+    calls: Calls,
 }
 
 impl Forest {
     pub(super) fn plan(boot: &Boot) -> Self {
-        let mut forest = Self { saplings: Vec::new(), links: Vec::new() };
+        let mut forest = Self { saplings: Vec::new(), links: Vec::new(), calls: Calls::Detached };
         forest.add("/usr", "usr", Access::ReadOnly, false);
         for name in SYSTEM {
             let path = Path::new("/").join(name);
@@ -145,7 +155,11 @@ impl Forest {
     /// Takes every mount that has not been taken yet.
     pub(super) fn take(&mut self) -> Result<(), Fault> {
         for sapling in self.saplings.iter_mut().filter(|sapling| sapling.taken.is_none()) {
-            match clone_tree(&sapling.source, sapling.access) {
+            let taken = match self.calls {
+                Calls::Detached => detached::copy(&sapling.source, sapling.access.flags()),
+                Calls::Classic => classic::open(&sapling.source),
+            };
+            match taken {
                 Ok(fd) => sapling.taken = Some(fd),
                 Err(error) if sapling.optional && error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
@@ -156,14 +170,30 @@ impl Forest {
         Ok(())
     }
 
+    /// As [`Self::take`], also on a kernel without the calls for it.
+    ///
+    /// Only for where the forest is planted too: an opened source is of one mount namespace.
+    pub(super) fn take_here(&mut self) -> Result<(), Fault> {
+        match self.take() {
+            Err(fault) if fault.source.raw_os_error() == Some(libc::ENOSYS) => {
+                self.calls = Calls::Classic;
+                self.take()
+            }
+            other => other,
+        }
+    }
+
     /// Puts the new root together and makes it ours; nothing of the old one remains.
     ///
     /// Returns a `/proc` for init alone.
     pub(super) fn plant(self, ceilings: &Ceilings) -> Result<OwnedFd, Fault> {
-        // While the host's is in sight: the kernel gives none to who sees only a masked one.
-        let proc = open_private_proc()?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).step("making / private")?;
+        // While the host's is in sight: the kernel gives none to who sees only a masked one.
+        let proc = match self.calls {
+            Calls::Detached => detached::proc(PROC)?,
+            Calls::Classic => classic::proc(PROC, Path::new(BASE))?,
+        };
         mount_tmpfs(BASE, "size=2m,mode=755", MsFlags::MS_NOEXEC)?;
         std::env::set_current_dir(BASE).step("entering the new root")?;
         for directory in ["proc", "dev", "tmp", "etc"] {
@@ -172,20 +202,20 @@ impl Forest {
         for (target, name) in &self.links {
             symlink(target, name).step(format!("linking /{name}"))?;
         }
-        let tmp = format!("size={},nr_inodes={INODES},mode=1777", ceilings.tmp_bytes);
-        mount_tmpfs("tmp", &tmp, MsFlags::empty())?;
+        self.calls.mount_open_tmpfs("tmp", ceilings.tmp_bytes, MsFlags::empty())?;
         mount_tmpfs("dev", "size=64k,mode=755", MsFlags::MS_NOEXEC)?;
         for sapling in self.saplings {
             let name = sapling.target.display().to_string();
-            sapling.plant().step(format!("mounting /{name}"))?;
+            sapling.plant(self.calls).step(format!("mounting /{name}"))?;
         }
-        furnish_dev(ceilings)?;
-        mount_proc()?;
+        furnish_dev(self.calls, ceilings)?;
+        mount_proc(self.calls)?;
         for (name, content) in ETC_FILES {
             fs::write(Path::new("etc").join(name), content).step(format!("writing /etc/{name}"))?;
         }
         for directory in [".", "dev"] {
-            set_attributes(&open(directory)?, libc::MOUNT_ATTR_RDONLY, Reach::This)
+            self.calls
+                .make_read_only(Path::new(directory))
                 .step(format!("making {directory} read-only"))?;
         }
         // pivot_root(2): with both names ".", the old root ends up on top of the new one.
@@ -197,10 +227,10 @@ impl Forest {
 }
 
 impl Sapling {
-    fn plant(self) -> io::Result<()> {
-        let Some(tree) = self.taken else { return Ok(()) };
-        let tree = File::from(tree);
-        if tree.metadata()?.is_dir() {
+    fn plant(self, calls: Calls) -> io::Result<()> {
+        let Some(taken) = self.taken else { return Ok(()) };
+        let taken = File::from(taken);
+        if taken.metadata()?.is_dir() {
             fs::create_dir_all(&self.target)?;
         } else {
             if let Some(parent) = self.target.parent() {
@@ -208,39 +238,56 @@ impl Sapling {
             }
             File::create(&self.target)?;
         }
-        move_tree(&tree.into(), &self.target)
+        calls.plant(&taken.into(), &self.target, self.access)
     }
 }
 
-/// A proc of the new pid namespace, opened but mounted nowhere, in which nothing is hidden from init.
-fn open_private_proc() -> Result<OwnedFd, Fault> {
-    let name = c"proc";
-    // SAFETY: fsopen(2) reads a C string, fsconfig(2) and fsmount(2) take numbers and null pointers.
-    // The descriptors are new and ours.
-    unsafe {
-        let context = libc::syscall(libc::SYS_fsopen, name.as_ptr(), libc::FSOPEN_CLOEXEC);
-        let context = owned(context).step("fsopen(proc)")?;
-        let null = std::ptr::null::<libc::c_void>();
-        let created = libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            libc::FSCONFIG_CMD_CREATE,
-            null,
-            null,
-            0,
-        );
-        checked(created).step("fsconfig(proc)")?;
-        let flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-        let mounted =
-            libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, flags);
-        owned(mounted).step("fsmount(proc)")
+impl Calls {
+    fn plant(self, taken: &OwnedFd, target: &Path, access: Access) -> io::Result<()> {
+        match self {
+            Self::Detached => detached::attach(taken, target),
+            Self::Classic => classic::bind(taken, target, access.flags()),
+        }
+    }
+
+    /// Puts a read-only view of `source` over `target`, if there is something to cover.
+    fn cover(self, source: &Path, target: &Path) -> io::Result<()> {
+        let taken = match self {
+            Self::Detached => detached::copy(source, Access::ReadOnly.flags()),
+            Self::Classic => classic::open(source),
+        };
+        match taken {
+            Ok(taken) => self.plant(&taken, target, Access::ReadOnly),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds to the attributes of the one mount at a path.
+    fn make_read_only(self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Detached => detached::make_read_only(path),
+            Self::Classic => classic::make_read_only(path),
+        }
+    }
+
+    /// A temporary file system that everybody inside may fill.
+    fn mount_open_tmpfs(self, target: &str, bytes: u64, extra: MsFlags) -> Result<(), Fault> {
+        let size = format!("size={bytes},mode=1777");
+        let counted = mount_tmpfs(target, &format!("{size},nr_inodes={INODES}"), extra);
+        match (self, counted) {
+            // gVisor of 2024 does not count files; the memory they take is its own, and so the pod's.
+            (Self::Classic, Err(fault)) if fault.source.raw_os_error() == Some(libc::EINVAL) => {
+                mount_tmpfs(target, &size, extra)
+            }
+            (_, counted) => counted,
+        }
     }
 }
 
-fn furnish_dev(ceilings: &Ceilings) -> Result<(), Fault> {
+fn furnish_dev(calls: Calls, ceilings: &Ceilings) -> Result<(), Fault> {
     fs::create_dir("dev/shm").step("making /dev/shm")?;
-    let shm = format!("size={},nr_inodes={INODES},mode=1777", ceilings.shm_bytes);
-    mount_tmpfs("dev/shm", &shm, MsFlags::MS_NOEXEC)?;
+    calls.mount_open_tmpfs("dev/shm", ceilings.shm_bytes, MsFlags::MS_NOEXEC)?;
     for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{target}"), Path::new("dev").join(name))
             .step(format!("linking /dev/{name}"))?;
@@ -248,23 +295,22 @@ fn furnish_dev(ceilings: &Ceilings) -> Result<(), Fault> {
     Ok(())
 }
 
-fn mount_proc() -> Result<(), Fault> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+fn mount_proc(calls: Calls) -> Result<(), Fault> {
     // hidepid=2 hides init, the one process inside that cannot be traced by the others.
-    mount(Some("proc"), "proc", Some("proc"), flags, Some("hidepid=2")).step("mounting /proc")?;
-    let over = |source: &Path, target: &Path| match clone_tree(source, Access::ReadOnly) {
-        Ok(tree) => move_tree(&tree, target),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    };
+    mount(Some("proc"), "proc", Some("proc"), PROC, Some("hidepid=2")).step("mounting /proc")?;
+    if calls == Calls::Classic && !classic::has_option(Path::new("proc"), "hidepid").step("proc")? {
+        // gVisor takes the option and hides nothing: init's directory is covered instead.
+        let lid = MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC;
+        mount_tmpfs("proc/1", "size=4k,mode=555", lid)?;
+    }
     for name in PROC_READ_ONLY {
         let path = Path::new("proc").join(name);
-        over(&path, &path).step(format!("making /proc/{name} read-only"))?;
+        calls.cover(&path, &path).step(format!("making /proc/{name} read-only"))?;
     }
     for name in PROC_MASKED {
         let path = Path::new("proc").join(name);
         if path.exists() {
-            over(Path::new("dev/null"), &path).step(format!("masking /proc/{name}"))?;
+            calls.cover(Path::new("dev/null"), &path).step(format!("masking /proc/{name}"))?;
         }
     }
     Ok(())
@@ -274,79 +320,4 @@ fn mount_tmpfs(target: &str, options: &str, extra: MsFlags) -> Result<(), Fault>
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | extra;
     mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options))
         .step(format!("mounting a tmpfs on {target}"))
-}
-
-fn open(path: &str) -> Result<OwnedFd, Fault> {
-    File::open(path).map(OwnedFd::from).step(format!("opening {path}"))
-}
-
-/// A detached copy of the mounts at and under a path.
-fn clone_tree(path: &Path, access: Access) -> io::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let flags = libc::OPEN_TREE_CLONE
-        | libc::OPEN_TREE_CLOEXEC
-        | u32::try_from(libc::AT_RECURSIVE).unwrap_or_default();
-    // SAFETY: open_tree(2) reads a C string that lives through the call; the descriptor is new and ours.
-    let tree =
-        unsafe { owned(libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags))? };
-    set_attributes(&tree, access.attributes(), Reach::Whole)?;
-    Ok(tree)
-}
-
-/// How far a change of mount attributes goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    This,
-    Whole,
-}
-
-fn set_attributes(tree: &impl AsFd, attributes: u64, reach: Reach) -> io::Result<()> {
-    let flags = match reach {
-        Reach::This => libc::AT_EMPTY_PATH,
-        Reach::Whole => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-    };
-    let change =
-        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: mount_setattr(2) reads an empty C string and a structure of the size it is told.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const change,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    checked(done)
-}
-
-fn move_tree(tree: &OwnedFd, target: &Path) -> io::Result<()> {
-    let target = CString::new(target.as_os_str().as_bytes())?;
-    // SAFETY: move_mount(2) reads two C strings that live through the call.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            target.as_ptr(),
-            libc::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    };
-    checked(done)
-}
-
-fn checked(result: libc::c_long) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// # Safety
-///
-/// The number must be an error or a descriptor that nothing else owns.
-unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    checked(result)?;
-    let fd = i32::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the caller's promise.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -159,7 +159,8 @@ fn replace(source: RawFd, target: RawFd) -> io::Result<()> {
 
 fn close_from(first: RawFd) {
     // SAFETY: plain numbers; as above. All descriptors are marked to close at exec in any case.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    // The last number there can be: gVisor refuses larger ones, which other kernels take for it.
+    unsafe { libc::syscall(libc::SYS_close_range, first, RawFd::MAX, 0) };
 }
 
 fn restore_signals() -> nix::Result<()> {
@@ -196,7 +197,12 @@ fn lower_limits(boot: &Boot) -> nix::Result<()> {
     ] {
         let (_, hard) = getrlimit(resource)?;
         let value = value.min(hard);
-        setrlimit(resource, value, value)?;
+        match (setrlimit(resource, value, value), resource) {
+            // Linux lets everybody lower them. gVisor has neither the limits nor what they limit:
+            // no queue can be opened in here, and no more signals are kept than there are kinds.
+            (Err(Errno::EPERM), Resource::RLIMIT_MSGQUEUE | Resource::RLIMIT_SIGPENDING) => {}
+            (set, _) => set?,
+        }
     }
     Ok(())
 }

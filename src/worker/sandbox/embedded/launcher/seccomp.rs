@@ -106,6 +106,12 @@ const REFUSED_HERE: &[libc::c_long] = &[];
 /// Memory that belongs to no process's size: only a memory cgroup counts it.
 const UNMAPPED_MEMORY: &[libc::c_long] = &[libc::SYS_memfd_create, libc::SYS_shmget];
 
+/// Calls that make a file of any kind, and which argument says the kind.
+#[cfg(target_arch = "x86_64")]
+const NODES: &[(libc::c_long, u8)] = &[(libc::SYS_mknod, 1), (libc::SYS_mknodat, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+const NODES: &[(libc::c_long, u8)] = &[(libc::SYS_mknodat, 2)];
+
 /// ioctls that put words into a terminal's mouth (the kernel compares 32 bits, and so do we).
 const TERMINAL_INJECTION: [u32; 2] = [0x5412 /* TIOCSTI */, 0x541c /* TIOCLINUX */];
 
@@ -119,6 +125,9 @@ pub(super) fn install(isolation: Isolation, unmapped_memory: bool) -> Result<(),
         refused.insert(*call, Vec::new());
     }
     refused.insert(libc::SYS_clone, namespace_flags()?);
+    for (call, argument) in NODES {
+        refused.insert(*call, device_nodes(*argument)?);
+    }
     refused.insert(libc::SYS_ioctl, one_of(1, TERMINAL_INJECTION)?);
     refused.insert(libc::SYS_personality, vec![none_of(0, PERSONALITIES)?]);
     let mut families = BTreeMap::new();
@@ -166,6 +175,17 @@ fn namespace_flags() -> Result<Vec<SeccompRule>, Fault> {
             let bit = u64::from(flag.bits().cast_unsigned());
             rule([condition(0, SeccompCmpOp::MaskedEq(bit), bit)?])
         })
+        .collect()
+}
+
+/// A device is root's to make; gVisor of 2024 lets everybody, and opens it also where a mount forbids.
+fn device_nodes(argument: u8) -> Result<Vec<SeccompRule>, Fault> {
+    [libc::S_IFCHR, libc::S_IFBLK]
+        .map(|kind| {
+            let masked = SeccompCmpOp::MaskedEq(libc::S_IFMT.into());
+            rule([condition(argument, masked, kind.into())?])
+        })
+        .into_iter()
         .collect()
 }
 
