@@ -29,7 +29,11 @@ class Observers:
         port = JAEGER_OTLP_HTTP
         if collector:
             port = free_port()
-            env = {"OTLP_LISTEN": f"{LOOPBACK}:{port}", "JAEGER_OTLP": f"{LOOPBACK}:{JAEGER_OTLP_GRPC}"}
+            env = {
+                "OTLP_LISTEN": f"{LOOPBACK}:{port}",
+                "HEALTH_LISTEN": f"{LOOPBACK}:{free_port()}",
+                "JAEGER_OTLP": f"{LOOPBACK}:{JAEGER_OTLP_GRPC}",
+            }
             self.run("otelcol", port, [collector, "--config", OBSERVABILITY / "otelcol.yml"], env)
         return ["--otlp-endpoint", f"http://{LOOPBACK}:{port}"]
 

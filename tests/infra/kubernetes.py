@@ -148,6 +148,26 @@ def check_scaling(objects: list, place: Path):
     expect(rule["seriesQuery"].split("{")[0] == metric["name"] and "<<.LabelMatchers>>" in rule["metricsQuery"], rule)
 
 
+def check_monitor(objects: list):
+    """Each role is scraped under the job that the alerts and the dashboard ask for, each pod under its name."""
+    (monitor,) = of_kind(objects, "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    jobs = set()
+    for workload in workloads(objects):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        meta = {"__meta_kubernetes_pod_name": name(workload)}
+        meta |= {"__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", key): value for key, value in labels.items()}
+        target = {}
+        for step in endpoint["relabelings"]:
+            source = ";".join(meta[label] for label in step["sourceLabels"])
+            target[step["targetLabel"]] = step.get("replacement", "$1").replace("$1", source)
+        jobs.add(target["job"])
+        expect(target["instance"] == name(workload), target)
+    for file in ("alerts.yml", "grafana/dashboards/baton.json"):
+        asked = set(re.findall(r'job=\\?"([\w-]+)\\?"', (ROOT / "infra/observability" / file).read_text()))
+        expect(asked and asked <= jobs, f"{file} asks for {asked}, and there are {jobs}")
+
+
 def run(overlay: Path, key: str) -> bool:
     """In namespaces of its own: the real ports are free there, and everything ends with it."""
     node = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -201,6 +221,9 @@ def main():
         }.items():
             with report.check(f"{its_name}: the network policies allow the architecture's arrows, and nothing else"):
                 check_network(rendered[its_name], **arrows)
+
+        with report.check("production: metrics have the labels that alerts and dashboard ask for"):
+            check_monitor(rendered["production"])
 
         with report.check("the README names every overlay and every component"):
             said = set(re.findall(r"`([a-z-]+)`", (place / "README.md").read_text()))

@@ -41,8 +41,13 @@ HTTP_ROUTE = just({
 })
 POD_MONITOR = just({
     "selector": just({"matchLabels": LABELS}),
-    "podMetricsEndpoints": some(just({"port": STRING, "path": {"pattern": "^/"}, "interval": DURATION})),
-}, {"podTargetLabels": some(STRING)})
+    "podMetricsEndpoints": some(just({
+        "port": STRING,
+        "path": {"pattern": "^/"},
+        "interval": DURATION,
+        "relabelings": some(just({"sourceLabels": some(STRING), "targetLabel": STRING}, {"replacement": STRING})),
+    })),
+})
 # `behavior` is Kubernetes' own and held to its schema below; a trigger's metadata is text throughout.
 SCALED_OBJECT = just({
     "scaleTargetRef": just({"name": STRING}),
