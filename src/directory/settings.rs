@@ -27,6 +27,6 @@ pub async fn open(config: &DirectoryConfig, clock: Clock) -> Arc<dyn Directory> 
 pub async fn open_with(config: &DirectoryConfig, clock: Clock, terms: Terms) -> Arc<dyn Directory> {
     match config {
         DirectoryConfig::Embedded => Arc::new(Embedded::new(clock, terms)),
-        DirectoryConfig::Redis(settings) => Arc::new(Redis::open(settings, terms).await),
+        DirectoryConfig::Redis(settings) => Arc::new(Redis::open(settings, clock, terms).await),
     }
 }

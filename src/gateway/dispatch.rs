@@ -31,7 +31,7 @@ use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
     ServerCapabilities,
 };
-use crate::serve::{BodyError, Peer, read_body};
+use crate::serve::{BodyError, Peer, need_not_come, read_body};
 use crate::telemetry::{Outcome, TraceContext};
 
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
@@ -124,6 +124,9 @@ impl Edge {
                 return Err(refused.into());
             }
         };
+        if need_not_come(&parts.headers, &body, self.max_body_bytes) {
+            return Err(TurnedAway::TooLarge(self.max_body_bytes));
+        }
         let body = read_body(body, self.max_body_bytes, BODY_DEADLINE).await;
         let body = body.map_err(|error| match error {
             BodyError::TooLarge { max_bytes } => TurnedAway::TooLarge(max_bytes),

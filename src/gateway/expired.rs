@@ -1,4 +1,4 @@
-//! Environments whose time was over, as their workers report it: whoever listens here is told of each once.
+//! Environments whose time was over, as their workers report it: whoever listens here is told of each, by this replica once.
 //!
 //! Each worker reports to each replica, so every replica tells its own listeners and none has to tell another. Only
 //! replicas that share an address do: a report that is sent there reaches one of them.

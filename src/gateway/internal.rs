@@ -43,7 +43,7 @@ pub(super) struct Internal {
 pub(super) fn router(internal: Arc<Internal>) -> Router {
     Router::new()
         .route(HEARTBEAT, post(heartbeat))
-        .route(handover::PATH, post(take_over))
+        .route(handover::PATH, get(who_takes_over).post(take_over))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -66,6 +66,10 @@ async fn heartbeat(State(internal): State<Arc<Internal>>, request: Request) -> R
         }
         Err(answer) => answer.map(Body::from),
     }
+}
+
+async fn who_takes_over(State(internal): State<Arc<Internal>>) -> String {
+    internal.edge.takes_over_as()
 }
 
 async fn take_over(State(internal): State<Arc<Internal>>, request: Request) -> Response<Body> {

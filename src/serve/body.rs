@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
@@ -44,6 +46,13 @@ where
         timeout_at(until, discard(body)).await.ok();
     }
     read
+}
+
+/// Whether a body is announced as too large by a client that waits to be told whether to send it: to read any of it would
+/// tell it to.
+pub fn need_not_come(headers: &HeaderMap, body: &impl Body, max_bytes: usize) -> bool {
+    let max_bytes = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    headers.contains_key(EXPECT) && body.size_hint().lower() > max_bytes
 }
 
 async fn collect<B>(mut body: Pin<&mut B>, max_bytes: usize) -> Result<Bytes, BodyError>

@@ -1,4 +1,4 @@
-//! Clients that ask, and then read nothing: what they asked for ends all the same.
+//! Clients that ask, and then read nothing: what they asked for ends all the same. And one that asks before it sends.
 
 #![expect(clippy::unwrap_used, reason = "a test whose connection cannot be made has failed")]
 
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -86,4 +87,21 @@ async fn what_is_too_large_to_be_told_is_left_out() {
     let told = gateway.client().modern("tools/call", params).await.messages();
     assert_eq!(told.len(), 2);
     assert_eq!(told[0]["params"]["data"], "small");
+}
+
+// RFC 9110, 10.1.1: the final status at once, if it is known that the content is not wanted.
+#[tokio::test]
+async fn who_asks_whether_to_send_too_much_is_told_not_to() {
+    let server = UpstreamServer::modern().await;
+    let gateway = gateway(&set([upstream("u", &server)]), |_| {});
+    let address = gateway.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: 30000000\r\nExpect: 100-continue\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
 }

@@ -29,6 +29,7 @@ pub use dial::RedisSettings;
 pub use inspect::{Inspection, SentinelReport, ask_sentinels, inspect};
 pub use url::{BadRedisUrl, RedisUrl};
 
+use crate::clock::Clock;
 use channel::Channel;
 use link::Link;
 use master::Master;
@@ -40,13 +41,15 @@ pub struct Redis {
     link: Link,
     channel: Channel,
     terms: Terms,
+    clock: Clock,
 }
 
 impl Redis {
     /// Links to a server, which may be down.
-    pub async fn open(settings: &RedisSettings, terms: Terms) -> Self {
+    pub async fn open(settings: &RedisSettings, clock: Clock, terms: Terms) -> Self {
         let master = Arc::new(Master::new(settings));
-        Self { link: Link::open(Arc::clone(&master)).await, channel: Channel::new(master), terms }
+        let link = Link::open(Arc::clone(&master)).await;
+        Self { link, channel: Channel::new(master), terms, clock }
     }
 }
 
@@ -83,9 +86,10 @@ impl Directory for Redis {
         let mut script = scripts::FLEET.key(keys::SEEN);
         script.key(keys::REPORTS).arg(millis(self.terms.worker));
         let reports: Vec<(u64, String)> = self.link.run(&script).await?;
+        let now = self.clock.now().as_millis();
         let mut fleet = reports
             .iter()
-            .map(|(seen, report)| records::sighting(*seen, report))
+            .map(|(age, report)| records::sighting(now.saturating_sub(*age), report))
             .collect::<Result<Vec<_>, _>>()?;
         fleet.sort_by(|a, b| a.report.worker.cmp(&b.report.worker));
         Ok(fleet)

@@ -1,8 +1,9 @@
 //! What goes between this replica's table and the directory, every round and when something is missing.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -57,7 +58,7 @@ impl Fleet {
             }
             Err(error) => tracing::debug!(%error, "replica not announced"),
         }
-        if pause == ROUND && self.unshared.swap(false, Ordering::Relaxed) {
+        if pause == ROUND && self.unshared.swap(false, Relaxed) {
             self.share_anew().await;
         }
         self.refresh().await;
@@ -72,7 +73,7 @@ impl Fleet {
                 && let Err(error) = self.directory.beat(&report).await
             {
                 tracing::debug!(%error, worker = %report.worker, "heartbeat not shared");
-                self.unshared.store(true, Ordering::Relaxed);
+                self.unshared.store(true, Relaxed);
             }
         }
     }
@@ -88,8 +89,11 @@ impl Fleet {
             }
             sleep(SOONER.saturating_sub(last.elapsed())).await;
         }
-        watch.last = Some(Instant::now());
-        match self.directory.fleet().await {
+        let read = Instant::now();
+        let answer = self.directory.fleet().await;
+        // Not before there is an answer: whoever waits must not take an abandoned reading for one.
+        watch.last = Some(read);
+        match answer {
             Ok(fleet) => {
                 self.learn(fleet);
                 watch.since.get_or_insert_with(Instant::now);
@@ -151,9 +155,14 @@ impl Fleet {
     }
 }
 
-/// Whether the directory knows better than this replica.
+/// Whether the directory knows better than this replica: of a later start of the worker, or of a later report of this
+/// one where none has come here for a while.
 fn is_stale(known: &Sighting, shared: &Sighting, now: Timestamp) -> bool {
-    known.report.incarnation < shared.report.incarnation || now.since(known.seen) > HEARD_HERE
+    match shared.report.incarnation.cmp(&known.report.incarnation) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        Ordering::Equal => shared.seen > known.seen && now.since(known.seen) > HEARD_HERE,
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +191,13 @@ mod tests {
                     known = shared;
                 }
             }
+            // An earlier start does not come back, however long it is silent; a later one comes at once.
+            let of =
+                |incarnation| WorkerReport { incarnation: Incarnation(incarnation), ..report() };
+            let (late, now) = (Timestamp::from_millis(20_000), Timestamp::from_millis(40_000));
+            let starts = [1, 2].map(|it| Sighting { seen: late, report: of(it) });
+            assert!(!is_stale(&starts[1], &Sighting { seen: now, ..starts[0].clone() }, now));
+            assert!(is_stale(&Sighting { seen: now, ..starts[0].clone() }, &starts[1], now));
             // What it says here goes before what the directory says.
             let at = Timestamp::from_millis(60_000);
             assert!(!is_stale(&sighting(at), &sighting(at), at.after(every)));

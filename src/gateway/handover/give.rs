@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -12,7 +12,8 @@ use hyper_util::client::legacy::Error;
 use tokio::time::timeout;
 
 use super::letter::{Letter, PROOF};
-use super::{Handover, PATH};
+use super::take::TAKEN;
+use super::{Handover, Http, PATH};
 use crate::directory::Replica;
 use crate::domain::ids::Principal;
 use crate::gateway::dispatch::{Edge, refuse};
@@ -25,10 +26,6 @@ use crate::telemetry::Outcome;
 /// How long the other replica may take to begin its answer, beyond the time that a call has there of its own. (That it
 /// is gone is found out sooner, by probes.)
 const BEYOND_THE_CALL: Duration = Duration::from_mins(15);
-/// How often a letter is sent to an address that several replicas share, for each of them, and at most: each time a new
-/// connection meets one of them, and only the right one takes it.
-const TRIES_FOR_EACH: usize = 8;
-const MAX_TRIES: usize = 64;
 /// What of the answer's head the client is to see; the rest says nothing, or this replica says it.
 const PASSED_ON: [HeaderName; 4] =
     [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, HeaderName::from_static("x-accel-buffering")];
@@ -95,40 +92,29 @@ impl Handover {
         let there = self.there(to).await.ok_or(NoAnswer::NotTaken)?;
         let answer = async {
             match self.fleet.behind(&there.url) {
-                0 | 1 => self.send_once(&there, letter, false).await,
-                sharing => {
-                    let tries = (sharing * TRIES_FOR_EACH).min(MAX_TRIES);
-                    for _ in 1..tries {
-                        match self.send_once(&there, letter, true).await {
-                            // Whoever it was, nothing was done: it may be another one the next time.
-                            Err(NoAnswer::NotTaken) => {}
-                            answer => return answer,
-                        }
-                    }
-                    self.send_once(&there, letter, true).await
-                }
+                0 | 1 => self.send_by(&self.http, &there, letter).await,
+                sharing => self.send_behind(&there, sharing, letter).await,
             }
         };
         timeout(within, answer).await.map_err(|_| NoAnswer::Lost(None))?
     }
 
-    /// Sends a letter once; to a shared address by a connection of its own.
-    async fn send_once(
+    /// Sends a letter once. Only a replica of ours that says so has not taken it.
+    pub(super) async fn send_by(
         &self,
+        http: &Http,
         there: &Replica,
         letter: &Letter,
-        is_shared: bool,
     ) -> Result<Response<Incoming>, NoAnswer> {
         let (bytes, proof) = letter.seal(&there.id, &self.keys, self.clock.now());
-        let url = format!("{}{PATH}", there.url.trim_end_matches('/'));
-        let mut request = Request::post(url).header(PROOF, proof);
-        if is_shared {
-            request = request.header(CONNECTION, "close");
-        }
-        let request = request.body(Full::new(bytes)).map_err(|_| NoAnswer::NotTaken)?;
-        match self.http.request(request).await {
-            Ok(answer) if answer.headers().contains_key(PROOF) => Ok(answer),
-            Ok(_) => Err(NoAnswer::NotTaken),
+        let request = Request::post(url(there)).header(PROOF, proof).body(Full::new(bytes));
+        let request = request.map_err(|_| NoAnswer::NotTaken)?;
+        match http.request(request).await {
+            Ok(answer) => match answer.headers().get(PROOF) {
+                Some(said) if said == TAKEN => Ok(answer),
+                Some(_) => Err(NoAnswer::NotTaken),
+                None => Err(NoAnswer::Lost(None)),
+            },
             Err(error) if error.is_connect() => Err(NoAnswer::NotTaken),
             Err(error) => Err(NoAnswer::Lost(Some(error))),
         }
@@ -142,6 +128,11 @@ impl Handover {
         self.fleet.round().await;
         self.fleet.replica(id)
     }
+}
+
+/// Where a replica takes letters.
+pub(super) fn url(there: &Replica) -> String {
+    format!("{}{PATH}", there.url.trim_end_matches('/'))
 }
 
 /// The answer as it comes in; when the client leaves, so do we, and the other replica learns of it.

@@ -15,9 +15,16 @@ const MAX_HEAD: usize = 3 * MAX_HEADER_BYTES;
 /// How long one may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(15);
 /// Said with each answer to a request that was taken over.
-const TAKEN: HeaderValue = HeaderValue::from_static("taken");
+pub(super) const TAKEN: HeaderValue = HeaderValue::from_static("taken");
+/// Said with each answer to one that was not: nothing was done.
+const REFUSED: HeaderValue = HeaderValue::from_static("refused");
 
 impl Edge {
+    /// Who takes requests over here, for those who share this address with others.
+    pub(in crate::gateway) fn takes_over_as(&self) -> String {
+        self.handover.replica.clone()
+    }
+
     /// Answers a request that another replica hands over, as if its client had come here.
     pub(in crate::gateway) async fn take_over(&self, request: Request<Body>) -> Response<Body> {
         let came = Instant::now();
@@ -34,12 +41,7 @@ impl Edge {
         let letter = match Letter::open(bytes, proof, &handover.replica, held, now) {
             Ok(letter) => letter,
             Err(reason) => {
-                // Behind a shared address this is how a letter finds its replica.
-                if handover.fleet.shares_its_address() {
-                    tracing::debug!(%reason, "a handover was not taken");
-                } else {
-                    tracing::warn!(%reason, "a handover was not taken");
-                }
+                tracing::warn!(%reason, "a handover was not taken");
                 return refused(StatusCode::FORBIDDEN, format!("{reason}\n"));
             }
         };
@@ -54,5 +56,6 @@ impl Edge {
 fn refused(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
+    response.headers_mut().insert(PROOF, REFUSED);
     response
 }

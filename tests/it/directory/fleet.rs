@@ -1,16 +1,18 @@
 //! Workers and replicas: who was heard, who is fenced, whose list is wanted.
 #![expect(clippy::unwrap_used, reason = "a directory that is away fails the test")]
 
+use baton::clock::Clock;
 use baton::directory::{Beat, Replica, Terms};
 use baton::domain::ids::Timestamp;
 
-use super::subject::{Kind, SHORT, report};
+use super::subject::{Kind, LONG, SHORT, report};
 
 contract! {
     a_list_is_wanted_until_it_was_reconciled_and_when_it_changed
     a_list_is_wanted_again_after_its_term
     an_older_incarnation_is_fenced_and_its_list_changes_nothing
     the_fleet_is_who_was_heard_within_the_term
+    sightings_are_by_the_clock_of_who_asks
     replicas_count_from_announcement_to_withdrawal
     a_silent_replica_no_longer_counts
 }
@@ -65,6 +67,15 @@ async fn the_fleet_is_who_was_heard_within_the_term(kind: Kind) {
     assert_eq!(fleet.len(), 1, "b has been silent");
     it.beat("b", 2, &[]).await;
     assert_eq!(it.beat("b", 1, &[]).await, Beat::Fenced);
+}
+
+async fn sightings_are_by_the_clock_of_who_asks(kind: Kind) {
+    let clock = Clock::manual(Clock::system().now().after(LONG));
+    let it = kind.open_by(clock, Terms::default()).await;
+    let before = it.now();
+    it.beat("a", 1, &[]).await;
+    let fleet = it.directory.fleet().await.unwrap();
+    assert!(before.since(fleet[0].seen) < SHORT, "{:?}", fleet[0].seen);
 }
 
 async fn replicas_count_from_announcement_to_withdrawal(kind: Kind) {

@@ -39,7 +39,15 @@ impl Kind {
     }
 
     pub(super) async fn open_with(self, terms: Terms) -> Subject {
-        let clock = Clock::manual(Clock::system().now());
+        let clock = match self {
+            Self::Embedded => Clock::manual(Clock::system().now()),
+            Self::Redis => Clock::system(),
+        };
+        self.open_by(clock, terms).await
+    }
+
+    /// One whose own clock is this one.
+    pub(super) async fn open_by(self, clock: Clock, terms: Terms) -> Subject {
         let (config, server) = match self {
             Self::Embedded => (DirectoryConfig::Embedded, None),
             Self::Redis => {
@@ -62,10 +70,7 @@ impl Subject {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        match self.kind {
-            Kind::Embedded => self.clock.now(),
-            Kind::Redis => Clock::system().now(),
-        }
+        self.clock.now()
     }
 
     pub(super) async fn reserve(&self, id: u8) -> Reservation {
