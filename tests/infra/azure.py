@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -140,6 +141,34 @@ def commands(sources):
                 yield f"{source.path.name}: {name}", shlex.split(line)
     for line in re.findall(r"ExecStart=/usr/local/bin/baton (.*)", (PLACE / "workers/cloud-init.yaml").read_text()):
         yield "cloud-init.yaml", shlex.split(line)
+
+
+def starts(sources):
+    """App Service's start command behind the image's ENTRYPOINT, as `docker run IMAGE …` has it: run, with a stand-in for baton."""
+    source = next(it for it in sources.values() if "start" in it.variables)
+    if source.variables["config"]["appCommandLine"] != "replace(trim(start), '\\n', '; ')":
+        return ["the start command is made in a way that nobody looks at"]
+    entrypoint = re.findall(r"^ENTRYPOINT (.*)$", (PLACE.parent / "Dockerfile").read_text(), re.M)
+    words = [word for it in entrypoint for word in json.loads(it)] + shlex.split(source.variables["start"].strip().replace("\n", "; "))
+    if words[:2] != ["sh", "-c"]:
+        return [f"the container would run {words[:3]}"]
+    given = {"SIGNING_KEY": "s==", "WORKER_ROOT_KEY": "w==", "GATEWAY_CONFIG": '[[api_key]]\nhash = "$a b"', "WEBSITE_HOSTNAME": "app"}
+    with tempfile.TemporaryDirectory() as folder:
+        baton = Path(folder) / "baton"
+        baton.write_text(f'#!/bin/sh\nenv >{folder}/env\nfor word; do echo "$word"; done')
+        baton.chmod(0o755)
+        env = {**given, "PATH": f"{folder}:/usr/bin:/bin", "WEBSITE_PRIVATE_IP": "10.60.2.7", "WEBSITE_PRIVATE_PORTS": "20001,20002"}
+        said = subprocess.run([word.replace("/tmp/", f"{folder}/") for word in words], env=env, capture_output=True, text=True, timeout=SECONDS)
+        kept = {it: (Path(folder) / "env").read_text().count(f"{it}=") for it in list(given)[:3]}
+        wrong = [f"it ends with {said.returncode}: {said.stderr}"] if said.returncode or said.stderr else []
+        wrong += [f"baton still has {it}" for it, count in kept.items() if count]
+        asked = {"0.0.0.0:20001", "http://10.60.2.7:20001", "app"} - set(said.stdout.split("\n"))
+        wrong += [f"baton is not told {it}" for it in asked]
+        for name, key in [("signing.key", "SIGNING_KEY"), ("worker-root.key", "WORKER_ROOT_KEY"), ("baton.toml", "GATEWAY_CONFIG")]:
+            file = Path(folder) / "keys" / name
+            if file.read_text() != given[key] + "\n" or file.stat().st_mode & 0o077:
+                wrong.append(f"{name} is not what it was given, or others may read it")
+        return wrong
 
 
 def invariants(sources):
@@ -280,6 +309,7 @@ def main() -> int:
     types = {type_ for source in sources.values() for type_, _, _ in source.resources.values()}
     check("resource types have versions", (it for it in types if not TYPE.fullmatch(it)))
     check("azure.yaml and main.parameters.json lead to what is there", project(sources))
+    check("App Service starts a shell", starts(sources))
     lines = list(commands(sources))
     check("command lines have flags that the program knows", [it for where, words in lines for it in wrong_words(words, where)] or ([] if len(lines) == 3 else [f"{len(lines)} were found"]))
     check("three replicas, no affinity, nothing on the internet that must not be", invariants(sources))
