@@ -191,6 +191,9 @@ def invariants(sources):
             yield f"{name} listens on {listens}, and its ingress leads elsewhere"
         if template["terminationGracePeriodSeconds"] <= int(args[args.index("--drain-seconds") + 1]) + NOT_READY_SECONDS:
             yield f"{name} is killed while it drains"
+        believed = {args[at + 1] for at, word in enumerate(args) if word == "--trusted-proxy"}
+        if believed != {"ingressNetwork", "edgeNetwork"} or edge_network(sources) != "edge":
+            yield f"{name} believes {believed}, and the edge's network is that of {edge_network(sources)!r}"
         probed = {(it["type"], it["httpGet"]["path"], str(it["httpGet"]["port"])) for it in container["probes"]}
         if probed != {("Startup", "/livez", "internalPort"), ("Liveness", "/livez", "internalPort"), ("Readiness", "/readyz", "internalPort")}:
             yield f"{name} is probed at {probed}"
@@ -231,6 +234,15 @@ def invariants(sources):
         affinity = [it["properties"]["cookieBasedAffinity"] for it in edge["properties"]["backendHttpSettingsCollection"]]
         if buffers != {"enableRequestBuffering": False, "enableResponseBuffering": False} or affinity != ["Disabled"]:
             yield f"{name} buffers, or is sticky"
+
+
+def edge_network(sources) -> str:
+    """Which network the gateways get as the edge's, if it is the one that the edge is in."""
+    main, network = (next(it for it in sources.values() if it.path.name == name) for name in ("main.bicep", "network.bicep"))
+    given = main.modules["gateway"][1]["params"].get("edgeNetwork", "")
+    name = network.outputs.get(given.removeprefix("network.outputs."), "")
+    (subnets,) = (body["properties"]["subnets"] for _, _, body in of_type(sources, "Microsoft.Network/virtualNetworks"))
+    return next((it["name"] for it in subnets if it["properties"]["addressPrefix"] == name), "")
 
 
 def secrets(sources):
