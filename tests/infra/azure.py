@@ -139,8 +139,8 @@ def commands(sources):
         for name, content in source.variables.items():
             for line in re.findall(r"exec baton (.*?)'?$", str(content), re.M):
                 yield f"{source.path.name}: {name}", shlex.split(line)
-    for line in re.findall(r"ExecStart=/usr/local/bin/baton (.*)", (PLACE / "workers/cloud-init.yaml").read_text()):
-        yield "cloud-init.yaml", shlex.split(line)
+    for line in re.findall(r"ExecStart=/usr/local/bin/baton (.*)", (PLACE / "workers/install").read_text()):
+        yield "workers/install", shlex.split(line)
 
 
 def starts(sources):
@@ -287,24 +287,6 @@ def collector(sources):
         yield f"{variables} are not given"
 
 
-def machines(sources):
-    content = (PLACE / "workers/cloud-init.yaml").read_text()
-    wanted = set(re.findall(r"@[A-Z0-9]+@", content))
-    given = set(re.findall(r"'(@[A-Z0-9]+@)'", (PLACE / "modules/workers.bicep").read_text()))
-    if wanted != given:
-        yield f"{wanted ^ given} stand on one side only"
-    data = yaml.safe_load(re.sub("@[A-Z0-9]+@", "x", content))
-    if not content.startswith("#cloud-config\n") or {"write_files", "runcmd", "mounts"} - set(data):
-        yield "it is no cloud-config"
-    for file in data["write_files"]:
-        if file["content"].startswith("#!/bin/sh"):
-            ended = subprocess.run(["sh", "-n"], input=file["content"], capture_output=True, text=True, timeout=SECONDS)
-            if ended.returncode:
-                yield f"{file['path']}: {ended.stderr}"
-    if sum(len(it["content"]) for it in data["write_files"]) > 40_000:
-        yield "custom data is at most 64 KiB in base64"
-
-
 def script():
     ended = subprocess.run(["sh", "-n", PLACE / "prepare"], capture_output=True, text=True, timeout=SECONDS)
     if ended.returncode:
@@ -327,7 +309,6 @@ def main() -> int:
     check("three replicas, no affinity, nothing on the internet that must not be", invariants(sources))
     check("secrets come from the vault and are shown nowhere", secrets(sources))
     check("the collector's parts fit together", collector(sources))
-    check("the workers' cloud-init gets all that it needs", machines(sources))
     check("the script is one", script())
     return int(failed)
 
