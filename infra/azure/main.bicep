@@ -122,6 +122,7 @@ module gateway 'modules/gateway.bicep' = if (onContainerApps) {
     vaultName: vaultName
     image: image
     redisSecretName: redis.outputs.secretName
+    edgeNetwork: network.outputs.edgeNetwork
     otlpEndpoint: collector!.outputs.endpoint
     minReplicas: minReplicas
     maxReplicas: maxReplicas

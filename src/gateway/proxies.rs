@@ -1,6 +1,6 @@
 //! Whose address a request came from: the connection's, or what a proxy we trust says of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 
@@ -23,13 +23,18 @@ impl Proxies {
         let mut hops = values.iter().flat_map(|it| it.split(',')).rev().map(str::trim);
         let mut address = connection;
         while self.0.iter().any(|trusted| trusted.contains(address)) {
-            match hops.next().and_then(|hop| hop.parse().ok()) {
+            match hops.next().and_then(hop) {
                 Some(hop) => address = hop,
                 None => break,
             }
         }
         address
     }
+}
+
+/// The address of one hop. Azure's Application Gateway and App Service write the port behind it.
+fn hop(text: &str) -> Option<IpAddr> {
+    text.parse().or_else(|_| text.parse().map(|it: SocketAddr| it.ip())).ok()
 }
 
 /// The text is no network.
@@ -89,6 +94,24 @@ mod tests {
         check("10.0.0.1", &["1.1.1.1, 198.51.100.9", "10.0.0.2"], "198.51.100.9");
         check("10.0.0.1", &["forged, 10.0.0.2"], "10.0.0.2");
         check("10.0.0.1", &[], "10.0.0.1");
+    }
+
+    #[test]
+    fn a_forwarded_address_may_have_its_port_behind_it() {
+        let proxies = Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()]);
+        let check = |forwarded: &'static str, client: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(FORWARDED_FOR, http::HeaderValue::from_static(forwarded));
+            let found = proxies.client("10.0.0.1".parse().unwrap(), &headers);
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{forwarded}");
+        };
+        check("198.51.100.9:50123", "198.51.100.9");
+        check("198.51.100.9:50123, 10.0.0.2:443", "198.51.100.9");
+        check("[2001:db8::9]:50123, 10.0.0.2", "2001:db8::9");
+        check("2001:db8::9", "2001:db8::9");
+        for none in ["198.51.100.9:", "198.51.100.9:99999", "2001:db8::9:x", "198.51.100.9 :1"] {
+            check(none, "10.0.0.1");
+        }
     }
 
     #[test]

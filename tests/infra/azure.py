@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -138,8 +139,36 @@ def commands(sources):
         for name, content in source.variables.items():
             for line in re.findall(r"exec baton (.*?)'?$", str(content), re.M):
                 yield f"{source.path.name}: {name}", shlex.split(line)
-    for line in re.findall(r"ExecStart=/usr/local/bin/baton (.*)", (PLACE / "workers/cloud-init.yaml").read_text()):
-        yield "cloud-init.yaml", shlex.split(line)
+    for line in re.findall(r"ExecStart=/usr/local/bin/baton (.*)", (PLACE / "workers/install").read_text()):
+        yield "workers/install", shlex.split(line)
+
+
+def starts(sources):
+    """App Service's start command behind the image's ENTRYPOINT, as `docker run IMAGE …` has it: run, with a stand-in for baton."""
+    source = next(it for it in sources.values() if "start" in it.variables)
+    if source.variables["config"]["appCommandLine"] != "replace(trim(start), '\\n', '; ')":
+        return ["the start command is made in a way that nobody looks at"]
+    entrypoint = re.findall(r"^ENTRYPOINT (.*)$", (PLACE.parent / "Dockerfile").read_text(), re.M)
+    words = [word for it in entrypoint for word in json.loads(it)] + shlex.split(source.variables["start"].strip().replace("\n", "; "))
+    if words[:2] != ["sh", "-c"]:
+        return [f"the container would run {words[:3]}"]
+    given = {"SIGNING_KEY": "s==", "WORKER_ROOT_KEY": "w==", "GATEWAY_CONFIG": '[[api_key]]\nhash = "$a b"', "WEBSITE_HOSTNAME": "app"}
+    with tempfile.TemporaryDirectory() as folder:
+        baton = Path(folder) / "baton"
+        baton.write_text(f'#!/bin/sh\nenv >{folder}/env\nfor word; do echo "$word"; done')
+        baton.chmod(0o755)
+        env = {**given, "PATH": f"{folder}:/usr/bin:/bin", "WEBSITE_PRIVATE_IP": "10.60.2.7", "WEBSITE_PRIVATE_PORTS": "20001,20002"}
+        said = subprocess.run([word.replace("/tmp/", f"{folder}/") for word in words], env=env, capture_output=True, text=True, timeout=SECONDS)
+        kept = {it: (Path(folder) / "env").read_text().count(f"{it}=") for it in list(given)[:3]}
+        wrong = [f"it ends with {said.returncode}: {said.stderr}"] if said.returncode or said.stderr else []
+        wrong += [f"baton still has {it}" for it, count in kept.items() if count]
+        asked = {"0.0.0.0:20001", "http://10.60.2.7:20001", "app"} - set(said.stdout.split("\n"))
+        wrong += [f"baton is not told {it}" for it in asked]
+        for name, key in [("signing.key", "SIGNING_KEY"), ("worker-root.key", "WORKER_ROOT_KEY"), ("baton.toml", "GATEWAY_CONFIG")]:
+            file = Path(folder) / "keys" / name
+            if file.read_text() != given[key] + "\n" or file.stat().st_mode & 0o077:
+                wrong.append(f"{name} is not what it was given, or others may read it")
+        return wrong
 
 
 def invariants(sources):
@@ -162,6 +191,9 @@ def invariants(sources):
             yield f"{name} listens on {listens}, and its ingress leads elsewhere"
         if template["terminationGracePeriodSeconds"] <= int(args[args.index("--drain-seconds") + 1]) + NOT_READY_SECONDS:
             yield f"{name} is killed while it drains"
+        believed = {args[at + 1] for at, word in enumerate(args) if word == "--trusted-proxy"}
+        if believed != {"ingressNetwork", "edgeNetwork"} or edge_network(sources) != "edge":
+            yield f"{name} believes {believed}, and the edge's network is that of {edge_network(sources)!r}"
         probed = {(it["type"], it["httpGet"]["path"], str(it["httpGet"]["port"])) for it in container["probes"]}
         if probed != {("Startup", "/livez", "internalPort"), ("Liveness", "/livez", "internalPort"), ("Readiness", "/readyz", "internalPort")}:
             yield f"{name} is probed at {probed}"
@@ -202,6 +234,15 @@ def invariants(sources):
         affinity = [it["properties"]["cookieBasedAffinity"] for it in edge["properties"]["backendHttpSettingsCollection"]]
         if buffers != {"enableRequestBuffering": False, "enableResponseBuffering": False} or affinity != ["Disabled"]:
             yield f"{name} buffers, or is sticky"
+
+
+def edge_network(sources) -> str:
+    """Which network the gateways get as the edge's, if it is the one that the edge is in."""
+    main, network = (next(it for it in sources.values() if it.path.name == name) for name in ("main.bicep", "network.bicep"))
+    given = main.modules["gateway"][1]["params"].get("edgeNetwork", "")
+    name = network.outputs.get(given.removeprefix("network.outputs."), "")
+    (subnets,) = (body["properties"]["subnets"] for _, _, body in of_type(sources, "Microsoft.Network/virtualNetworks"))
+    return next((it["name"] for it in subnets if it["properties"]["addressPrefix"] == name), "")
 
 
 def secrets(sources):
@@ -246,24 +287,6 @@ def collector(sources):
         yield f"{variables} are not given"
 
 
-def machines(sources):
-    content = (PLACE / "workers/cloud-init.yaml").read_text()
-    wanted = set(re.findall(r"@[A-Z0-9]+@", content))
-    given = set(re.findall(r"'(@[A-Z0-9]+@)'", (PLACE / "modules/workers.bicep").read_text()))
-    if wanted != given:
-        yield f"{wanted ^ given} stand on one side only"
-    data = yaml.safe_load(re.sub("@[A-Z0-9]+@", "x", content))
-    if not content.startswith("#cloud-config\n") or {"write_files", "runcmd", "mounts"} - set(data):
-        yield "it is no cloud-config"
-    for file in data["write_files"]:
-        if file["content"].startswith("#!/bin/sh"):
-            ended = subprocess.run(["sh", "-n"], input=file["content"], capture_output=True, text=True, timeout=SECONDS)
-            if ended.returncode:
-                yield f"{file['path']}: {ended.stderr}"
-    if sum(len(it["content"]) for it in data["write_files"]) > 40_000:
-        yield "custom data is at most 64 KiB in base64"
-
-
 def script():
     ended = subprocess.run(["sh", "-n", PLACE / "prepare"], capture_output=True, text=True, timeout=SECONDS)
     if ended.returncode:
@@ -280,12 +303,12 @@ def main() -> int:
     types = {type_ for source in sources.values() for type_, _, _ in source.resources.values()}
     check("resource types have versions", (it for it in types if not TYPE.fullmatch(it)))
     check("azure.yaml and main.parameters.json lead to what is there", project(sources))
+    check("App Service starts a shell", starts(sources))
     lines = list(commands(sources))
     check("command lines have flags that the program knows", [it for where, words in lines for it in wrong_words(words, where)] or ([] if len(lines) == 3 else [f"{len(lines)} were found"]))
     check("three replicas, no affinity, nothing on the internet that must not be", invariants(sources))
     check("secrets come from the vault and are shown nowhere", secrets(sources))
     check("the collector's parts fit together", collector(sources))
-    check("the workers' cloud-init gets all that it needs", machines(sources))
     check("the script is one", script())
     return int(failed)
 

@@ -45,6 +45,14 @@ def main():
         copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)
         for name in " ".join(copied).split():
             expect(f"!{name}" in ignored and (ROOT / name).exists(), name)
+    with report.check("what follows the image is a whole command, for every engine and for App Service"):
+        dockerfile = (INFRA / "Dockerfile").read_text()
+        expect(not re.search("^ENTRYPOINT", dockerfile, re.MULTILINE), "the image has an ENTRYPOINT")
+        expect('CMD ["baton", "help"]' in dockerfile, "without a command it says nothing")
+        for name, service in services.items():
+            expect(service["image"] != "baton:local" or service["command"][0] == "baton", name)
+        docker = next(line for line in (INFRA / "compose/keys").read_text().splitlines() if "docker run" in line)
+        expect(docker.endswith(' baton "$@"'), docker)
     with report.check("compose.yaml is valid by the Compose specification's schema"):
         run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
     with report.check("a compose tool reads it, and sees every service"):

@@ -27,7 +27,7 @@ BATON = Path(os.environ.get("BATON", ROOT / "target/release/baton"))
 ABSENT = {"otelcol", "jaeger", "grafana"}
 STARTED = ["redis", "sentinel", "gateway", "worker", "nginx", "prometheus"]
 # Where an image starts a program that the file does not name.
-PROGRAMS = {"baton": [BATON], "prometheus": ["prometheus"]}
+PROGRAMS = {"prometheus": ["prometheus"]}
 DEADLINE_SECONDS = 30
 
 
@@ -60,7 +60,7 @@ class Containers(Processes):
             words += [f"--web.listen-address={LOOPBACK}:{self.port(name, 9090)}"]
         for key, value in service.get("environment", {}).items():
             env[key] = self.local(name, root, [value])[0]
-        first = program(words[0]) if isinstance(words[0], str) else words[0]
+        first = BATON if words[0] == "baton" else program(words[0])
         env = {**os.environ, **{key: str(value) for key, value in env.items()}}
         return self.run(name, [first, *words[1:]], env, drains=kind == "baton")
 
@@ -91,9 +91,6 @@ class Containers(Processes):
         """A command's words on this machine: `HOST PORT`, `HOST:PORT`, a bare host, and paths of the container."""
         found, words = [], list(words)
         for at, word in enumerate(words):
-            if not isinstance(word, str):
-                found.append(word)
-                continue
             before = words[at - 1] if at else None
             if before in self.services and word.isdigit():
                 word = str(self.port(before, word))

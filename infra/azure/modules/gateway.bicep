@@ -17,6 +17,9 @@ param maxReplicas int
 @description('The addresses that the ingress connects from, whose X-Forwarded-For is believed.')
 param ingressNetwork string = '100.64.0.0/10'
 
+@description('The addresses of the edge, which stands before that ingress where there is one. Nothing else may live there.')
+param edgeNetwork string
+
 var name = 'gateway'
 var internalPort = 8081
 
@@ -87,6 +90,8 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
             hostName
             '--trusted-proxy'
             ingressNetwork
+            '--trusted-proxy'
+            edgeNetwork
             '--max-connections-per-address'
             '10000'
             '--signing-key-file'

@@ -103,5 +103,6 @@ output networkId string = network.id
 output appsSubnetId string = network.properties.subnets[0].id
 output webSubnetId string = network.properties.subnets[1].id
 output edgeSubnetId string = network.properties.subnets[2].id
+output edgeNetwork string = edge
 output endpointsSubnetId string = network.properties.subnets[3].id
 output workersSubnetId string = network.properties.subnets[4].id

@@ -11,6 +11,13 @@ const CONTAINER: &str = "in a container, give it all of these (docker run, or se
      seccompProfile: Localhost with that file, procMount: Unmasked, appArmorProfile: Unconfined), \
      or choose the weaker level by its name, --runtime confined";
 
+/// Ubuntu's switch, which keeps also a root worker's sandboxes from user namespaces: they are other uids by then.
+const APPARMOR_SWITCH: &str = "kernel.apparmor_restrict_unprivileged_userns";
+
+/// What is narrower than turning that switch.
+const APPARMOR_PROFILE: &str = "or, for baton alone: put infra/apparmor.profile into /etc/apparmor.d, load it by \
+     apparmor_parser -r, and run baton from /usr/local/bin";
+
 /// Root that gives each sandbox a uid needs capabilities that a container's root seldom has.
 const PLAIN_USER: &str = "root lacks capabilities here: run the worker as a plain user (docker: --user 10001, kubernetes: runAsUser: 10001)";
 
@@ -91,6 +98,11 @@ impl Host {
         }
         if matches!(step, "unshare" | "writing uid_map" | "writing setgroups") {
             return match self.switch {
+                Some((name @ APPARMOR_SWITCH, good)) => {
+                    format!(
+                        "user namespaces are off here: sysctl -w {name}={good}, {APPARMOR_PROFILE}"
+                    )
+                }
                 Some((name, good)) => {
                     format!("user namespaces are off here: sysctl -w {name}={good}")
                 }
@@ -124,7 +136,7 @@ fn switch() -> Option<(&'static str, &'static str)> {
     [
         ("kernel.unprivileged_userns_clone", "0", "1"),
         ("user.max_user_namespaces", "0", "15000"),
-        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+        (APPARMOR_SWITCH, "1", "0"),
     ]
     .into_iter()
     .find_map(|(name, worse, good)| bad(name, worse).then_some((name, good)))
@@ -172,6 +184,14 @@ mod tests {
         let host = Host { switch: Some(("user.max_user_namespaces", "15000")), ..Host::default() };
         let said = host.mend(&setup("unshare"));
         assert_eq!(said, "user namespaces are off here: sysctl -w user.max_user_namespaces=15000");
+    }
+
+    #[test]
+    fn ubuntus_switch_is_named_with_the_profile_that_is_narrower() {
+        let host = Host { switch: Some((APPARMOR_SWITCH, "0")), ..Host::default() };
+        for step in ["unshare", "writing setgroups", "writing uid_map"] {
+            check(&host, step, &["restrict_unprivileged_userns=0", "infra/apparmor.profile"]);
+        }
     }
 
     #[test]
