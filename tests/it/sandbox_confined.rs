@@ -9,11 +9,14 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
-use nix::unistd::getpid;
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::{Pid, getpid};
 
 use super::escape::Attack;
-use super::world::{World, eventually, host_processes};
+use super::world::{Root, World, eventually, host_processes};
 
 /// What some of the Python below needs beside `errno_of` and `syscall`.
 const MORE: &str = "
@@ -317,4 +320,52 @@ async fn what_is_left_behind_ends_with_the_sandbox() {
         }
         eventually("they have ended", || host_processes(&mark).is_empty()).await;
     }
+}
+
+/// Init has an end to report to a worker that is gone before it sees that it is: the harder order of the two.
+#[tokio::test]
+async fn what_is_left_behind_ends_with_a_worker_that_is_killed() {
+    let mark = (getrandom::u32().unwrap() | 1 << 31).to_string();
+    let root = Root::make();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sandbox::confined::dies_while_code_writes", "--ignored"])
+        .env("BATON_TEST_MARK", &mark)
+        .env("TMPDIR", &root.path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(9), "{status}");
+    eventually("nobody reads what it writes", || host_processes(&mark).len() < 2).await;
+    let init = fs::read_to_string(root.path.join("init")).unwrap();
+    kill(Pid::from_raw(init.parse().unwrap()), Signal::SIGCONT).unwrap();
+    let lives = || fs::read(format!("/proc/{init}/cmdline")).is_ok_and(|line| !line.is_empty());
+    eventually("init has ended", || !lives()).await;
+    eventually("all has ended", || host_processes(&mark).is_empty()).await;
+}
+
+#[tokio::test]
+#[ignore = "kills its own process: run by the test above, in another"]
+async fn dies_while_code_writes() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no setting: a word from the test that runs this"
+    )]
+    let Ok(mark) = std::env::var("BATON_TEST_MARK") else { return };
+    let world = World::confined().await;
+    let mut inside = world.sandbox("a").await;
+    let init = inside.python("import os; os.getppid()").await.ok().result().to_owned();
+    fs::write(std::env::temp_dir().join("init"), &init).unwrap();
+    inside.shell(&format!("setsid sleep {mark} > /dev/null 2>&1 &")).await.ok();
+    let begun = inside.workspace.join("begun");
+    let die = async {
+        let both = || begun.exists() && host_processes(&mark).len() == 2;
+        eventually("both run", both).await;
+        kill(Pid::from_raw(init.parse().unwrap()), Signal::SIGSTOP).unwrap();
+        let state = || fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+        eventually("init has stopped", || state().contains("State:\tT")).await;
+        raise(Signal::SIGKILL).unwrap();
+    };
+    let writes = format!("touch begun; while :; do echo {mark}; done");
+    tokio::join!(inside.shell(&writes), die);
 }

@@ -62,6 +62,7 @@ pub(super) fn serve(
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let children = SignalFd::with_flags(&mask, flags).step("signalfd")?;
     enter_proc(boot, proc)?;
+    let _end = EndOfEverything;
     if let Some(launcher) = launcher {
         modes::hand_over(&launcher)?;
     }
@@ -77,8 +78,19 @@ pub(super) fn serve(
         next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
     };
     while init.turn(&children).step("serving")? {}
-    end_everything();
     Ok(())
+}
+
+/// Ends everything when init leaves [`serve`], whichever way: a worker that was killed is first noticed
+/// by a report that cannot be sent, which is an error.
+///
+/// Made only when signals stay inside, and before there is anybody: until then it would reach all of our uid.
+struct EndOfEverything;
+
+impl Drop for EndOfEverything {
+    fn drop(&mut self) {
+        end_everything();
+    }
 }
 
 struct Init<'a> {
