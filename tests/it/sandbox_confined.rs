@@ -227,9 +227,21 @@ async fn there_is_no_socket_to_reach_anybody_with() {
         assert!(refused, "{kind}: {found}");
     }
     assert!(listener.accept().is_err());
-    for (call, x86_64, aarch64) in
-        [("shmget", 29, 194), ("semget", 64, 190), ("msgget", 68, 186), ("mq_open", 240, 180)]
-    {
+    for (call, x86_64, aarch64) in [
+        ("shmget", 29, 194),
+        ("shmat", 30, 196),
+        ("shmctl", 31, 195),
+        ("semget", 64, 190),
+        ("semop", 65, 193),
+        ("semctl", 66, 191),
+        ("semtimedop", 220, 192),
+        ("msgget", 68, 186),
+        ("msgsnd", 69, 189),
+        ("msgrcv", 70, 188),
+        ("msgctl", 71, 187),
+        ("mq_open", 240, 180),
+        ("mq_unlink", 241, 181),
+    ] {
         let found = attack.finds(&format!("syscall({x86_64}, {aarch64}, 77, 1, 0o1666)")).await;
         assert!(["'ENOSYS'", "'EPERM'"].contains(&found.as_str()), "{call}: {found}");
     }

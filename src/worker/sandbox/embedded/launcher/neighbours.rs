@@ -19,11 +19,13 @@ pub(super) const ABSENT: &[libc::c_long] = &[
     libc::SYS_shmctl,
     libc::SYS_semget,
     libc::SYS_semctl,
+    libc::SYS_semop,
     libc::SYS_semtimedop,
     libc::SYS_msgget,
     libc::SYS_msgsnd,
     libc::SYS_msgrcv,
     libc::SYS_msgctl,
+    libc::SYS_mq_unlink,
     // Names of files in directories that cannot be opened.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_inotify_init,
