@@ -23,7 +23,7 @@ use super::confine::{confine, keep_signals_inside};
 use super::link::Link;
 use super::process::Command;
 use super::tree::{sweep, tasks};
-use super::{Fault, Step, identity, modes};
+use super::{Fault, Step, attributes, identity};
 
 /// A shell call is ended before the interpreter when memory runs out, and both before init.
 const INTERPRETER_OOM: u16 = 500;
@@ -48,7 +48,7 @@ pub(super) fn begin(boot: &Boot) -> Result<(), Fault> {
 
 /// Serves orders until the worker has gone, then ends the process and with it the sandbox.
 ///
-/// `proc` is a `/proc` of its own; the stream leads to the launcher, if that is to change modes for it.
+/// `proc` is a `/proc` of its own; the stream leads to the launcher, if that is to change attributes of files for it.
 pub(super) fn serve(
     link: &mut Link,
     boot: &Boot,
@@ -64,7 +64,7 @@ pub(super) fn serve(
     enter_proc(boot, proc)?;
     let _end = EndOfEverything;
     if let Some(launcher) = launcher {
-        modes::hand_over(&launcher)?;
+        attributes::hand_over(&launcher)?;
     }
     let interpreter = start_interpreter(boot, &fds)?;
     // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
