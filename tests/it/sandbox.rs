@@ -6,6 +6,8 @@ mod bombs;
 mod classic;
 #[path = "sandbox_confined.rs"]
 mod confined;
+#[path = "sandbox_confined_files.rs"]
+mod confined_files;
 #[path = "sandbox_confined_limits.rs"]
 mod confined_limits;
 #[path = "sandbox_container.rs"]

@@ -23,7 +23,7 @@ use super::confine::{confine, keep_signals_inside};
 use super::link::Link;
 use super::process::Command;
 use super::tree::{sweep, tasks};
-use super::{Fault, Step, identity, modes};
+use super::{Fault, Step, attributes, identity};
 
 /// A shell call is ended before the interpreter when memory runs out, and both before init.
 const INTERPRETER_OOM: u16 = 500;
@@ -48,7 +48,7 @@ pub(super) fn begin(boot: &Boot) -> Result<(), Fault> {
 
 /// Serves orders until the worker has gone, then ends the process and with it the sandbox.
 ///
-/// `proc` is a `/proc` of its own; the stream leads to the launcher, if that is to change modes for it.
+/// `proc` is a `/proc` of its own; the stream leads to the launcher, if that is to change attributes of files for it.
 pub(super) fn serve(
     link: &mut Link,
     boot: &Boot,
@@ -62,8 +62,9 @@ pub(super) fn serve(
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let children = SignalFd::with_flags(&mask, flags).step("signalfd")?;
     enter_proc(boot, proc)?;
+    let _end = EndOfEverything;
     if let Some(launcher) = launcher {
-        modes::hand_over(&launcher)?;
+        attributes::hand_over(&launcher)?;
     }
     let interpreter = start_interpreter(boot, &fds)?;
     // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
@@ -77,8 +78,19 @@ pub(super) fn serve(
         next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
     };
     while init.turn(&children).step("serving")? {}
-    end_everything();
     Ok(())
+}
+
+/// Ends everything when init leaves [`serve`], whichever way: a worker that was killed is first noticed
+/// by a report that cannot be sent, which is an error.
+///
+/// Made only when signals stay inside, and before there is anybody: until then it would reach all of our uid.
+struct EndOfEverything;
+
+impl Drop for EndOfEverything {
+    fn drop(&mut self) {
+        end_everything();
+    }
 }
 
 struct Init<'a> {

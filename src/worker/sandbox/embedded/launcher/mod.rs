@@ -6,13 +6,14 @@
 
 #![expect(unsafe_code, reason = "fork, clone flags and raw mounts have no safe form")]
 
+mod attributes;
 mod classic;
 mod confine;
 mod detached;
+mod handover;
 mod identity;
 mod init;
 mod link;
-mod modes;
 mod mounts;
 mod neighbours;
 mod process;
@@ -77,7 +78,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
     if boot.isolation == Isolation::Namespaces {
         identity::enter_namespaces()?;
     }
-    let chmod = if boot.shares_uid() {
+    let handover = if boot.shares_uid() {
         Some(UnixStream::pair().step("making a pair of sockets")?)
     } else {
         None
@@ -89,9 +90,9 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
             drop(fds);
             link.close();
             identity::drop_capabilities()?;
-            if let Some((ours, theirs)) = chmod {
+            if let Some((ours, theirs)) = handover {
                 drop(theirs);
-                modes::serve(&ours, &boot.workspace);
+                attributes::serve(&ours, &boot.workspace);
             }
             identity::wait_for(child);
             Ok(())
@@ -105,7 +106,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
                 }
                 Isolation::Process => None,
             };
-            init::serve(link, boot, fds, (proc, chmod.map(|(_ours, theirs)| theirs)))
+            init::serve(link, boot, fds, (proc, handover.map(|(_ours, theirs)| theirs)))
         }
     }
 }

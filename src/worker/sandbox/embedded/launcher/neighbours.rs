@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use seccompiler::{SeccompCmpOp, SeccompRule};
 
 use super::Fault;
-use super::seccomp::{condition, none_of, rule};
+use super::seccomp::{condition, none_of, one_of, rule};
 
 /// Calls that the kernel shall seem not to have: programs then do without.
 pub(super) const ABSENT: &[libc::c_long] = &[
@@ -19,27 +19,41 @@ pub(super) const ABSENT: &[libc::c_long] = &[
     libc::SYS_shmctl,
     libc::SYS_semget,
     libc::SYS_semctl,
+    libc::SYS_semop,
     libc::SYS_semtimedop,
     libc::SYS_msgget,
     libc::SYS_msgsnd,
     libc::SYS_msgrcv,
     libc::SYS_msgctl,
+    libc::SYS_mq_unlink,
     // Names of files in directories that cannot be opened.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_inotify_init,
     libc::SYS_inotify_init1,
 ];
 
-/// Attributes of files by name; the newest have the same number on every architecture.
+/// Attributes of files, by names and by descriptors, which need not be open for writing; the newest have
+/// the same number on every architecture.
 const ATTRIBUTES: &[libc::c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
     463, // setxattrat
     466, // removexattrat
     469, // file_setattr
 ];
+
+/// ioctl(2): the types of requests to file systems, by which a file's owner changes flags, quotas and more.
+/// With the others of these types, such as clones and lists of extents, copying is only faster.
+const FILE_SYSTEMS: [u8; 4] = [b'f', b'v', b'X', 0x94];
+/// The bits of a request that are its type.
+const REQUEST_TYPE: u64 = 0xff00;
+
+/// fcntl(2): while one holds a lease, or a delegation, others wait who open the file.
+const LEASES: [libc::c_int; 2] = [libc::F_SETLEASE, 1040 /* F_SETDELEG */];
 
 /// What these may do is for the calling process itself: its first argument is zero.
 const FOR_ITSELF: &[libc::c_long] = &[
@@ -60,7 +74,8 @@ const TYPE_BITS: u64 = 0xf;
 
 /// What is refused as not permitted.
 pub(super) fn forbidden() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, Fault> {
-    let mut calls: BTreeMap<_, _> = ATTRIBUTES.iter().map(|call| (*call, Vec::new())).collect();
+    let mut calls = BTreeMap::new();
+    calls.insert(libc::SYS_fcntl, one_of(1, LEASES.map(libc::c_int::cast_unsigned))?);
     for call in FOR_ITSELF {
         calls.insert(*call, vec![none_of(0, [0])?]);
     }
@@ -69,6 +84,17 @@ pub(super) fn forbidden() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, Fa
     {
         calls.insert(call, vec![none_of(0, [process])?, none_of(1, [0])?]);
     }
+    Ok(calls)
+}
+
+/// What is refused as on a file system that has no such thing: what copies files then does without.
+pub(super) fn unsupported() -> Result<BTreeMap<libc::c_long, Vec<SeccompRule>>, Fault> {
+    let mut calls: BTreeMap<_, _> = ATTRIBUTES.iter().map(|call| (*call, Vec::new())).collect();
+    let requests = FILE_SYSTEMS.map(|kind| {
+        let kind = u64::from(kind) << 8;
+        rule([condition(1, SeccompCmpOp::MaskedEq(REQUEST_TYPE), kind)?])
+    });
+    calls.insert(libc::SYS_ioctl, requests.into_iter().collect::<Result<_, _>>()?);
     Ok(calls)
 }
 

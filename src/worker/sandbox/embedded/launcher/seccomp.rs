@@ -145,6 +145,7 @@ pub(super) fn install(isolation: Isolation, unmapped_memory: bool) -> Result<(),
             families.insert(libc::SYS_socket, Vec::new());
             pairs.extend(neighbours::unconnected_pairs()?);
             refused.extend(neighbours::forbidden()?);
+            apply(neighbours::unsupported()?, libc::EOPNOTSUPP)?;
             absent.extend(neighbours::ABSENT.iter().map(|call| (*call, Vec::new())));
         }
     }
@@ -189,7 +190,11 @@ fn device_nodes(argument: u8) -> Result<Vec<SeccompRule>, Fault> {
         .collect()
 }
 
-fn one_of<const N: usize>(argument: u8, values: [u32; N]) -> Result<Vec<SeccompRule>, Fault> {
+/// Matches a call whose argument is any of these.
+pub(super) fn one_of<const N: usize>(
+    argument: u8,
+    values: [u32; N],
+) -> Result<Vec<SeccompRule>, Fault> {
     values
         .into_iter()
         .map(|value| rule([condition(argument, SeccompCmpOp::Eq, value.into())?]))

@@ -4,6 +4,8 @@
 //! which Python keeps its variables), and if that does not help in time, *killed*. Every phase has a
 //! deadline, and the last one ends the sandbox.
 
+mod stop;
+
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -13,32 +15,18 @@ use tokio_util::sync::CancellationToken;
 use super::agent::{Hints, Word};
 use super::outlet::{Outlets, Rooms};
 use super::session::Session;
-use super::wire::{Ended, Order, Report, Stop, Target};
+use super::wire::{Ended, Order, Report, Target};
 use crate::worker::sandbox::{Condition, Image, Job, JobKind, Limit, Outcome, OutputSink, Stream};
+use stop::Phase;
 
 /// Init takes an order at once; if it does not, it never will.
 const ORDER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long after SIGKILL an end is waited for: uninterruptible I/O can take a while.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
-/// Grace for code that the caller no longer wants, and for code that is filling a disk.
-const CANCEL_GRACE: Duration = Duration::from_millis(500);
-const DISK_GRACE: Duration = Duration::from_millis(200);
-/// How long an interpreter whose channel is closed has to end by itself and say why.
-const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Images of one call, and words about it: an agent says a few, foreign code says what it likes.
 const MOST_IMAGES: usize = 64;
 const MOST_WORDS: u32 = 10_000;
 /// Exit codes of what could not be run, or was ended and could not say how.
 const NOT_RUN: i32 = 126;
 const KILLED: i32 = 128 + libc::SIGKILL;
-
-/// Where a call stands; each phase ends at its deadline.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Running { until: Instant },
-    Interrupted { until: Instant, by: Option<Limit> },
-    Killed { until: Instant, by: Option<Limit> },
-}
 
 /// How the work itself ended.
 pub(super) enum Ending {
@@ -281,69 +269,6 @@ impl<'a> Call<'a> {
             // The end of an earlier job that was given up.
             Report::JobEnded { .. } | Report::JobRefused { .. } => None,
             Report::Failed { .. } | Report::Init { .. } => Some(self.session.lose()),
-        }
-    }
-
-    /// A limit was passed: the call is interrupted, or killed if there is nothing to wait for.
-    async fn enforce(&mut self, limit: Limit) {
-        let grace = match limit {
-            Limit::Memory | Limit::Processes => Duration::ZERO,
-            Limit::Disk => DISK_GRACE.min(self.session.limits.interrupt_grace),
-            Limit::Cancelled => CANCEL_GRACE.min(self.session.limits.interrupt_grace),
-            Limit::WallTime | Limit::Cpu => self.session.limits.interrupt_grace,
-        };
-        let end = Instant::now() + grace;
-        match self.phase {
-            Phase::Running { .. } if !grace.is_zero() => {
-                self.phase = Phase::Interrupted { until: end, by: Some(limit) };
-                self.order(Stop::Interrupt).await;
-            }
-            Phase::Running { .. } => self.kill(Some(limit)).await,
-            // The first reason counts; a stricter one only shortens the grace.
-            Phase::Interrupted { until, by } if end < until => {
-                self.phase = Phase::Interrupted { until: end, by };
-            }
-            Phase::Interrupted { .. } | Phase::Killed { .. } => {}
-        }
-    }
-
-    /// The channel is closed or makes no sense: the interpreter is ending, or will be ended.
-    fn stop_listening(&mut self) {
-        self.deaf = true;
-        if let Phase::Running { .. } = self.phase {
-            self.phase = Phase::Interrupted { until: Instant::now() + LAST_WORDS, by: None };
-        }
-    }
-
-    async fn escalate(&mut self) -> Option<Ending> {
-        match self.phase {
-            Phase::Running { .. } => self.enforce(Limit::WallTime).await,
-            Phase::Interrupted { by, .. } => self.kill(by).await,
-            Phase::Killed { .. } => return Some(self.session.lose()),
-        }
-        None
-    }
-
-    async fn kill(&mut self, by: Option<Limit>) {
-        self.phase = Phase::Killed { until: Instant::now() + KILL_DEADLINE, by };
-        self.order(Stop::Kill).await;
-    }
-
-    async fn order(&mut self, how: Stop) {
-        let order = Order::Signal { target: self.target, how };
-        let sent = timeout(ORDER_DEADLINE, self.session.control.send(&order, &[])).await;
-        if matches!(sent, Ok(Ok(()))) {
-            self.disobeyed += 1;
-        } else {
-            // Init does not listen: all that is left is to end it, at this phase's end.
-            self.phase = Phase::Killed { until: Instant::now(), by: self.cause() };
-        }
-    }
-
-    fn cause(&self) -> Option<Limit> {
-        match self.phase {
-            Phase::Running { .. } => None,
-            Phase::Interrupted { by, .. } | Phase::Killed { by, .. } => by,
         }
     }
 
