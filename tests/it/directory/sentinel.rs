@@ -207,6 +207,7 @@ async fn sentinels_that_are_down_or_silent_are_passed_over() {
     let another = Obedient::naming(&master).await;
     let sentinels = [silent.address(), right.address(), another.address()];
     let directory = directory_by(settings(&sentinels, MASTER)).await;
+    directory.ping().await.unwrap();
     for _ in 0..3 {
         master.say("CLIENT KILL TYPE normal");
         drop(directory.ping().await);
