@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Cut,
     /// Requests pass; of the replies one in so many is dropped and its connection closed.
     LoseReplies { one_in: u32 },
+    /// A request with this word is not passed on, and its connection closed.
+    CutAt { word: &'static str },
 }
 
 /// Stands between a client and a server until it is dropped.
@@ -29,6 +31,7 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
     replies: Arc<Replies>,
+    connections: Arc<AtomicU32>,
     _tasks: JoinSet<()>,
 }
 
@@ -43,10 +46,11 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, faults) = watch::channel(Fault::None);
-        let replies = Arc::<Replies>::default();
+        let (replies, connections) = (Arc::<Replies>::default(), Arc::<AtomicU32>::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, server, faults, Arc::clone(&replies)));
-        Self { address, fault, replies, _tasks: tasks }
+        let (lost, made) = (Arc::clone(&replies), Arc::clone(&connections));
+        tasks.spawn(accept(listener, server, faults, lost, made));
+        Self { address, fault, replies, connections, _tasks: tasks }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -65,6 +69,11 @@ impl Proxy {
     pub(crate) fn lost_replies(&self) -> u32 {
         self.replies.lost.load(Ordering::Relaxed)
     }
+
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
 async fn accept(
@@ -72,11 +81,13 @@ async fn accept(
     server: SocketAddr,
     faults: watch::Receiver<Fault>,
     replies: Arc<Replies>,
+    made: Arc<AtomicU32>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         while connections.try_join_next().is_some() {}
+        made.fetch_add(1, Ordering::Relaxed);
         let (faults, replies) = (faults.clone(), Arc::clone(&replies));
         connections.spawn(async move {
             // A server that is not there: the client sees its connection closed.
@@ -107,6 +118,7 @@ async fn carry(
             changed = faults.changed() => if changed.is_err() { return Ok(()) },
             read = client.read(&mut request), if passes => match read? {
                 0 => return Ok(()),
+                length if fault.cuts(&request[..length]) => return Ok(()),
                 length => server.write_all(&request[..length]).await?,
             },
             read = server.read(&mut reply), if passes => {
@@ -117,6 +129,13 @@ async fn carry(
                 client.write_all(&reply[..length]).await?;
             }
         }
+    }
+}
+
+impl Fault {
+    fn cuts(self, request: &[u8]) -> bool {
+        let Self::CutAt { word } = self else { return false };
+        request.windows(word.len()).any(|it| it == word.as_bytes())
     }
 }
 

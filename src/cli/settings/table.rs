@@ -80,12 +80,12 @@ pub const SECTIONS: &[Section] = &[
         text("config", "FILE", SERVING, "a TOML file with these settings, `-` written as `_`").flag_or_variable(),
         list("gateway", "URL", WORKER, "internal address of a gateway to report to; its reply names the others")
             .or("http://127.0.0.1:8081"),
-        text("redis", "URL", GATEWAY, "what replicas share: `redis://[user:password@]host[:port][/db]`, or `redis+sentinel://[user:password@]host[:port][,…]/master[/db]`; `rediss` for TLS")
+        text("redis", "URL", GATEWAY, "`redis[s]://[user:password@]host[:port][/db]`, `redis[s]+sentinel://…host[,host]/master[/db][?sentinel_user=U&sentinel_password=P]`; `s`: TLS")
             .or("redis://127.0.0.1:6379").secret(),
-        text("redis-ca-file", "FILE", GATEWAY, "who may vouch for Redis over TLS, in PEM")
+        text("redis-ca-file", "FILE", GATEWAY, "who may vouch for Redis over TLS, in PEM; read once, at the start")
             .otherwise("whom the machine believes"),
-        text("redis-client-certificate-file", "FILE", GATEWAY, "what is shown to a Redis that wants a certificate, in PEM"),
-        text("redis-client-key-file", "FILE", GATEWAY, "its key, in PEM"),
+        text("redis-client-certificate-file", "FILE", GATEWAY, "what is shown to a Redis that wants a certificate, in PEM; read once, at the start"),
+        text("redis-client-key-file", "FILE", GATEWAY, "its key, in PEM; read once, at the start"),
         text("replica-id", "ID", EDGE, "names this replica in results and telemetry")
             .otherwise("the platform's name for it, else host name and a random part"),
         text("data-dir", "DIR", SERVING, "what must outlive a restart: environments, keys made by `dev`, the worker table")

@@ -4,7 +4,7 @@
 //! connection on which answers are late, so both are decided here. Nothing is ever sent twice by the link itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::master::{Master, Server, ping};
+use super::pace::Pace;
 use super::trouble::{Trouble, in_time};
 use crate::directory::DirectoryError;
 
@@ -21,7 +22,7 @@ use crate::directory::DirectoryError;
 const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
 /// How long connecting, or an answer to a check, may take.
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
-/// How often an absent server is tried.
+/// How often an absent server is tried, and one that is there only to close connections.
 pub(super) const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// So many failures in a row open the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
@@ -40,6 +41,8 @@ struct Shared {
     state: watch::Sender<State>,
     /// An answer was late or strange: the keeper is to look whether the server still answers and is still the master.
     doubt: Notify,
+    /// Whether the log's last word was that the directory is away.
+    is_said_away: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,14 +57,24 @@ enum State {
 #[derive(Clone, Debug)]
 struct Connected {
     server: Server,
-    failures: Arc<AtomicU32>,
+    record: Arc<Record>,
+}
+
+/// How operations on one connection went.
+#[derive(Debug, Default)]
+struct Record {
+    /// Since the last success.
+    failures: AtomicU32,
+    /// Whether there was a success.
+    served: AtomicBool,
 }
 
 impl Link {
     /// A link to a server that may be down. Returns after the first attempt to connect, or half a second of it.
     pub(super) async fn open(master: Arc<Master>) -> Self {
         let (state, mut changes) = watch::channel(State::Connecting);
-        let shared = Arc::new(Shared { master, state, doubt: Notify::new() });
+        let (doubt, is_said_away) = (Notify::new(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { master, state, doubt, is_said_away });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&shared)));
         // An error would mean that the sender is gone, and we hold it.
@@ -99,7 +112,7 @@ impl Link {
             }
             Ok(Err(error)) => Err(self.shared.judge(&connected, error)),
             Ok(Ok(answer)) => {
-                connected.failures.store(0, Ordering::Relaxed);
+                self.shared.count_success(&connected);
                 Ok(answer)
             }
         }
@@ -131,13 +144,15 @@ impl Shared {
         use redis::ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
         match error.kind() {
             Io | AuthenticationFailed => {
-                self.replace(connected, State::Connecting);
-                Trouble::Failed(error).into()
+                let trouble = Trouble::Failed(error);
+                self.leave(connected, trouble.clone());
+                trouble.into()
             }
             // It was demoted: the next connection is to the one that took its place.
             Server(ReadOnly) if self.master.moves() => {
-                self.replace(connected, State::Connecting);
-                Trouble::Failed(error).into()
+                let trouble = Trouble::Failed(error);
+                self.leave(connected, trouble.clone());
+                trouble.into()
             }
             Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => {
                 let trouble = Trouble::Failed(error);
@@ -158,10 +173,26 @@ impl Shared {
         }
     }
 
+    fn count_success(&self, connected: &Connected) {
+        connected.record.failures.store(0, Ordering::Relaxed);
+        if !connected.has_served() && !connected.record.served.swap(true, Ordering::Relaxed) {
+            let (redis, server) = (self.master.url(), &connected.server.address);
+            tracing::info!(%redis, %server, "the directory is there");
+            self.is_said_away.store(false, Ordering::Relaxed);
+        }
+    }
+
     fn count_failure(&self, connected: &Connected, trouble: Trouble) {
-        if connected.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_TO_OPEN {
+        if connected.record.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_TO_OPEN {
             self.replace(connected, State::Away(trouble));
         }
+    }
+
+    /// Leaves a connection for the next. One that never served would be followed by more of the same, so that opens
+    /// the breaker.
+    fn leave(&self, connected: &Connected, trouble: Trouble) {
+        let next = if connected.has_served() { State::Connecting } else { State::Away(trouble) };
+        self.replace(connected, next);
     }
 
     /// Leaves a connection behind, unless another has taken its place.
@@ -177,25 +208,41 @@ impl Shared {
 
     async fn connect(&self) -> Result<Connected, Trouble> {
         let server = self.master.connect().await?;
-        Ok(Connected { server, failures: Arc::default() })
+        Ok(Connected { server, record: Arc::default() })
     }
 
     /// Opens the breaker.
     fn open_breaker(&self, trouble: Trouble) {
-        if !matches!(*self.state.borrow(), State::Away(_)) {
+        if !self.is_said_away.swap(true, Ordering::Relaxed) {
             let redis = self.master.url();
             tracing::warn!(%redis, %trouble, cause = ?trouble, "the directory is away");
         }
         self.state.send_replace(State::Away(trouble));
     }
 
-    /// Waits until a connection is no longer good.
-    async fn until_left(&self, connected: &Connected) {
+    /// Waits until a connection is no longer good: why operations are refused now, if they are.
+    async fn until_left(&self, connected: &Connected) -> Option<Trouble> {
         let mut changes = self.state.subscribe();
         let left = async { drop(changes.wait_for(|state| !state.is(connected)).await) };
         tokio::select! {
             () = left => {}
             trouble = self.until_useless(connected) => self.replace(connected, State::Away(trouble)),
+        }
+        match &*self.state.borrow() {
+            State::Away(trouble) => Some(trouble.clone()),
+            State::Connecting | State::Connected(_) => None,
+        }
+    }
+
+    /// Says that a connection was left, and lets nobody wait for the next one until its turn.
+    fn settle(&self, connected: &Connected, trouble: Option<Trouble>, turn: Instant) {
+        if connected.has_served() {
+            let (redis, server) = (self.master.url(), &connected.server.address);
+            tracing::warn!(%redis, %server, "the connection to the directory was left");
+        }
+        let unsteady = (turn > Instant::now()).then_some(Trouble::Unsteady);
+        if let Some(trouble) = trouble.or(unsteady) {
+            self.open_breaker(trouble);
         }
     }
 
@@ -220,16 +267,21 @@ impl Connected {
     fn commands(&self) -> MultiplexedConnection {
         self.server.connection.commands.clone()
     }
+
+    fn has_served(&self) -> bool {
+        self.record.served.load(Ordering::Relaxed)
+    }
 }
 
 impl State {
     fn is(&self, connected: &Connected) -> bool {
-        matches!(self, Self::Connected(it) if Arc::ptr_eq(&it.failures, &connected.failures))
+        matches!(self, Self::Connected(it) if Arc::ptr_eq(&it.record, &connected.record))
     }
 }
 
 /// Connects, waits until the connection is left, and begins again.
 async fn keep(shared: Arc<Shared>) {
+    let mut pace = Pace::new(Instant::now());
     loop {
         let next_probe = Instant::now() + PROBE_EVERY;
         let mut connecting = Box::pin(shared.connect());
@@ -240,14 +292,14 @@ async fn keep(shared: Arc<Shared>) {
             shared.open_breaker(Trouble::Late);
             connecting.await
         };
-        let redis = shared.master.url();
         match connected {
             Ok(connected) => {
-                let server = &connected.server.address;
-                tracing::info!(%redis, %server, "the directory is there");
+                let turn = pace.count(Instant::now());
                 shared.state.send_replace(State::Connected(connected.clone()));
-                shared.until_left(&connected).await;
-                tracing::warn!(%redis, %server, "the connection to the directory was left");
+                let trouble = shared.until_left(&connected).await;
+                let turn = if connected.has_served() { turn } else { next_probe };
+                shared.settle(&connected, trouble, turn);
+                sleep_until(turn).await;
             }
             Err(trouble) => {
                 shared.open_breaker(trouble);

@@ -48,12 +48,13 @@ impl Master {
         matches!(self.url.place, Place::Sentinels(_))
     }
 
-    /// Whether Sentinels name another server by now. While none of them answers, it stays what it was.
+    /// Whether Sentinels name another server by now. While none of them answers, or as many name this one as any
+    /// other, it stays what it was.
     pub(super) async fn has_left(&self, address: &Address) -> bool {
         match &self.url.place {
             Place::Server(_) => false,
             Place::Sentinels(sentinels) => {
-                self.named_by(sentinels).await.is_ok_and(|named| named[0] != *address)
+                self.named_by(sentinels).await.is_ok_and(|named| !is_most_named(&named, address))
             }
         }
     }
@@ -92,16 +93,19 @@ impl Master {
     /// Connects to what the Sentinels name, if it is a master.
     async fn follow(&self, sentinels: &Sentinels) -> Result<Server, Trouble> {
         let mut trouble = None;
-        for address in self.named_by(sentinels).await? {
-            match self.connect_to(&address).await {
+        let named = self.named_by(sentinels).await?;
+        for address in worth_trying(&named, sentinels.addresses.len()) {
+            match self.connect_to(address).await {
                 Ok(server) => return Ok(server),
-                Err(it) => trouble = trouble.or(Some(Trouble::Master(address, Box::new(it)))),
+                Err(it) => {
+                    trouble = trouble.or(Some(Trouble::Master(address.clone(), Box::new(it))));
+                }
             }
         }
         Err(trouble.expect("at least one is named"))
     }
 
-    /// Asks all at once, until most of them agree or none is left: what they name, which is at least one.
+    /// Asks all at once, until most of them agree or none is left: what each of them names, which is at least one.
     async fn named_by(&self, sentinels: &Sentinels) -> Result<Vec<Address>, Trouble> {
         let asking = sentinels.addresses.iter().map(|it| self.ask(sentinels, it));
         let mut asking: FuturesUnordered<_> = asking.collect();
@@ -112,14 +116,13 @@ impl Master {
                 Ok(None) => trouble = Some(Trouble::NoSuchMaster(sentinels.master.clone())),
                 Err(it) => trouble = trouble.or(Some(Trouble::NoSentinel(Box::new(it)))),
             }
-            let most = by_votes(&named).first().map_or(0, |(_, votes)| *votes);
-            if most * 2 > sentinels.addresses.len() {
+            if majority(&named, sentinels.addresses.len()).is_some() {
                 break;
             }
         }
-        match (by_votes(&named), trouble) {
-            (named, Some(trouble)) if named.is_empty() => Err(trouble),
-            (named, _) => Ok(named.into_iter().map(|(address, _)| address.clone()).collect()),
+        match trouble {
+            Some(trouble) if named.is_empty() => Err(trouble),
+            _ => Ok(named),
         }
     }
 
@@ -168,6 +171,27 @@ fn by_votes(named: &[Address]) -> Vec<(&Address, usize)> {
     votes
 }
 
+/// Whom more than half of all that were asked name.
+fn majority(named: &[Address], asked: usize) -> Option<&Address> {
+    by_votes(named).first().filter(|(_, votes)| votes * 2 > asked).map(|(address, _)| *address)
+}
+
+/// Who may be the master, in order. What a minority names beside a majority is what was: it may take writes still, and
+/// what is written there is lost.
+fn worth_trying(named: &[Address], asked: usize) -> Vec<&Address> {
+    match majority(named, asked) {
+        Some(address) => vec![address],
+        None => by_votes(named).into_iter().map(|(address, _)| address).collect(),
+    }
+}
+
+/// Whether no other is named more often.
+fn is_most_named(named: &[Address], address: &Address) -> bool {
+    let votes = by_votes(named);
+    let most = votes.first().map(|(_, count)| *count);
+    votes.iter().any(|(known, count)| *known == address && Some(*count) == most)
+}
+
 /// Whether somebody answers who has loaded what there is.
 pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     redis::cmd("PING").query_async(connection).await
@@ -183,19 +207,41 @@ async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> 
 mod tests {
     use super::*;
 
+    fn all(named: &str) -> Vec<Address> {
+        named.chars().map(|host| Address { host: host.to_string().into(), port: 1 }).collect()
+    }
+
     #[test]
-    fn what_most_sentinels_name_comes_first_and_then_what_was_named_first() {
-        let check = |named: &str, expected: &str| {
-            let address = |host: char| Address { host: host.to_string().into(), port: 1 };
-            let named: Vec<_> = named.chars().map(address).collect();
-            let order: String =
-                by_votes(&named).iter().map(|(address, _)| &*address.host).collect();
-            assert_eq!(order, expected, "{named:?}");
+    fn a_majority_is_believed_alone_and_else_the_most_named_first_and_then_the_first_named() {
+        let check = |named: &str, asked: usize, expected: &str| {
+            let named = all(named);
+            let tried: String =
+                worth_trying(&named, asked).iter().map(|address| &*address.host).collect();
+            assert_eq!(tried, expected, "{named:?}");
         };
-        check("", "");
+        check("", 3, "");
+        check("a", 1, "a");
+        check("ab", 2, "ab");
+        check("abb", 3, "b");
+        check("abb", 4, "ba");
+        check("ba", 3, "ba");
+        check("cabac", 5, "cab");
+        check("cabcc", 5, "c");
+    }
+
+    #[test]
+    fn a_server_is_left_when_another_is_named_more_often() {
+        let check = |named: &str, stays: &str| {
+            for host in ["a", "b"] {
+                let kept = is_most_named(&all(named), &all(host)[0]);
+                assert_eq!(kept, stays.contains(host), "{host} of {named}");
+            }
+        };
         check("a", "a");
-        check("abb", "ba");
-        check("ba", "ba");
-        check("cabac", "cab");
+        check("ab", "ab");
+        check("ba", "ab");
+        check("abb", "b");
+        check("cab", "ab");
+        check("cca", "");
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Master(Address, #[source] Box<Trouble>),
     #[error("it is no master: the Sentinel is behind, or a failover is under way")]
     NotMaster,
+    #[error("connections to Redis break soon after they are made")]
+    Unsteady,
 }
 
 impl From<Trouble> for DirectoryError {

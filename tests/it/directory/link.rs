@@ -141,10 +141,38 @@ async fn a_connection_that_breaks_is_replaced_before_anybody_waits_long() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.address()).await;
     let directory = directory_at(proxy.address()).await;
+    directory.ping().await.unwrap();
     for _ in 0..5 {
         server.say("CLIENT KILL TYPE normal");
         drop(directory.ping().await);
         directory.ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_drops_who_runs_a_script_is_not_connected_to_in_a_storm() {
+    for some_operations_pass in [false, true] {
+        let server = RedisServer::start();
+        let proxy = Proxy::to(server.address()).await;
+        proxy.inject(Fault::CutAt { word: "EVALSHA" });
+        let directory = directory_at(proxy.address()).await;
+        let began = Instant::now();
+        let mut refused_at_once = 0;
+        while began.elapsed() < Duration::from_secs(3) {
+            if some_operations_pass {
+                drop(directory.ping().await);
+            }
+            let refusal = format!("{:?}", directory.open_tally(tally(0), LONG).await.unwrap_err());
+            refused_at_once += u32::from(refusal.contains("Open("));
+            sleep(Duration::from_millis(5)).await;
+        }
+        // Two a second; where some operations pass, a few at once before that.
+        let most = if some_operations_pass { 16 } else { 8 };
+        assert!(proxy.connections() <= most, "{}", proxy.connections());
+        assert!(refused_at_once > 100, "{refused_at_once}");
+        proxy.heal();
+        comes_back(&*directory).await;
+        directory.open_tally(tally(0), LONG).await.unwrap();
     }
 }
 

@@ -140,6 +140,26 @@ async fn a_sentinel_that_is_behind_is_not_believed() {
 }
 
 #[tokio::test]
+async fn what_a_minority_of_sentinels_names_is_not_taken_while_the_master_is_silent() {
+    let (stale, master) = (RedisServer::start(), RedisServer::start());
+    let behind = Obedient::naming(&stale).await;
+    let right = [Obedient::naming(&master).await, Obedient::naming(&master).await];
+    let sentinels = [behind.address(), right[0].address(), right[1].address()];
+    let directory = directory_by(settings(&sentinels, MASTER)).await;
+    directory.open_tally(tally(0), LONG).await.unwrap();
+    master.freeze();
+    // Long enough for some attempts to connect.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(2) {
+        directory.open_tally(tally(1), LONG).await.unwrap_err();
+        sleep(Duration::from_millis(20)).await;
+    }
+    master.thaw();
+    eventually(async || directory.open_tally(tally(1), LONG).await.is_ok()).await;
+    assert!(stale.say("DBSIZE").contains('0') && master.say("DBSIZE").contains('2'));
+}
+
+#[tokio::test]
 async fn a_master_without_enough_replicas_is_asked_for_again() {
     let (one, two) = (RedisServer::start(), RedisServer::start());
     let sentinel = Obedient::naming(&one).await;
@@ -187,6 +207,7 @@ async fn sentinels_that_are_down_or_silent_are_passed_over() {
     let another = Obedient::naming(&master).await;
     let sentinels = [silent.address(), right.address(), another.address()];
     let directory = directory_by(settings(&sentinels, MASTER)).await;
+    directory.ping().await.unwrap();
     for _ in 0..3 {
         master.say("CLIENT KILL TYPE normal");
         drop(directory.ping().await);
