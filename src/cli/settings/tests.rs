@@ -286,6 +286,9 @@ fn the_doctor_reads_the_roles_that_are_set_up() {
     let dev = read("");
     assert!(dev.dev.unwrap().is_ok() && dev.gateway.is_none() && dev.url.is_none());
     assert!(read("--worker-key-file none.key").worker.unwrap().is_err());
+    let client = read("--redis-client-key-file c.key --worker-key-file w.key");
+    assert_eq!(client.key_files, ["w.key", "c.key"].map(std::path::PathBuf::from));
+    assert!(client.gateway.is_some());
     let wrong = read("--prot 1");
     assert_eq!(wrong.own.unwrap_err().iter().count(), 1);
     assert!(wrong.dev.unwrap().is_ok(), "it is told once");

@@ -1,6 +1,6 @@
 //! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton migrate`, `baton doctor`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::api_key::ApiKey;
 
@@ -10,6 +10,7 @@ use super::given::Gathered;
 use super::problem::{Problems, Wrong};
 use super::reader::Reader;
 use super::setting::Role;
+use super::shown;
 use super::surroundings::Surroundings;
 use super::value;
 use super::worker::WorkerSettings;
@@ -98,19 +99,27 @@ pub struct DoctorSettings {
     pub api_key: Option<ApiKey>,
 }
 
+/// The settings that name files with keys.
+const KEY_FILES: [&str; 4] =
+    ["signing-key-file", "worker-root-key-file", "worker-key-file", "redis-client-key-file"];
+
 impl DoctorSettings {
     pub(super) fn read(gathered: &Gathered, around: &dyn Surroundings) -> Self {
         let named = |flags: &[&str]| flags.iter().any(|flag| gathered.given.contains_key(flag));
-        let gateway = named(&["signing-key-file", "worker-root-key-file", "redis"]);
+        let gateway =
+            named(&["signing-key-file", "worker-root-key-file", "redis", "redis-client-key-file"]);
         let worker = named(&["worker-key-file"]);
         let dev = !gateway && !worker;
         let own = Reader::new(Role::Doctor, gathered, around);
         let url = own.perhaps("url", value::http_url);
         let api_key = own.list("api-key", api_key).into_iter().next();
         let own = own.finish(Some(()));
-        let files = ["signing-key-file", "worker-root-key-file", "worker-key-file"];
-        let key_files = files.iter().filter_map(|flag| gathered.given.get(flag));
-        let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
+        let key_files = KEY_FILES.iter().filter_map(|flag| gathered.given.get(flag));
+        let key_files = key_files.flat_map(|given| &given.values);
+        // What is no path is told with the settings, which do not repeat a key.
+        let key_files =
+            key_files.filter(|it| !shown::looks_secret(it) || around.is_file(Path::new(it)));
+        let key_files = key_files.map(PathBuf::from).collect();
         Self {
             own,
             gateway: gateway.then(|| {
