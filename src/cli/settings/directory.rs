@@ -79,8 +79,8 @@ mod tests {
         crate::domain::keyring::SecretKey::from_bytes([7; 32]).reveal()
     }
 
-    /// A gateway with two certificates, `a` and `b`, each its own authority, and their keys beside it.
-    fn gateway(more: &str) -> Result<GatewaySettings, Problems> {
+    /// A machine with two certificates, `a` and `b`, each its own authority, and their keys beside it.
+    fn machine() -> Fake {
         let mut around = Fake::new().file("signing.key", &key_file()).file("root.key", &key_file());
         for name in ["a", "b"] {
             let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -88,11 +88,34 @@ mod tests {
                 .file(&format!("{name}.pem"), &made.cert.pem())
                 .file(&format!("{name}.key"), &made.signing_key.serialize_pem());
         }
+        around
+    }
+
+    fn gateway(more: &str) -> Result<GatewaySettings, Problems> {
+        gateway_on(&machine(), more)
+    }
+
+    fn gateway_on(around: &Fake, more: &str) -> Result<GatewaySettings, Problems> {
         let arguments =
             "--anonymous --signing-key-file signing.key --worker-root-key-file root.key";
         let arguments = format!("{arguments} {more}");
         let words: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
-        settings::gateway(&words, &around).map(|it| it.settings)
+        settings::gateway(&words, around).map(|it| it.settings)
+    }
+
+    #[test]
+    fn the_text_of_a_file_instead_of_its_path_is_not_shown() {
+        let around = machine();
+        let pem = around.files["a.key"].clone();
+        let body = pem.lines().nth(1).unwrap();
+        for flag in ["CLIENT_KEY", "CLIENT_CERTIFICATE", "CA"] {
+            let around = machine()
+                .variable("BATON_REDIS", "rediss://h")
+                .variable(&format!("BATON_REDIS_{flag}_FILE"), &pem);
+            let text = gateway_on(&around, "").unwrap_err().to_string();
+            assert!(text.contains(&format!("BATON_REDIS_{flag}_FILE: it looks like")), "{text}");
+            assert!(text.contains("→ write it into a file") && !text.contains(body), "{text}");
+        }
     }
 
     #[test]
@@ -110,8 +133,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_said_of_that_file_and_without_its_text() {
         let check = |more: &str, expected: &str| {
-            let text = gateway(more).unwrap_err().to_string();
-            assert!(text.contains(expected) && !text.contains("-----BEGIN PRIVATE KEY-----\n"));
+            let around = machine();
+            let text = gateway_on(&around, more).unwrap_err().to_string();
+            assert!(text.contains(expected), "{more}: {text}");
+            let held = around.files.values().flat_map(|it| it.lines());
+            let long = held.filter(|it| it.len() > 20 && !it.starts_with("-----"));
+            for line in long {
+                assert!(!text.contains(line), "{more}: {text}");
+            }
             assert_eq!(text.lines().count(), 3, "{more}: {text}");
         };
         check(

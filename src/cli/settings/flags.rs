@@ -19,7 +19,7 @@ pub(super) fn gather(gathered: &mut Gathered, arguments: &[String]) {
             gathered.words.extend(rest.map(str::to_owned));
             break;
         }
-        let Some(flag) = argument.strip_prefix("--") else {
+        let Some(flag) = argument.strip_prefix("--").filter(|_| is_flag(argument)) else {
             gathered.words.push(argument.to_owned());
             continue;
         };
@@ -31,7 +31,7 @@ pub(super) fn gather(gathered: &mut Gathered, arguments: &[String]) {
             gathered.problems.push(unknown(gathered, name));
             // Its value, if it looks like one, would only be a second complaint.
             if attached.is_none() {
-                rest.next_if(|next| !next.starts_with("--"));
+                rest.next_if(|next| !is_flag(next));
             }
             continue;
         };
@@ -39,7 +39,7 @@ pub(super) fn gather(gathered: &mut Gathered, arguments: &[String]) {
             (_, Some(value)) => value,
             (Shape::Switch, None) => "true",
             (shape, None) => {
-                let Some(value) = rest.next_if(|next| !next.starts_with("--")) else {
+                let Some(value) = rest.next_if(|next| !is_flag(next)) else {
                     let mend = format!("write --{name}={}", shape.placeholder().unwrap_or("VALUE"));
                     let problem = Problem::new(format!("--{name}"), "needs a value", mend);
                     gathered.problems.push(problem);
@@ -61,6 +61,11 @@ pub(super) fn gather(gathered: &mut Gathered, arguments: &[String]) {
     for (flag, given) in found {
         gathered.given.insert(flag, given);
     }
+}
+
+/// No flag begins with three dashes, and every PEM file with five.
+fn is_flag(argument: &str) -> bool {
+    argument.starts_with("--") && !argument.starts_with("---")
 }
 
 fn unknown(gathered: &Gathered, name: &str) -> Problem {

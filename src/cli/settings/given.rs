@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use toml::Table;
 use crate::gateway::Upstream;
 
 use super::api_keys::ApiKeyGrant;
-use super::problem::{Problem, nearest};
+use super::problem::{Problem, Wrong, nearest};
 use super::setting::{Role, Setting, Shape};
 use super::surroundings::Surroundings;
 use super::table::settings;
-use super::{file, flags};
+use super::{file, flags, shown};
 
 /// The text of one setting, as it was given.
 #[derive(Clone, Debug)]
@@ -80,11 +81,7 @@ impl Gathered {
             let (path, origin) = (config.values[0].clone(), config.origin.to_string());
             match around.read(Path::new(&path)) {
                 Ok(text) => file::gather(&mut gathered, &path, &text, around),
-                Err(error) => gathered.problems.push(Problem::new(
-                    origin,
-                    format!("{path} cannot be read ({error})"),
-                    "give the path of a TOML file",
-                )),
+                Err(error) => gathered.problems.push(unreadable(origin, &path, &error)),
             }
         }
         gathered
@@ -92,9 +89,14 @@ impl Gathered {
 
     /// For a command that takes flags only: every other word is a problem.
     pub(super) fn without_words(mut self) -> Self {
-        for word in std::mem::take(&mut self.words) {
+        let words = std::mem::take(&mut self.words);
+        // A key without quotes around it is many words, and the last may be short.
+        let secret = words.iter().any(|it| shown::looks_secret(it));
+        for word in words {
             let mend = format!("`baton help {}` lists the flags", self.role.as_str());
-            self.problems.push(Problem::new(format!("\"{word}\""), "no flag", mend));
+            let word = shown::quoted(&word).filter(|_| !secret);
+            let at = word.unwrap_or_else(|| "a word that is not shown".to_owned());
+            self.problems.push(Problem::new(at, "no flag", mend));
         }
         self
     }
@@ -134,6 +136,16 @@ impl Gathered {
             self.give(setting, values, Origin::Variable(name.clone()));
         }
     }
+}
+
+/// What to say of a configuration file that is none. One line of TOML may hold a secret as well as many.
+fn unreadable(origin: String, path: &str, error: &io::Error) -> Problem {
+    let what = format!("cannot be read ({error})");
+    let Some(shown) = shown::quoted(path).filter(|_| path.parse::<Table>().is_err()) else {
+        let Wrong { what, mend } = shown::not_a_path(&what);
+        return Problem::new(origin, what, mend);
+    };
+    Problem::new(origin, format!("{shown} {what}"), "give the path of a TOML file")
 }
 
 /// What to say of a setting that another command has.

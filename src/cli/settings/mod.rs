@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`Setting`] is one, [`table`] holds them all; `given` gathers what was said (`flags`, variables,
 //! `file`), the first source that has a setting wins whole; `reader` makes values of the text (`value`) and notes
-//! every [`Problem`]; the structs that roles start from are in `common`, `gateway`, `worker`, `dev` and `tools`; [`render`] is the help.
+//! every [`Problem`], with what of a text may be `shown`; the structs that roles start from are in `common`, `gateway`, `worker`, `dev` and `tools`; [`render`] is the help.
 
 mod api_keys;
 mod common;
@@ -18,6 +18,7 @@ mod rate;
 mod reader;
 pub mod render;
 mod setting;
+mod shown;
 mod source;
 mod surroundings;
 pub mod table;

@@ -11,6 +11,7 @@ use super::api_keys::{self, ApiKeyGrant};
 use super::given::Gathered;
 use super::problem::{Problem, Problems, Wrong};
 use super::setting::{Role, Setting, Shape};
+use super::shown;
 use super::surroundings::Surroundings;
 use super::table;
 use super::value;
@@ -157,14 +158,11 @@ impl<'a> Reader<'a> {
     }
 
     fn judge<T>(&self, flag: &str, text: &str, result: Result<T, Wrong>) -> Option<T> {
-        let secret = setting(flag).is_secret();
-        let shown =
-            if secret { String::from("it") } else { format!("\"{}\"", text.escape_debug()) };
-        let told = |wrong: Wrong| Wrong::new(format!("{shown} {}", wrong.what), wrong.mend);
+        let setting = setting(flag);
         result
             .map_err(|wrong| {
-                self.notes.borrow_mut().wrong.insert(setting(flag).flag);
-                self.note(flag, told(wrong));
+                self.notes.borrow_mut().wrong.insert(setting.flag);
+                self.note(flag, told(setting, text, wrong));
             })
             .ok()
     }
@@ -175,6 +173,16 @@ impl<'a> Reader<'a> {
             None => format!("--{flag}"),
         };
         self.notes.borrow_mut().problems.push(Problem::new(at, wrong.what, wrong.mend));
+    }
+}
+
+/// What is wrong with a given text, which is repeated unless it is secret.
+fn told(setting: &Setting, text: &str, wrong: Wrong) -> Wrong {
+    let shown = if setting.is_secret() { None } else { shown::quoted(text) };
+    match shown {
+        Some(shown) => Wrong::new(format!("{shown} {}", wrong.what), wrong.mend),
+        None if setting.names_file() => shown::not_a_path(&wrong.what),
+        None => Wrong::new(format!("it {}", wrong.what), wrong.mend),
     }
 }
 

@@ -194,6 +194,11 @@ impl Setting {
         (self.scope == Scope::Everywhere).then(key)
     }
 
+    /// Whether its value is the path of a file.
+    pub fn names_file(&self) -> bool {
+        self.shape.placeholder() == Some("FILE")
+    }
+
     /// Whether its value stays out of every message.
     pub fn is_secret(&self) -> bool {
         self.secret

@@ -1,6 +1,6 @@
 //! Settings of the commands that do one thing and end: `baton call`, `baton key`, `baton migrate`, `baton doctor`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::api_key::ApiKey;
 
@@ -10,6 +10,7 @@ use super::given::Gathered;
 use super::problem::{Problems, Wrong};
 use super::reader::Reader;
 use super::setting::Role;
+use super::shown;
 use super::surroundings::Surroundings;
 use super::value;
 use super::worker::WorkerSettings;
@@ -114,7 +115,11 @@ impl DoctorSettings {
         let api_key = own.list("api-key", api_key).into_iter().next();
         let own = own.finish(Some(()));
         let key_files = KEY_FILES.iter().filter_map(|flag| gathered.given.get(flag));
-        let key_files = key_files.flat_map(|given| &given.values).map(PathBuf::from).collect();
+        let key_files = key_files.flat_map(|given| &given.values);
+        // What is no path is told with the settings, which do not repeat a key.
+        let key_files =
+            key_files.filter(|it| !shown::looks_secret(it) || around.is_file(Path::new(it)));
+        let key_files = key_files.map(PathBuf::from).collect();
         Self {
             own,
             gateway: gateway.then(|| {

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::fields::Fields;
 use super::problem::Wrong;
+use super::shown;
 use super::surroundings::Surroundings;
 
 /// Headers of one upstream.
@@ -51,8 +52,12 @@ impl Sources<'_> {
     pub(super) fn file(&mut self, path: &str) -> Result<String, Wrong> {
         self.files.push(path.to_owned());
         self.around.read(Path::new(path)).map_err(|error| {
+            let what = format!("cannot be read ({error})");
             let mend = "give the path of a file that this user may read";
-            Wrong::new(format!("\"{}\" cannot be read ({error})", path.escape_debug()), mend)
+            match shown::quoted(path) {
+                Some(path) => Wrong::new(format!("{path} {what}"), mend),
+                None => shown::not_a_path(&what),
+            }
         })
     }
 
@@ -60,8 +65,8 @@ impl Sources<'_> {
         if let Some(name) = text.strip_prefix("env:") {
             let value = self.around.variables().get(name).cloned();
             return value.ok_or_else(|| {
-                let name = name.escape_debug();
-                Wrong::new(format!("there is no variable \"{name}\""), "set it, or name another")
+                let name = shown::quoted(name).unwrap_or_else(|| "of that name".to_owned());
+                Wrong::new(format!("there is no variable {name}"), "set it, or name another")
             });
         }
         match text.strip_prefix("file:") {
