@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::MAX_FILE;
+use super::shown::{cut, shell_word};
 use crate::cli::settings::Surroundings;
 
 /// Why a file is not read; who reads it knows what to do.
@@ -33,7 +35,7 @@ pub(super) enum InputError {
 /// Reads a file, or standard input for `-`.
 pub(super) fn read(file: &str, around: &dyn Surroundings) -> Result<Value, InputError> {
     let path = if file == "-" { "/dev/stdin" } else { file };
-    let shown = if file == "-" { "standard input" } else { file }.to_owned();
+    let shown = cut(if file == "-" { "standard input" } else { file }, MAX_FILE);
     let text = around.read(Path::new(path)).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => InputError::Encoding { file: shown.clone() },
         _ => InputError::Unreadable { file: shown.clone(), error },
@@ -42,7 +44,8 @@ pub(super) fn read(file: &str, around: &dyn Surroundings) -> Result<Value, Input
     let text = text.trim_start_matches('\u{feff}');
     serde_json::from_str(text).map_err(|error| {
         if Path::new(path).extension().is_some_and(|it| it == "bicep") || is_bicep(text) {
-            let source_file = if file == "-" { "FILE.bicep" } else { file }.to_owned();
+            let source_file = if file == "-" { "FILE.bicep" } else { file };
+            let source_file = shell_word(&cut(source_file, MAX_FILE));
             return InputError::Bicep { file: shown.clone(), source_file };
         }
         InputError::Malformed { file: shown, error }

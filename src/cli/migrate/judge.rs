@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::expression::Scope;
+use super::shown::cut;
 use super::table::{Kind, Known, Rule, TABLE, Unit};
 use super::template::Pool;
 use crate::cli::settings::table::settings;
@@ -248,13 +249,4 @@ fn settle(judgements: &mut [Judgement]) {
 fn shown(path: &str) -> String {
     let bare = path.get(.."properties.".len()).filter(|it| it.eq_ignore_ascii_case("properties."));
     cut(bare.map_or(path, |it| &path[it.len()..]), MAX_PATH)
-}
-
-/// A text of the file, on one line and not too long.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    let mut cut: String = text.escape_debug().take(most).collect();
-    if cut.len() < text.len() && cut.chars().count() == most {
-        cut.push('…');
-    }
-    cut
 }

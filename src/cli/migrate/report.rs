@@ -2,16 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::judge::{Judgement, Line, cut};
+use super::judge::{Judgement, Line};
 use super::table::Kind;
 use crate::cli::settings::Role;
 
-/// The longest name of a pool that is repeated.
-const MAX_NAME: usize = 100;
-
 /// The configuration of a role; that of `dev` holds a gateway's and a worker's settings.
 pub(super) fn configuration(pool: &str, judgements: &[Judgement], role: Role) -> String {
-    let pool = cut(pool, MAX_NAME);
     let mut text = format!("# Made by `baton migrate` of the session pool \"{pool}\".\n");
     text.push_str(match role {
         Role::Gateway => "# For every gateway: `baton gateway --config FILE`, with keys, Redis and who may call besides.\n",
@@ -45,7 +41,7 @@ pub(super) fn configuration(pool: &str, judgements: &[Judgement], role: Role) ->
 
 /// Every property under what became of it.
 pub(super) fn list(pool: &str, judgements: &[Judgement]) -> String {
-    let mut text = format!("session pool \"{}\"\n", cut(pool, MAX_NAME));
+    let mut text = format!("session pool \"{pool}\"\n");
     let headings = [
         (Kind::Same, "the same"),
         (Kind::Differs, "differs"),

@@ -6,17 +6,20 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::expression::{Given, Scope, field};
+use super::shown::cut;
 use super::table;
 
 const SESSION_POOLS: &str = "Microsoft.App/sessionPools";
 const DEPLOYMENTS: &str = "Microsoft.Resources/deployments";
+/// The longest name that is repeated.
+pub(super) const MAX_NAME: usize = 100;
 /// How deep modules may stand within one another.
 const MAX_DEPTH: usize = 8;
 
 /// A session pool as it is written, with what its expressions may mean.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Its name, as far as it can be known.
+    /// Its name, as far as it can be known, on one line and not too long.
     pub(super) name: String,
     /// The resource.
     pub(super) resource: Map<String, Value>,
@@ -98,6 +101,7 @@ fn given(properties: &Map<String, Value>, scope: &Scope) -> Given {
 fn pool(resource: Map<String, Value>, scope: &Rc<Scope>) -> Pool {
     let name =
         field(&resource, "name").and_then(|it| scope.resolve(it).or(Some(Cow::Borrowed(it))));
-    let name = name.as_ref().and_then(|it| it.as_str()).unwrap_or("unnamed").to_owned();
+    let name = name.as_ref().and_then(|it| it.as_str()).unwrap_or("unnamed");
+    let name = cut(name, MAX_NAME);
     Pool { name, resource, scope: Rc::clone(scope) }
 }

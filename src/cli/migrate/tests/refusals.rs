@@ -17,7 +17,7 @@ fn of_several_pools_one_is_chosen_by_name() {
     let text = refusal(&[]);
     assert!(
         text.contains("2 session pools in it (agents, other)")
-            && text.contains("--pool \"agents\""),
+            && text.ends_with("baton migrate t.json --pool=agents"),
         "{text}"
     );
     assert!(refusal(&["--pool", "agent"]).contains("did you mean \"agents\"?"));
@@ -76,4 +76,40 @@ fn a_name_cannot_leave_its_comment() {
     let (configuration, list) = of(&pool);
     assert!(!made(&configuration).contains_key("anonymous"));
     assert!(list.contains("line\\nbreak: this version does not know it"), "{list}");
+}
+
+#[test]
+fn what_a_refusal_says_of_pools_no_terminal_and_no_shell_obeys() {
+    let named = |name: &str| {
+        let mut pool = python_pool();
+        pool["name"] = json!(name);
+        pool
+    };
+    let refusal = |names: &[&str], words: &[&str]| {
+        let template = json!(names.iter().map(|it| named(it)).collect::<Vec<_>>()).to_string();
+        migrated("t.json", &template, words).unwrap_err()
+    };
+    let hostile = "a\u{1b}[2J\n$(touch x)'`id`";
+    for text in [
+        refusal(&[hostile, "other"], &[]),
+        refusal(&[hostile, "other"], &["--pool", "none"]),
+        refusal(&[hostile, hostile], &["--pool", hostile]),
+        refusal(&["other"], &["--pool", hostile]),
+        refusal(&["a\u{1b}gents"], &["--pool", "agents"]),
+    ] {
+        assert!(!text.contains(|it: char| it.is_control()), "{text:?}");
+    }
+    let text = refusal(&[hostile, "other"], &[]);
+    assert!(text.ends_with(r"--pool='a\u{1b}[2J\n$(touch x)'\''`id`'"), "{text}");
+    // As it is listed, it is chosen.
+    let template = json!([named(hostile), named("other")]).to_string();
+    let listed = r"a\u{1b}[2J\n$(touch x)'`id`";
+    assert!(migrated("t.json", &template, &["--pool", listed]).is_ok());
+    assert!(migrated("t.json", &template, &["--pool", hostile]).is_ok());
+    let long = "x".repeat(100_000);
+    assert!(refusal(&[&long, &long], &[]).len() < 1000);
+    let many: Vec<String> = (0..3000).map(|it| format!("pool-{it}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let text = refusal(&many, &[]);
+    assert!(text.contains("3000 session pools") && text.contains("pool-19, …)"), "{text}");
 }
