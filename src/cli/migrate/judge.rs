@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::expression::Scope;
+use super::expression::{Origin, Scope};
 use super::shown::cut;
-use super::table::{Kind, Known, Rule, TABLE, Unit};
+use super::table::{Kind, Rule, TABLE, Unit};
 use super::template::Pool;
 use crate::cli::settings::table::settings;
 use crate::cli::settings::{Role, Setting, Shape};
@@ -14,10 +14,14 @@ const MAX_SHOWN: usize = 60;
 /// The longest path likewise: names are the file's.
 const MAX_PATH: usize = 200;
 
+/// How many properties are looked at; the service knows some sixty. In a file many may refer to one large value.
+const MAX_PROPERTIES: usize = 1000;
+
 const ONLY_A_DEPLOYMENT: &str =
     "only a deployment can tell its value → give the output of `az containerapp sessionpool show`";
 const UNKNOWN_PROPERTY: &str =
     "this version does not know it → look up what it does, and decide whether you need it here";
+const TOO_MANY: &str = "no pool has so many properties, the rest was not read → give the output of `az containerapp sessionpool show`";
 const UNKNOWN_VALUE: &str = "this version does not know the value → look up what it does, and decide whether you need it here";
 
 /// What became of one property.
@@ -27,6 +31,8 @@ pub(super) struct Judgement {
     pub(super) path: String,
     /// Its value, where that is a number or one of a few words.
     pub(super) value: Option<String>,
+    /// Who says so.
+    pub(super) origin: Origin,
     /// What it is here.
     pub(super) kind: Kind,
     /// Why, and what to do.
@@ -38,9 +44,18 @@ pub(super) struct Judgement {
 
 impl Judgement {
     /// Of a property that nothing is known of.
-    fn new(path: &str) -> Self {
+    fn new(path: &str, origin: Origin) -> Self {
         let (kind, rank) = (Kind::Unknown, TABLE.len());
-        Self { path: shown(path), value: None, kind, why: String::new(), lines: Vec::new(), rank }
+        let (why, lines) = (String::new(), Vec::new());
+        Self { path: shown(path), value: None, origin, kind, why, lines, rank }
+    }
+
+    /// What is the same in a default value need not be so in the pool.
+    fn doubted(self) -> Self {
+        match self.origin {
+            Origin::Written => self,
+            Origin::Default => Self { kind: self.kind.max(Kind::Differs), ..self },
+        }
     }
 }
 
@@ -56,67 +71,97 @@ pub(super) struct Line {
 }
 
 /// Judges every property of a pool, each once, in the order of the table.
-pub(super) fn judge(pool: &Pool) -> Vec<Judgement> {
-    let mut walk = Walk { scope: &pool.scope, judgements: Vec::new() };
-    for (name, value) in &pool.resource {
-        walk.visit(name, &name.to_ascii_lowercase(), value);
+pub(super) fn judge(pool: &Pool<'_>) -> Vec<Judgement> {
+    let mut walk = Walk { scope: &pool.scope, judgements: Vec::new(), left: MAX_PROPERTIES };
+    for (name, value) in pool.resource.iter() {
+        walk.visit(name, &name.to_ascii_lowercase(), value, Origin::Written);
     }
     let mut judgements = walk.judgements;
     judgements.sort_by_key(|it| it.rank);
     without_exit(&mut judgements);
     settle(&mut judgements);
-    judgements
+    judgements.into_iter().map(Judgement::doubted).collect()
 }
 
 struct Walk<'a> {
-    scope: &'a Scope,
+    scope: &'a Scope<'a>,
     judgements: Vec<Judgement>,
+    /// How many properties may still be looked at.
+    left: usize,
 }
 
 impl Walk<'_> {
-    /// `path` as it is written, `key` as the table has it.
-    fn visit(&mut self, path: &str, key: &str, value: &Value) {
+    /// `path` as it is written, `key` as the table has it, `around` who says that there is what it stands in.
+    fn visit(&mut self, path: &str, key: &str, value: &Value, around: Origin) {
         // What a command line prints of a property that is not set.
-        if value.is_null() {
+        if !self.may_look(path) || value.is_null() {
             return;
         }
-        if let Some(rank) = TABLE.iter().position(|known| known.path == key) {
-            return self.judgements.push(apply(TABLE[rank], rank, path, value, self.scope));
+        let rank = TABLE.iter().position(|known| known.path == key);
+        if let Some(rank) = rank {
+            let judgement = judged(TABLE[rank].rule, path, value, around, self.scope);
+            return self.judgements.push(Judgement { rank, ..judgement });
         }
-        let inner =
-            |mark: &str| TABLE.iter().any(|it| it.path.starts_with(&format!("{key}{mark}")));
         let resolved = self.scope.resolve(value);
-        match resolved.as_deref() {
+        let origin = resolved.as_ref().map_or(around, |it| it.origin.max(around));
+        let value = resolved.as_ref().map(|it| &*it.value);
+        let inner = |mark: &str| {
+            key.len() <= MAX_PATH
+                && TABLE.iter().any(|it| it.path.starts_with(&format!("{key}{mark}")))
+        };
+        match value {
             Some(Value::Object(members)) if inner(".") => {
                 for (name, value) in members {
+                    if self.left == 0 {
+                        return;
+                    }
                     let key = format!("{key}.{}", name.to_ascii_lowercase());
-                    self.visit(&format!("{path}.{name}"), &key, value);
+                    self.visit(&format!("{path}.{name}"), &key, value, origin);
                 }
             }
             Some(Value::Array(elements)) if inner("[]") => {
                 for (index, value) in elements.iter().enumerate() {
+                    if self.left == 0 {
+                        return;
+                    }
                     let mark = if index == 0 { "[]" } else { "[*]" };
-                    self.visit(&format!("{path}[{index}]"), &format!("{key}{mark}"), value);
+                    let (path, key) = (format!("{path}[{index}]"), format!("{key}{mark}"));
+                    self.visit(&path, &key, value, origin);
                 }
             }
-            _ => self.unknown(path, inner(".") || inner("[]")),
+            _ => {
+                let is_known = inner(".") || inner("[]");
+                let why = if is_known { ONLY_A_DEPLOYMENT } else { UNKNOWN_PROPERTY };
+                self.unknown(path, origin, why);
+            }
         }
     }
 
-    fn unknown(&mut self, path: &str, is_known: bool) {
-        let why = if is_known { ONLY_A_DEPLOYMENT } else { UNKNOWN_PROPERTY };
-        self.judgements.push(Judgement { why: why.to_owned(), ..Judgement::new(path) });
+    /// Whether there is a look left; the first property that there is none for is told.
+    fn may_look(&mut self, path: &str) -> bool {
+        if self.left == 1 {
+            self.unknown(path, Origin::Written, TOO_MANY);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+
+    fn unknown(&mut self, path: &str, origin: Origin, why: &str) {
+        self.judgements.push(Judgement { why: why.to_owned(), ..Judgement::new(path, origin) });
     }
 }
 
-fn apply(known: Known, rank: usize, path: &str, value: &Value, scope: &Scope) -> Judgement {
-    let blank = Judgement { rank, ..Judgement::new(path) };
-    match known.rule {
-        Rule::Any(kind, why) => Judgement { kind, why: why.to_owned(), ..blank },
-        Rule::Word(words) => word(blank, words, scope.resolve(value).as_deref()),
+/// Judges a property by its rule.
+fn judged(rule: Rule, path: &str, value: &Value, around: Origin, scope: &Scope<'_>) -> Judgement {
+    let resolved = scope.resolve(value);
+    let origin = resolved.as_ref().map_or(around, |it| it.origin.max(around));
+    let value = resolved.as_ref().map(|it| &*it.value);
+    let blank = |origin| Judgement::new(path, origin);
+    match rule {
+        Rule::Any(kind, why) => Judgement { kind, why: why.to_owned(), ..blank(around) },
+        Rule::Word(words) => word(blank(origin), words, value),
         Rule::Number(unit, made, kind, why) => {
-            let fits = Judgement { kind, why: why.to_owned(), ..blank };
-            number(fits, unit, made, scope.resolve(value).as_deref())
+            number(Judgement { kind, why: why.to_owned(), ..blank(origin) }, unit, made, value)
         }
     }
 }
@@ -211,9 +256,9 @@ fn setting(flag: &str) -> &'static Setting {
 
 /// A pool whose sessions had no idle time keeps its environments for their whole life.
 fn without_exit(judgements: &mut [Judgement]) {
-    let exits = judgements
-        .iter()
-        .any(|it| it.value.as_deref().is_some_and(|it| it.eq_ignore_ascii_case("OnContainerExit")));
+    let exit = |it: &str| it.eq_ignore_ascii_case("OnContainerExit");
+    let exit = judgements.iter().find(|it| it.value.as_deref().is_some_and(exit));
+    let Some(origin) = exit.map(|it| it.origin) else { return };
     let timed = judgements
         .iter()
         .flat_map(|it| &it.lines)
@@ -221,7 +266,8 @@ fn without_exit(judgements: &mut [Judgement]) {
     let life = judgements
         .iter_mut()
         .find(|it| it.lines.iter().any(|it| it.setting.flag == "max-life-seconds"));
-    if let Some(life) = life.filter(|_| exits && !timed) {
+    if let Some(life) = life.filter(|_| !timed) {
+        life.origin = life.origin.max(origin);
         life.lines.push(line(Role::Gateway, "idle-timeout-seconds", life.lines[0].value));
     }
 }

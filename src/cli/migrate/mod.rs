@@ -64,7 +64,11 @@ const MAX_FILE: usize = 4096;
 const USAGE: &str = "  baton migrate FILE > baton.toml
   az containerapp sessionpool show --name NAME --resource-group GROUP | baton migrate -";
 
-fn chosen(mut pools: Vec<Pool>, name: Option<&str>, file: &str) -> Result<Pool, Refusal> {
+fn chosen<'a>(
+    mut pools: Vec<Pool<'a>>,
+    name: Option<&str>,
+    file: &str,
+) -> Result<Pool<'a>, Refusal> {
     let file = cut(file, MAX_FILE);
     if pools.is_empty() {
         return Err(Refusal::new(format!(

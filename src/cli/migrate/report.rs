@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::expression::Origin;
 use super::judge::{Judgement, Line};
 use super::table::Kind;
 use crate::cli::settings::Role;
+
+const DEFAULT: &str = "the template's default; a deployment may have set another (`az containerapp sessionpool show` tells)";
 
 /// The configuration of a role; that of `dev` holds a gateway's and a worker's settings.
 pub(super) fn configuration(pool: &str, judgements: &[Judgement], role: Role) -> String {
@@ -30,7 +33,12 @@ pub(super) fn configuration(pool: &str, judgements: &[Judgement], role: Role) ->
         }
         for (judgement, line) in lines {
             let key = line.setting.file_key().unwrap_or_default();
-            write(&mut text, format_args!("\n# {}\n{key} = {}\n", judgement.path, line.value));
+            let origin = match judgement.origin {
+                Origin::Written => String::new(),
+                Origin::Default => format!(": {DEFAULT}"),
+            };
+            let (path, value) = (&judgement.path, line.value);
+            write(&mut text, format_args!("\n# {path}{origin}\n{key} = {value}\n"));
         }
     }
     if none {
@@ -53,9 +61,13 @@ pub(super) fn list(pool: &str, judgements: &[Judgement]) -> String {
         if own.peek().is_some() {
             write(&mut text, format_args!("\n{heading}:\n"));
         }
-        for Judgement { path, value, why, lines, .. } in own {
+        for Judgement { path, value, origin, why, lines, .. } in own {
             let value = value.as_ref().map(|it| format!(" = {it}")).unwrap_or_default();
-            write(&mut text, format_args!("  {path}{value}: {why}\n"));
+            let origin = match origin {
+                Origin::Written => String::new(),
+                Origin::Default => format!("{DEFAULT}; "),
+            };
+            write(&mut text, format_args!("  {path}{value}: {origin}{why}\n"));
             for line in lines {
                 let key = line.setting.file_key().unwrap_or_default();
                 write(

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::expression::{Given, Scope, field};
+use super::expression::{Given, Origin, Scope, field};
 use super::shown::cut;
 use super::table;
 
@@ -18,17 +18,17 @@ const MAX_DEPTH: usize = 8;
 
 /// A session pool as it is written, with what its expressions may mean.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<'a> {
     /// Its name, as far as it can be known, on one line and not too long.
     pub(super) name: String,
     /// The resource.
-    pub(super) resource: Map<String, Value>,
+    pub(super) resource: Cow<'a, Map<String, Value>>,
     /// The parameters and variables of the template around it.
-    pub(super) scope: Rc<Scope>,
+    pub(super) scope: Rc<Scope<'a>>,
 }
 
 /// All pools that are in it.
-pub(super) fn pools(root: &Value) -> Vec<Pool> {
+pub(super) fn pools(root: &Value) -> Vec<Pool<'_>> {
     let mut pools = Vec::new();
     match root {
         // `az containerapp sessionpool list`
@@ -38,70 +38,93 @@ pub(super) fn pools(root: &Value) -> Vec<Pool> {
             }
         }
         Value::Object(root) if field(root, "resources").is_some() => {
-            of_template(root, Given::new(), 0, &mut pools);
+            of_template(
+                root,
+                &Rc::new(Scope::of(root, Given::new(), Origin::Default)),
+                0,
+                &mut pools,
+            );
         }
         Value::Object(object) if field(object, "type").is_some() => {
             of_resource(root, &Rc::default(), 0, &mut pools);
         }
         Value::Object(object) if field(object, "properties").is_some_and(Value::is_object) => {
-            pools.push(pool(object.clone(), &Rc::default()));
+            pools.push(pool(Cow::Borrowed(object), &Rc::default()));
         }
         Value::Object(object) if object.keys().any(|key| table::is_property(key)) => {
             let resource = Map::from_iter([("properties".to_owned(), root.clone())]);
-            pools.push(pool(resource, &Rc::default()));
+            pools.push(pool(Cow::Owned(resource), &Rc::default()));
         }
         _ => {}
     }
     pools
 }
 
-fn of_template(template: &Map<String, Value>, given: Given, depth: usize, pools: &mut Vec<Pool>) {
-    let scope = Rc::new(Scope::of(template, given));
+fn of_template<'a>(
+    template: &'a Map<String, Value>,
+    scope: &Rc<Scope<'a>>,
+    depth: usize,
+    pools: &mut Vec<Pool<'a>>,
+) {
     match field(template, "resources") {
         Some(Value::Array(resources)) => {
             for resource in resources {
-                of_resource(resource, &scope, depth, pools);
+                of_resource(resource, scope, depth, pools);
             }
         }
         // Newer templates name their resources.
         Some(Value::Object(resources)) => {
             for resource in resources.values() {
-                of_resource(resource, &scope, depth, pools);
+                of_resource(resource, scope, depth, pools);
             }
         }
         _ => {}
     }
 }
 
-fn of_resource(value: &Value, scope: &Rc<Scope>, depth: usize, pools: &mut Vec<Pool>) {
+fn of_resource<'a>(
+    value: &'a Value,
+    scope: &Rc<Scope<'a>>,
+    depth: usize,
+    pools: &mut Vec<Pool<'a>>,
+) {
     let Some(resource) = value.as_object() else { return };
     let kind = field(resource, "type").and_then(Value::as_str).unwrap_or_default();
     let refers = field(resource, "existing").and_then(Value::as_bool) == Some(true);
     if kind.eq_ignore_ascii_case(SESSION_POOLS) && !refers {
-        pools.push(pool(resource.clone(), scope));
+        pools.push(pool(Cow::Borrowed(resource), scope));
     } else if kind.eq_ignore_ascii_case(DEPLOYMENTS) && depth < MAX_DEPTH {
         let properties = field(resource, "properties").and_then(Value::as_object);
         let template = properties.and_then(|it| field(it, "template")).and_then(Value::as_object);
         if let Some((properties, template)) = properties.zip(template) {
-            of_template(template, given(properties, scope), depth + 1, pools);
+            let inner = Scope::of(template, given(properties, scope), defaults(properties));
+            of_template(template, &Rc::new(inner), depth + 1, pools);
         }
     }
 }
 
+/// How certain a module's default values are: nobody but the template around it could set others, unless it names
+/// another file for that.
+fn defaults(properties: &Map<String, Value>) -> Origin {
+    match field(properties, "parametersLink") {
+        Some(_) => Origin::Default,
+        None => Origin::Written,
+    }
+}
+
 /// What a template around a module gives it. What cannot be known is not the module's own default either.
-fn given(properties: &Map<String, Value>, scope: &Scope) -> Given {
+fn given<'a>(properties: &'a Map<String, Value>, scope: &Scope<'a>) -> Given<'a> {
     let parameters = field(properties, "parameters").and_then(Value::as_object);
-    let value = |(name, it): (&String, &Value)| {
-        let value = field(it.as_object()?, "value")?;
-        Some((name.to_ascii_lowercase(), scope.resolve(value).map(Cow::into_owned)))
+    let value = |(name, it): (&String, &'a Value)| {
+        Some((name.to_ascii_lowercase(), scope.resolve(field(it.as_object()?, "value")?)))
     };
     parameters.into_iter().flatten().filter_map(value).collect()
 }
 
-fn pool(resource: Map<String, Value>, scope: &Rc<Scope>) -> Pool {
-    let name =
-        field(&resource, "name").and_then(|it| scope.resolve(it).or(Some(Cow::Borrowed(it))));
-    let name = name.as_ref().and_then(|it| it.as_str()).unwrap_or("unnamed");
-    let name = cut(name, MAX_NAME);
+fn pool<'a>(resource: Cow<'a, Map<String, Value>>, scope: &Rc<Scope<'a>>) -> Pool<'a> {
+    let written = field(&resource, "name");
+    let known = written.and_then(|it| scope.resolve(it));
+    let name = known.as_ref().map(|it| &*it.value).or(written).and_then(Value::as_str);
+    let name = cut(name.unwrap_or("unnamed"), MAX_NAME);
     Pool { name, resource, scope: Rc::clone(scope) }
 }

@@ -141,15 +141,11 @@ impl Gathered {
 /// What to say of a configuration file that is none. One line of TOML may hold a secret as well as many.
 fn unreadable(origin: String, path: &str, error: &io::Error) -> Problem {
     let what = format!("cannot be read ({error})");
-    match shown::quoted(path).filter(|_| path.parse::<Table>().is_err()) {
-        Some(path) => {
-            Problem::new(origin, format!("{path} {what}"), "give the path of a TOML file")
-        }
-        None => {
-            let Wrong { what, mend } = shown::not_a_path(&what);
-            Problem::new(origin, what, mend)
-        }
-    }
+    let Some(shown) = shown::quoted(path).filter(|_| path.parse::<Table>().is_err()) else {
+        let Wrong { what, mend } = shown::not_a_path(&what);
+        return Problem::new(origin, what, mend);
+    };
+    Problem::new(origin, format!("{shown} {what}"), "give the path of a TOML file")
 }
 
 /// What to say of a setting that another command has.

@@ -1,5 +1,6 @@
 //! What is written of which pool, through the command's own reader and ours of what comes out.
 
+mod defaults;
 mod refusals;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,10 @@
 //! What is refused, and what a file cannot do.
 
-use serde_json::json;
+use std::borrow::Cow;
 
-use super::super::Migration;
+use serde_json::{Value, json};
+
+use super::super::{Migration, template};
 use super::{made, migrated, of, python_pool};
 use crate::cli::settings;
 use crate::cli::settings::fake::Fake;
@@ -112,4 +114,54 @@ fn what_a_refusal_says_of_pools_no_terminal_and_no_shell_obeys() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let text = refusal(&many, &[]);
     assert!(text.contains("3000 session pools") && text.contains("pool-19, …)"), "{text}");
+}
+
+#[test]
+fn what_many_modules_are_given_is_there_once() {
+    let module = json!({
+        "type": "Microsoft.Resources/deployments",
+        "properties": {
+            "parameters": {"inner": {"value": "[parameters('outer').large]"}},
+            "template": {"resources": [{"type": "Microsoft.App/sessionPools", "name": "[parameters('inner')]"}]},
+        },
+    });
+    let large = "x".repeat(10_000);
+    let template = json!({
+        "parameters": {"outer": {"defaultValue": {"large": large}}},
+        "resources": vec![module; 100],
+    });
+    let written = &template["parameters"]["outer"]["defaultValue"]["large"];
+    let pools = template::pools(&template);
+    assert_eq!(pools.len(), 100);
+    for pool in pools {
+        let name = pool.scope.resolve(&pool.resource["name"]).unwrap().value;
+        assert!(matches!(name, Cow::Borrowed(it) if std::ptr::eq(it, written)));
+        assert!(pool.name.len() < 200);
+    }
+}
+
+#[test]
+fn of_a_value_that_many_members_refer_to_only_so_much_is_looked_at() {
+    let members = |count: usize, value: &Value| -> Value {
+        (0..count)
+            .map(|it| (format!("m{it}"), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    // The name in every case that it can be written in.
+    let cases = (0..2000).map(|case: u32| {
+        let letter = |(at, letter): (usize, char)| {
+            if case >> at & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
+        };
+        let name: String = "scaleconfiguration".chars().enumerate().map(letter).collect();
+        (name, json!("[parameters('large')]"))
+    });
+    let cases = Value::Object(cases.collect());
+    for large in [members(2000, &json!(1)), members(2000, &Value::Null)] {
+        let (_, list) = of(&json!({
+            "parameters": {"large": {"defaultValue": large}},
+            "resources": [{"type": "Microsoft.App/sessionPools", "properties": cases}],
+        }));
+        assert!(list.lines().count() < 1100 && list.contains("the rest was not read"), "{list}");
+    }
 }
