@@ -1,4 +1,4 @@
-//! A TCP proxy that stalls, cuts, loses replies, and heals.
+//! A TCP proxy that stalls, cuts, loses replies, leads elsewhere, and heals.
 #![expect(clippy::unwrap_used, reason = "loopback sockets of a test")]
 
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
+    server: watch::Sender<SocketAddr>,
     fault: watch::Sender<Fault>,
     replies: Arc<Replies>,
     connections: Arc<AtomicU32>,
@@ -45,16 +46,22 @@ impl Proxy {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (server, servers) = watch::channel(server);
         let (fault, faults) = watch::channel(Fault::None);
         let (replies, connections) = (Arc::<Replies>::default(), Arc::<AtomicU32>::default());
         let mut tasks = JoinSet::new();
         let (lost, made) = (Arc::clone(&replies), Arc::clone(&connections));
-        tasks.spawn(accept(listener, server, faults, lost, made));
-        Self { address, fault, replies, connections, _tasks: tasks }
+        tasks.spawn(accept(listener, servers, faults, lost, made));
+        Self { address, server, fault, replies, connections, _tasks: tasks }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where new connections go from now on; those that there are stay where they are.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     pub(crate) fn inject(&self, fault: Fault) {
@@ -78,7 +85,7 @@ impl Proxy {
 
 async fn accept(
     listener: TcpListener,
-    server: SocketAddr,
+    servers: watch::Receiver<SocketAddr>,
     faults: watch::Receiver<Fault>,
     replies: Arc<Replies>,
     made: Arc<AtomicU32>,
@@ -88,6 +95,7 @@ async fn accept(
         let (client, _) = listener.accept().await.unwrap();
         while connections.try_join_next().is_some() {}
         made.fetch_add(1, Ordering::Relaxed);
+        let server = *servers.borrow();
         let (faults, replies) = (faults.clone(), Arc::clone(&replies));
         connections.spawn(async move {
             // A server that is not there: the client sees its connection closed.

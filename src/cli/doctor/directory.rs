@@ -19,7 +19,15 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &RedisSettings) {
         report.add(finding);
     }
     match inspect(settings).await {
-        Ok(inspection) => judge(&inspection, url).into_iter().for_each(|it| report.add(it)),
+        Ok(inspection) => {
+            for finding in judge(&inspection, url) {
+                report.add(finding);
+            }
+            // A gateway does not use it, so nothing is there to be found.
+            if inspection.is_replica() {
+                return;
+            }
+        }
         Err(error) => {
             let mend = if url.is_encrypted() {
                 "start Redis with TLS, or correct --redis, --redis-ca-file or the client's certificate"
@@ -97,7 +105,7 @@ fn judge(found: &Inspection, url: &RedisUrl) -> Vec<Finding> {
             "redis-cli CONFIG SET maxmemory-policy noeviction, and in redis.conf",
         ),
     }];
-    if found.role.as_deref().is_some_and(|role| role != "master") {
+    if found.is_replica() {
         let mend = "give --redis the address of the primary";
         findings.push(Finding::bad(REDIS, "it is a replica and takes no writes", mend));
     }

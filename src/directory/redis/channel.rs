@@ -4,7 +4,6 @@
 //! the connection was away its readers are told that they may have missed something.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::PubSub;
@@ -12,16 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::link::{PROBE_DEADLINE, PROBE_EVERY};
+use super::link::{CHECK_EVERY, PROBE_DEADLINE, PROBE_EVERY};
 use super::master::Master;
 use super::trouble::{Trouble, in_time};
 use super::url::Address;
 use super::{keys, records};
 use crate::directory::events::Readers;
 use crate::directory::{Events, Heard};
-
-/// How often a connection is asked whether the server is still there, and Sentinels whether it is still the master.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is told on the channel, for readers of this process.
 #[derive(Debug)]

@@ -35,12 +35,19 @@ pub struct SentinelReport {
     pub master: Result<Option<String>, DirectoryError>,
 }
 
+impl Inspection {
+    /// Whether it takes no writes.
+    pub fn is_replica(&self) -> bool {
+        self.role.as_deref().is_some_and(|role| role != "master")
+    }
+}
+
 /// How long a server may take to tell.
 const INSPECTION_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Asks the server that takes writes for its settings, on a connection of its own.
+/// Asks the server that takes writes for its settings, on a connection of its own. A named one may be a replica.
 pub async fn inspect(settings: &RedisSettings) -> Result<Inspection, DirectoryError> {
-    let server = Master::new(settings).connect().await?;
+    let server = Master::new(settings).reach().await?;
     Ok(in_time(INSPECTION_DEADLINE, ask(server)).await?)
 }
 

@@ -13,9 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::master::{Master, Server, ping};
+use super::master::{Master, Server};
 use super::pace::Pace;
-use super::trouble::{Trouble, in_time};
+use super::trouble::Trouble;
 use crate::directory::DirectoryError;
 
 /// How long one operation may take, waiting for the connection included.
@@ -24,6 +24,8 @@ const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// How often an absent server is tried, and one that is there only to close connections.
 pub(super) const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often a connection is asked whether the server is still there and still the master.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// So many failures in a row open the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
 
@@ -143,18 +145,13 @@ impl Shared {
         use redis::ErrorKind::{AuthenticationFailed, Io, Parse, Server, UnexpectedReturnType};
         use redis::ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
         match error.kind() {
-            Io | AuthenticationFailed => {
+            // One that refuses writes was demoted: the next connection may be to the one that took its place.
+            Io | AuthenticationFailed | Server(ReadOnly) => {
                 let trouble = Trouble::Failed(error);
                 self.leave(connected, trouble.clone());
                 trouble.into()
             }
-            // It was demoted: the next connection is to the one that took its place.
-            Server(ReadOnly) if self.master.moves() => {
-                let trouble = Trouble::Failed(error);
-                self.leave(connected, trouble.clone());
-                trouble.into()
-            }
-            Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => {
+            Server(BusyLoading | ClusterDown | MasterDown | TryAgain) => {
                 let trouble = Trouble::Failed(error);
                 self.count_failure(connected, trouble.clone());
                 trouble.into()
@@ -246,17 +243,15 @@ impl Shared {
         }
     }
 
-    /// Checks the connection whenever there is doubt, until it does not answer or is to another than the master.
+    /// Checks the connection now and then and whenever there is doubt, until it does not answer or is to another than
+    /// the master.
     async fn until_useless(&self, connected: &Connected) -> Trouble {
-        let mut connection = connected.commands();
         loop {
-            self.doubt.notified().await;
+            // Over time the server may be replaced without a failure on the connection.
+            drop(timeout(CHECK_EVERY, self.doubt.notified()).await);
             let next_check = Instant::now() + PROBE_EVERY;
-            if let Err(trouble) = in_time(PROBE_DEADLINE, ping(&mut connection)).await {
+            if let Err(trouble) = self.master.check(&connected.server).await {
                 return trouble;
-            }
-            if self.master.has_left(&connected.server.address).await {
-                return Trouble::NotMaster;
             }
             sleep_until(next_check).await;
         }

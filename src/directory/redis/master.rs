@@ -1,7 +1,8 @@
 //! The server that takes writes: the one that was named, or the one that Sentinels name.
 //!
-//! Sentinels are asked anew for every connection, so to follow a failover is to connect again. Sentinel closes the
-//! connections to a master that it demotes; one that it cannot reach is found out by asking again when there is doubt.
+//! A name is looked up and Sentinels are asked anew for every connection, so to follow a failover is to connect again.
+//! Sentinel closes the connections to a master that it demotes; who moves a name closes none, and neither does a Sentinel
+//! that cannot reach the master. So a server is also asked for its role, and Sentinels are asked again, now and then.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -43,11 +44,6 @@ impl Master {
         &self.url
     }
 
-    /// Whether it may be another server the next time.
-    pub(super) fn moves(&self) -> bool {
-        matches!(self.url.place, Place::Sentinels(_))
-    }
-
     /// Whether Sentinels name another server by now. While none of them answers, or as many name this one as any
     /// other, it stays what it was.
     pub(super) async fn has_left(&self, address: &Address) -> bool {
@@ -59,11 +55,29 @@ impl Master {
         }
     }
 
+    /// Sees that a server still answers and is still the master.
+    pub(super) async fn check(&self, server: &Server) -> Result<(), Trouble> {
+        let mut commands = server.connection.commands.clone();
+        let is_master = in_time(PROBE_DEADLINE, self.is_master(&mut commands)).await?;
+        if !is_master || self.has_left(&server.address).await {
+            return Err(Trouble::NotMaster);
+        }
+        Ok(())
+    }
+
     /// Connects to it, and sees that it answers. Takes half a second at most; by Sentinels half of one to ask them, and
     /// half of one for each server that they name.
     pub(super) async fn connect(&self) -> Result<Server, Trouble> {
         match &self.url.place {
             Place::Server(address) => self.connect_to(address).await,
+            Place::Sentinels(sentinels) => self.follow(sentinels).await,
+        }
+    }
+
+    /// Connects to it, or to a replica if that is what was named, to ask what it is.
+    pub(super) async fn reach(&self) -> Result<Server, Trouble> {
+        match &self.url.place {
+            Place::Server(address) => self.open(address).await.map(|(server, _)| server),
             Place::Sentinels(sentinels) => self.follow(sentinels).await,
         }
     }
@@ -139,15 +153,30 @@ impl Master {
     }
 
     async fn connect_to(&self, address: &Address) -> Result<Server, Trouble> {
+        match self.open(address).await? {
+            (server, true) => Ok(server),
+            (_, false) => Err(Trouble::NotMaster),
+        }
+    }
+
+    /// A server that answers, and whether it is a master.
+    async fn open(&self, address: &Address) -> Result<(Server, bool), Trouble> {
         let connecting = async {
             let mut connection = self.dialer.connect(address, &self.url.login).await?;
-            ping(&mut connection.commands).await?;
-            let is_master = !self.moves() || is_master(&mut connection.commands).await?;
-            Ok((connection, is_master))
+            let is_master = self.is_master(&mut connection.commands).await?;
+            Ok((Server { address: address.clone(), connection }, is_master))
         };
-        match in_time(PROBE_DEADLINE, connecting).await? {
-            (connection, true) => Ok(Server { address: address.clone(), connection }),
-            (_, false) => Err(Trouble::NotMaster),
+        in_time(PROBE_DEADLINE, connecting).await
+    }
+
+    /// Whether somebody answers, who has loaded what there is, as a master.
+    async fn is_master(&self, commands: &mut MultiplexedConnection) -> RedisResult<bool> {
+        redis::cmd("PING").query_async::<()>(commands).await?;
+        match (role(commands).await, &self.url.place) {
+            (Ok(role), _) => Ok(role == "master"),
+            // Some managed servers and proxies do not tell: a name is believed until a write is refused.
+            (Err(error), Place::Server(_)) if !error.is_io_error() => Ok(true),
+            (Err(error), _) => Err(error),
         }
     }
 }
@@ -192,15 +221,9 @@ fn is_most_named(named: &[Address], address: &Address) -> bool {
     votes.iter().any(|(known, count)| *known == address && Some(*count) == most)
 }
 
-/// Whether somebody answers who has loaded what there is.
-pub(super) async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    redis::cmd("PING").query_async(connection).await
-}
-
-async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(connection).await?;
-    let role = role.into_iter().next().unwrap_or(redis::Value::Nil);
-    Ok(redis::from_redis_value::<String>(role)? == "master")
+async fn role(commands: &mut MultiplexedConnection) -> RedisResult<String> {
+    let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(commands).await?;
+    Ok(redis::from_redis_value(role.into_iter().next().unwrap_or(redis::Value::Nil))?)
 }
 
 #[cfg(test)]

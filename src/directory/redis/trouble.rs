@@ -26,7 +26,9 @@ pub(super) enum Trouble {
     NoSuchMaster(Box<str>),
     #[error("the master that Sentinel names, {0}, cannot be used")]
     Master(Address, #[source] Box<Trouble>),
-    #[error("it is no master: the Sentinel is behind, or a failover is under way")]
+    #[error(
+        "it is not the server that takes writes: a failover is under way, or who names it is wrong or behind"
+    )]
     NotMaster,
     #[error("connections to Redis break soon after they are made")]
     Unsteady,

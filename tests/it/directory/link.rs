@@ -150,6 +150,33 @@ async fn a_connection_that_breaks_is_replaced_before_anybody_waits_long() {
 }
 
 #[tokio::test]
+async fn a_failover_behind_a_name_is_followed_with_the_first_refusal() {
+    let (one, two) = (RedisServer::start(), RedisServer::start());
+    let proxy = Proxy::to(one.address()).await;
+    let directory = directory_at(proxy.address()).await;
+    directory.open_tally(tally(0), LONG).await.unwrap();
+    // Nobody closes the connection, and reads are answered on it.
+    one.say(&format!("REPLICAOF 127.0.0.1 {}", two.address().port()));
+    directory.open_tally(tally(1), LONG).await.unwrap_err();
+    is_away(&*directory).await;
+    let refusal = format!("{:?}", directory.ping().await.unwrap_err());
+    assert!(refusal.contains("NotMaster"), "{refusal}");
+
+    proxy.lead_to(two.address());
+    comes_back(&*directory).await;
+    directory.open_tally(tally(1), LONG).await.unwrap();
+    assert!(two.say("DBSIZE").contains('1'));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_its_role_is_taken_at_its_name() {
+    let server = RedisServer::start();
+    server.say("ACL SETUSER default -role");
+    let directory = directory_at(server.address()).await;
+    directory.open_tally(tally(0), LONG).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_drops_who_runs_a_script_is_not_connected_to_in_a_storm() {
     for some_operations_pass in [false, true] {
         let server = RedisServer::start();
@@ -225,6 +252,9 @@ async fn the_doctor_learns_what_the_server_is_set_to() {
     assert_eq!(inspection.role.as_deref(), Some("master"));
     assert_eq!((inspection.replicas, inspection.min_replicas_to_write), (Some(0), Some(1)));
     assert!(inspection.version.is_some());
+    // Also of one that a gateway would not use: the doctor is to say why.
+    server.say("REPLICAOF 127.0.0.1 1");
+    assert!(inspect(&server.url()).await.unwrap().is_replica());
     let nobody = RedisServer::not_started();
     assert!(matches!(inspect(&nobody.url()).await, Err(DirectoryError::Away { .. })));
 }

@@ -140,6 +140,21 @@ async fn a_sentinel_that_is_behind_is_not_believed() {
 }
 
 #[tokio::test]
+async fn a_master_that_sentinels_no_longer_name_is_left_without_a_failure() {
+    let (one, two) = (RedisServer::start(), RedisServer::start());
+    let sentinel = Obedient::naming(&one).await;
+    let directory = directory_by(settings(&[sentinel.address()], MASTER)).await;
+    directory.open_tally(tally(0), LONG).await.unwrap();
+    // It takes writes still, and answers in time.
+    sentinel.name(&two);
+    eventually(async || {
+        drop(directory.open_tally(tally(1), LONG).await);
+        two.say("DBSIZE").contains('1')
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_minority_of_sentinels_names_is_not_taken_while_the_master_is_silent() {
     let (stale, master) = (RedisServer::start(), RedisServer::start());
     let behind = Obedient::naming(&stale).await;
