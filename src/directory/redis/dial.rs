@@ -13,17 +13,16 @@ use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::names::Names;
 use super::url::{Address, RedisUrl};
 use crate::tls::{ClientIdentity, Trust, client_config};
 
-/// How many of a name's addresses are tried, all at once.
-const MAX_ADDRESSES: usize = 8;
 /// How many operations may wait to be written.
 const QUEUE: usize = 1024;
 /// How long an idle connection may be silent before the kernel asks whether anybody is there.
@@ -52,6 +51,7 @@ impl From<RedisUrl> for RedisSettings {
 /// Opens connections; its callers bound how long that may take.
 pub(super) struct Dialer {
     tls: Option<Arc<ClientConfig>>,
+    names: Names,
 }
 
 /// A connection for commands. Clones share it, and the last one closes it.
@@ -67,7 +67,7 @@ type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 impl Dialer {
     pub(super) fn new(settings: &RedisSettings) -> Self {
         let config = || Arc::new(client_config(&settings.trust, settings.identity.as_ref()));
-        Self { tls: settings.url.is_encrypted().then(config) }
+        Self { tls: settings.url.is_encrypted().then(config), names: Names::of_the_machine() }
     }
 
     /// A connection for commands.
@@ -99,25 +99,23 @@ impl Dialer {
     }
 
     async fn wire(&self, address: &Address) -> io::Result<Wire> {
-        let Some(config) = &self.tls else { return tcp(address).await.map(Either::Left) };
+        let Some(config) = &self.tls else { return self.tcp(address).await.map(Either::Left) };
         let name = ServerName::try_from(address.host.to_string()).map_err(io::Error::other)?;
         let tls = TlsConnector::from(Arc::clone(config));
-        let stream = tls.connect(name, tcp(address).await?).await?;
+        let stream = tls.connect(name, self.tcp(address).await?).await?;
         Ok(Either::Right(Box::new(stream)))
     }
-}
 
-async fn tcp(address: &Address) -> io::Result<TcpStream> {
-    let found = lookup_host((&*address.host, address.port)).await?;
-    let attempts: Vec<_> =
-        found.take(MAX_ADDRESSES).map(|it| Box::pin(TcpStream::connect(it))).collect();
-    if attempts.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    /// Tries all of a name's addresses at once.
+    async fn tcp(&self, address: &Address) -> io::Result<TcpStream> {
+        let found = self.names.find(address).await?.into_iter();
+        let attempts: Vec<_> = found.map(|it| Box::pin(TcpStream::connect(it))).collect();
+        let (stream, _) = select_ok(attempts).await?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        Ok(stream)
     }
-    let (stream, _) = select_ok(attempts).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(stream)
 }

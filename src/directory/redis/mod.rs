@@ -19,6 +19,7 @@ mod inspect;
 mod keys;
 mod link;
 mod master;
+mod names;
 mod pace;
 mod reconcile;
 mod records;
