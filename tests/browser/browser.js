@@ -63,7 +63,19 @@ class Pages {
       early.catch(() => {});
       chromium.kill();
       await ended;
-      rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+      await removed(profile);
+    }
+  }
+}
+
+// Chromium's helpers write into the profile for a moment after it has ended.
+async function removed(folder) {
+  for (let tries = 50; ; tries -= 1) {
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      if (tries === 0) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
     }
   }
 }
