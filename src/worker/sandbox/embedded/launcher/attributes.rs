@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
 use super::Fault;
-use super::handover::{self, Call};
+use super::notification::{self, Call};
 
 /// Every call that changes an attribute of a file that it need not be able to write; which arguments
 /// say of what file, and which, counted from zero, the change.
@@ -84,13 +84,13 @@ const MODE_BITS: u32 = 0o1777;
 
 /// Hands these calls of this process and its descendants over to whoever is at the other end.
 pub(super) fn hand_over(launcher: &UnixStream) -> Result<(), Fault> {
-    handover::hand_over(CALLS.iter().map(|(call, ..)| *call), launcher)
+    notification::hand_over(CALLS.iter().map(|(call, ..)| *call), launcher)
 }
 
 /// Does what was handed over, until nobody is left who could ask.
 pub(super) fn serve(init: &UnixStream, workspace: &Path) {
     let Ok(workspace) = workspace.canonicalize() else { return };
-    handover::serve(init, |call| perform(call, &workspace));
+    notification::serve(init, |call| perform(call, &workspace));
 }
 
 fn perform(call: &Call<'_>, workspace: &Path) -> Result<(), Errno> {

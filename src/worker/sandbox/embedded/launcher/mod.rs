@@ -2,7 +2,8 @@
 //!
 //! It runs in a process of its own with one thread, so it may fork, change its uid and enter
 //! namespaces, none of which a process with threads can do safely. Two processes remain: the
-//! *launcher*, outside, which only waits; and *init*, pid 1 inside, which starts the rest.
+//! *launcher*, outside, which waits, and answers what the kernel hands over to it where there are no
+//! namespaces ([`notification`]); and *init*, pid 1 inside, which starts the rest.
 
 #![expect(unsafe_code, reason = "fork, clone flags and raw mounts have no safe form")]
 
@@ -10,12 +11,12 @@ mod attributes;
 mod classic;
 mod confine;
 mod detached;
-mod handover;
 mod identity;
 mod init;
 mod link;
 mod mounts;
 mod neighbours;
+mod notification;
 mod process;
 mod seccomp;
 mod tree;
@@ -78,7 +79,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
     if boot.isolation == Isolation::Namespaces {
         identity::enter_namespaces()?;
     }
-    let handover = if boot.shares_uid() {
+    let calls = if boot.shares_uid() {
         Some(UnixStream::pair().step("making a pair of sockets")?)
     } else {
         None
@@ -90,7 +91,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
             drop(fds);
             link.close();
             identity::drop_capabilities()?;
-            if let Some((ours, theirs)) = handover {
+            if let Some((ours, theirs)) = calls {
                 drop(theirs);
                 attributes::serve(&ours, &boot.workspace);
             }
@@ -106,7 +107,7 @@ fn launch(link: &mut Link, boot: &Boot, fds: BootFds<OwnedFd>) -> Result<(), Fau
                 }
                 Isolation::Process => None,
             };
-            init::serve(link, boot, fds, (proc, handover.map(|(_ours, theirs)| theirs)))
+            init::serve(link, boot, fds, (proc, calls.map(|(_ours, theirs)| theirs)))
         }
     }
 }
