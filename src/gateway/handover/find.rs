@@ -1,10 +1,13 @@
 //! Behind an address that several replicas share, whoever connects meets any of them: who it is is asked first, and the
 //! letter follows on the same connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::give::{NoAnswer, url};
 use super::letter::Letter;
@@ -18,6 +21,8 @@ const TRIES_FOR_EACH: usize = 8;
 const MAX_TRIES: usize = 512;
 /// So many connections that came to nothing in a row, and nobody is there.
 const MAX_FAILURES: usize = 3;
+/// How long one may take to say who it is, its connection included.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
 /// A replica's id is shorter.
 const MAX_ID: usize = 1024;
 
@@ -33,7 +38,8 @@ impl Handover {
         for _ in 0..(sharing * TRIES_FOR_EACH).min(MAX_TRIES) {
             // Each has one connection, and so one replica.
             let http = client(&self.connector);
-            match who_is_there(&http, there).await {
+            let said = timeout(SAID_WITHIN, who_is_there(&http, there)).await;
+            match said.ok().flatten() {
                 Some(id) if id == there.id.as_bytes() => {
                     match self.send_by(&http, there, letter).await {
                         // The connection was lost in between, and another one led elsewhere: nothing was done there.
