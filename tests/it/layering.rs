@@ -44,7 +44,7 @@ const CRATES: [(&str, &[&str]); 12] = [
         "axum",
         &["gateway", "worker/mod.rs", "worker/server.rs", "worker/stream.rs", "worker/internal.rs"],
     ),
-    ("governor", &["gateway/limits.rs"]),
+    ("governor", &["gateway/limits"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),

@@ -1,61 +1,31 @@
 //! Rates and calls in flight: this replica's share of what a tenant may do.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+mod rates;
+mod slots;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::rates::{Keyed, Limiters, check};
+pub(super) use self::slots::Slot;
+use self::slots::Slots;
 use super::failure::{Failure, Fault};
 use crate::domain::ids::TenantDigest;
 use crate::gateway::tools::Tool;
 use crate::mcp::Method;
 use crate::telemetry::{Counter, Metrics};
 
-/// How often something may happen, over all replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Time after which one more may.
-    pub interval: Duration,
-    /// How often at once after a pause.
-    pub burst: NonZeroU32,
-}
+pub use self::rates::{Rate, Rates};
+pub use self::slots::InFlight;
 
-/// The rates of every tenant; where there is none, there is no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// Of all requests.
-    pub tenant: Option<Rate>,
-    /// Of single methods.
-    pub methods: Vec<(Method, Rate)>,
-    /// Of single tools.
-    pub tools: Vec<(Tool, Rate)>,
-}
-
-/// How much may be in flight on this replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InFlight {
-    /// Calls in all.
-    pub calls: usize,
-    /// Calls of one tenant.
-    pub calls_per_tenant: usize,
-}
-
-/// How long a call may wait for its turn before it is shed.
-const SLOT_WAIT: Duration = Duration::from_millis(250);
 /// Requests with a wrong credential that one address may send in a second, and at once.
 const GUESSES: NonZeroU32 = NonZeroU32::new(5).unwrap();
 const GUESSES_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// Tenants whose state is kept when nothing of theirs is in flight.
-const IDLE_TENANTS: usize = 1024;
-
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -83,22 +53,13 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// A place in flight; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    _replica: OwnedSemaphorePermit,
-    _tenant: OwnedSemaphorePermit,
-}
-
 /// Admits requests.
 #[derive(Debug)]
 pub(super) struct Limits {
     rates: Rates,
     limiters: ArcSwap<Limiters>,
     guesses: Keyed<IpAddr>,
-    calls: Arc<Semaphore>,
-    per_tenant: usize,
-    tenants: Mutex<HashMap<TenantDigest, Arc<Semaphore>>>,
+    slots: Slots,
     refused: Refused,
 }
 
@@ -131,9 +92,7 @@ impl Limits {
             limiters: ArcSwap::from_pointee(Limiters::new(&rates, replicas)),
             rates,
             guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
-            calls: Arc::new(Semaphore::new(in_flight.calls)),
-            per_tenant: in_flight.calls_per_tenant,
-            tenants: Mutex::default(),
+            slots: Slots::new(in_flight),
         }
     }
 
@@ -172,14 +131,7 @@ impl Limits {
 
     /// Takes a place in flight, waiting for it a short while.
     pub(super) async fn slot(&self, tenant: TenantDigest) -> Result<Slot, Refusal> {
-        let of_tenant = self.tenant_slots(tenant);
-        let both = async {
-            let tenant = of_tenant.acquire_owned().await.map_err(|_| Refusal::Busy)?;
-            let replica =
-                Arc::clone(&self.calls).acquire_owned().await.map_err(|_| Refusal::Busy)?;
-            Ok(Slot { _replica: replica, _tenant: tenant })
-        };
-        let slot = tokio::time::timeout(SLOT_WAIT, both).await.unwrap_or(Err(Refusal::Busy));
+        let slot = self.slots.take(tenant).await;
         slot.inspect_err(|_| {
             self.refused.busy.inc();
         })
@@ -187,66 +139,10 @@ impl Limits {
 
     /// Forgets tenants of whom nothing is heard; called now and then.
     pub(super) fn tidy(&self) {
-        let limiters = self.limiters.load();
-        limiters.tenant.iter().for_each(RateLimiter::retain_recent);
-        limiters.methods.values().for_each(RateLimiter::retain_recent);
-        limiters.tools.values().for_each(RateLimiter::retain_recent);
+        self.limiters.load().tidy();
         self.guesses.retain_recent();
-        let mut tenants = self.tenants.lock().expect("no panic under this lock");
-        if tenants.len() > IDLE_TENANTS {
-            tenants.retain(|_, slots| slots.available_permits() < self.per_tenant);
-        }
+        self.slots.tidy();
     }
-
-    fn tenant_slots(&self, tenant: TenantDigest) -> Arc<Semaphore> {
-        let mut tenants = self.tenants.lock().expect("no panic under this lock");
-        let slots = || Arc::new(Semaphore::new(self.per_tenant));
-        Arc::clone(tenants.entry(tenant).or_insert_with(slots))
-    }
-}
-
-type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
-
-#[derive(Debug)]
-struct Limiters {
-    replicas: NonZeroU32,
-    tenant: Option<Keyed<TenantDigest>>,
-    methods: HashMap<Method, Keyed<TenantDigest>>,
-    tools: HashMap<Tool, Keyed<TenantDigest>>,
-}
-
-impl Limiters {
-    fn new(rates: &Rates, replicas: NonZeroU32) -> Self {
-        let share = |rate: Rate| share(rate, replicas);
-        Self {
-            replicas,
-            tenant: rates.tenant.map(share),
-            methods: rates.methods.iter().map(|(method, rate)| (*method, share(*rate))).collect(),
-            tools: rates.tools.iter().map(|(tool, rate)| (*tool, share(*rate))).collect(),
-        }
-    }
-}
-
-/// One replica's share of a rate.
-fn share<K: Hash + Eq + Clone>(rate: Rate, replicas: NonZeroU32) -> Keyed<K> {
-    let interval = rate.interval.saturating_mul(replicas.get()).max(Duration::from_nanos(1));
-    let burst = NonZeroU32::new(rate.burst.get() / replicas.get()).unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::with_period(interval).expect("an interval is never zero");
-    RateLimiter::dashmap(quota.allow_burst(burst))
-}
-
-fn check<K: Hash + Eq + Clone>(
-    limiter: Option<&Keyed<K>>,
-    key: &K,
-    scope: &'static str,
-    refused: &Counter,
-) -> Result<(), Refusal> {
-    let Some(limiter) = limiter else { return Ok(()) };
-    limiter.check_key(key).map_err(|not_until| {
-        refused.inc();
-        let retry_after = not_until.wait_time_from(limiter.clock().now());
-        Refusal::Rate { scope, retry_after }
-    })
 }
 
 #[cfg(test)]
