@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_SECONDS = 20
 STOP_SECONDS = 20
@@ -29,12 +30,30 @@ class Process:
 
     def __init__(self, folder: Path, name: str, command: list, env=None, drains=False):
         self.name, self.out, self.err, self.drains = name, folder / f"{name}.out", folder / f"{name}.err", drains
-        self.told, self.port = False, None
-        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+        self.command, self.env, self.port = [str(word) for word in command], env, None
+        self.start("wb")
+
+    def start(self, mode: str):
+        self.told = False
+        with open(self.out, mode) as out, open(self.err, mode) as err:
             self.child = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env,
+                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.env,
                 start_new_session=True, preexec_fn=die_with_parent,
             )
+
+    def kill(self):
+        """As a machine that loses power: it gets no say."""
+        self.child.kill()
+        self.child.wait()
+
+    def restart(self):
+        """The same again, after it has ended, at the addresses that it had; its output goes on in the same files."""
+        had = dict(LISTENING.findall(self.out.read_text()))
+        for role, url in had.items():
+            flag = "--internal-listen" if role.endswith("-internal") else "--listen"
+            self.command[self.command.index(flag) + 1] = urlsplit(url).netloc
+        self.start("ab")
+
 
     def listening(self, role: str) -> str:
         """The URL this process printed for a role."""
