@@ -25,6 +25,7 @@ mod rates;
 mod readme;
 mod redis_sentinel;
 mod redis_server;
+mod releases;
 mod reload;
 mod resources;
 mod rmcp;

@@ -3,6 +3,7 @@
 
 mod lifecycle;
 mod process;
+mod releases;
 mod restart;
 mod site;
 mod tasks;
