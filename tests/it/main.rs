@@ -12,6 +12,7 @@ mod drain;
 mod environments;
 mod failover;
 mod fault;
+mod generated;
 mod handles;
 mod handover;
 mod layering;
