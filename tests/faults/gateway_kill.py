@@ -1,4 +1,4 @@
-"""One of two gateways is killed with -9 while keyed calls run: each of them is finished by the other, once."""
+"""A gateway is lost, and what ran through it is not."""
 
 import asyncio
 import time
@@ -8,7 +8,6 @@ from caller import SHELL
 from stage import Stage, done, each, environment_of, until
 from verdicts import Verdicts
 
-SECONDS = {False: 120, True: 300}
 CALLS = {False: 60, True: 200}
 # Long enough that all calls have begun when the gateway dies.
 WORK_SECONDS = {False: 4, True: 8}
@@ -16,6 +15,7 @@ MOST_EXTRA_SECONDS = 5
 
 
 async def run(stage: Stage, verdicts: Verdicts):
+    """One of two gateways is killed with -9 while keyed calls run: each of them is finished by the other, once."""
     stage.start(2, 2, stage.one_redis())
     dying, other = stage.kind("gateway")
     handles = await each(range(CALLS[stage.is_full]), lambda _: stage.owner.launch())
