@@ -54,7 +54,6 @@ class Process:
             self.command[self.command.index(flag) + 1] = urlsplit(url).netloc
         self.start("ab")
 
-
     def listening(self, role: str) -> str:
         """The URL this process printed for a role."""
         return self.wait_for(lambda: dict(LISTENING.findall(self.out.read_text())).get(role), f"listening role={role}")
