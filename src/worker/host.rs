@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::sync::oneshot;
+
 use super::disk::Disk;
 use super::packages::Packages;
 use super::record::Record;
 use super::sandboxes::Sandboxes;
+use super::surroundings::DiskScheduler;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, Timestamp};
 
@@ -15,6 +18,7 @@ use crate::domain::ids::{EnvironmentId, Timestamp};
 #[derive(Debug)]
 pub(super) struct Host {
     disk: Arc<Disk>,
+    scheduler: Arc<dyn DiskScheduler>,
     sandboxes: Sandboxes,
     packages: Packages,
     clock: Clock,
@@ -32,12 +36,12 @@ pub(super) struct Running<'a>(&'a AtomicU32);
 
 impl Host {
     pub(super) fn new(
-        disk: Arc<Disk>,
+        (disk, scheduler): (Arc<Disk>, Arc<dyn DiskScheduler>),
         sandboxes: Sandboxes,
         packages: Packages,
         clock: Clock,
     ) -> Self {
-        Self { disk, sandboxes, packages, clock, running: AtomicU32::new(0) }
+        Self { disk, scheduler, sandboxes, packages, clock, running: AtomicU32::new(0) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -89,7 +93,13 @@ impl Host {
         work: impl FnOnce(&Disk) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let disk = Arc::clone(&self.disk);
-        tokio::task::spawn_blocking(move || work(&disk)).await.map_err(io::Error::other)?
+        let (done, result) = oneshot::channel();
+        let work = move || {
+            // Whoever asked may have left.
+            done.send(work(&disk)).ok();
+        };
+        self.scheduler.run(Box::new(work)).await;
+        result.await.map_err(io::Error::other)?
     }
 }
 

@@ -25,6 +25,7 @@ use super::sandbox::{
 };
 use super::sandboxes::Sandboxes;
 use super::supervisor::{Answer, Supervisor};
+use super::surroundings::Surroundings;
 use super::testing::TempDir;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
@@ -119,6 +120,7 @@ impl Stage {
         let sandboxes = Sandboxes::new(runtime, Arc::clone(&disk), Limits::default(), 0);
         let clock = Clock::manual(Timestamp::from_millis(1_000));
         let packages = Packages::in_dir(None);
+        let disk = (disk, Surroundings::system().disk);
         let host = Arc::new(Host::new(disk, sandboxes, packages, clock));
         let supervisor = Arc::new(Supervisor::recover(host, 10, Vec::new()));
         Self { dir, broken, supervisor }
