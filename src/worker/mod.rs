@@ -90,6 +90,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many environments it may hold.
     pub capacity: u32,
+    /// How many executions run at once.
+    pub max_executions: usize,
     /// How sandboxes are isolated: `auto`, or a runtime by name.
     pub runtime: String,
     /// The program that becomes a sandbox's launcher; `/proc/self/exe` unless a test says otherwise.
@@ -302,6 +304,7 @@ fn supervisor(
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);
     let packages = Packages::in_dir(config.python_packages.as_deref());
-    let host = Arc::new(Host::new(disk, sandboxes, packages, config.clock.clone()));
+    let (clock, most) = (config.clock.clone(), config.max_executions);
+    let host = Arc::new(Host::new(disk, sandboxes, packages, clock, most));
     Ok(Arc::new(Supervisor::recover(host, config.capacity, records)))
 }
