@@ -51,7 +51,7 @@ use tower::ServiceExt as _;
 pub use config::Config;
 pub use cors::CorsPolicy;
 pub use identity::{ApiKeys, Credentials};
-pub use limits::{InFlight, Rate, Rates};
+pub use limits::{Buffers, InFlight, Rate, Rates};
 pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
@@ -361,7 +361,12 @@ fn edge(
         proxies: Proxies::new(config.trusted_proxies),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
-        limits: Limits::new(config.rates, config.in_flight, fleet.replica_count(), metrics),
+        limits: Limits::new(
+            config.rates,
+            (config.in_flight, config.buffers),
+            fleet.replica_count(),
+            metrics,
+        ),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
         standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
         own,

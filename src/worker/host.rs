@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use super::disk::Disk;
 use super::packages::Packages;
@@ -22,7 +23,8 @@ pub(super) struct Host {
     sandboxes: Sandboxes,
     packages: Packages,
     clock: Clock,
-    running: AtomicU32,
+    max_executions: usize,
+    places: Semaphore,
 }
 
 /// A record could not be written.
@@ -30,9 +32,13 @@ pub(super) struct Host {
 #[error("the record could not be written")]
 pub(super) struct Unsaved(#[from] io::Error);
 
-/// Counts one running execution until dropped.
+/// How long an execution whose turn it is waits for others to end, where as many run as may: gateways have queues, and
+/// refuse sooner.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// One running execution, until dropped.
 #[derive(Debug)]
-pub(super) struct Running<'a>(&'a AtomicU32);
+pub(super) struct Running<'a>(#[expect(dead_code, reason = "held")] SemaphorePermit<'a>);
 
 impl Host {
     pub(super) fn new(
@@ -40,8 +46,10 @@ impl Host {
         sandboxes: Sandboxes,
         packages: Packages,
         clock: Clock,
+        max_executions: usize,
     ) -> Self {
-        Self { disk, scheduler, sandboxes, packages, clock, running: AtomicU32::new(0) }
+        let places = Semaphore::new(max_executions);
+        Self { disk, scheduler, sandboxes, packages, clock, max_executions, places }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -58,13 +66,13 @@ impl Host {
 
     /// How many executions run.
     pub(super) fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+        let running = self.max_executions.saturating_sub(self.places.available_permits());
+        u32::try_from(running).unwrap_or(u32::MAX)
     }
 
-    /// One more execution runs.
-    pub(super) fn count_running(&self) -> Running<'_> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(&self.running)
+    /// One more execution runs, in the order in which they ask; nothing if as many run as may and none ends soon.
+    pub(super) async fn start_running(&self) -> Option<Running<'_>> {
+        timeout(PATIENCE, self.places.acquire()).await.ok()?.ok().map(Running)
     }
 
     /// Writes a record; it is on disk when this returns.
@@ -100,11 +108,5 @@ impl Host {
         };
         self.scheduler.run(Box::new(work)).await;
         result.await.map_err(io::Error::other)?
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

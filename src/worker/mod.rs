@@ -94,6 +94,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many environments it may hold.
     pub capacity: u32,
+    /// How many executions run at once.
+    pub max_executions: usize,
     /// How sandboxes are isolated: `auto`, or a runtime by name.
     pub runtime: String,
     /// The program that becomes a sandbox's launcher; `/proc/self/exe` unless a test says otherwise.
@@ -320,7 +322,8 @@ async fn supervisor(
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);
     let packages = Packages::in_dir(config.python_packages.as_deref());
-    let host = Host::new((disk, surroundings.disk), sandboxes, packages, config.clock.clone());
-    let host = Arc::new(host);
+    let (clock, most) = (config.clock.clone(), config.max_executions);
+    let disk = (disk, surroundings.disk);
+    let host = Arc::new(Host::new(disk, sandboxes, packages, clock, most));
     Ok(Arc::new(Supervisor::recover(host, config.capacity, records)))
 }

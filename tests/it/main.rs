@@ -20,6 +20,7 @@ mod listen;
 mod mcp_client;
 mod metrics;
 mod migrate;
+mod overload;
 mod program;
 mod protocol;
 mod rates;

@@ -127,7 +127,7 @@ impl Stage {
         let clock = Clock::manual(Timestamp::from_millis(1_000));
         let packages = Packages::in_dir(None);
         let disk = (disk, Surroundings::system().disk);
-        let host = Arc::new(Host::new(disk, sandboxes, packages, clock));
+        let host = Arc::new(Host::new(disk, sandboxes, packages, clock, 100));
         let supervisor = Arc::new(Supervisor::recover(host, 10, Vec::new()));
         Self { dir, broken, supervisor }
     }
