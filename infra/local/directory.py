@@ -1,5 +1,6 @@
 """What replicas share: one Redis, or a master and two replicas with the three Sentinels that choose among them."""
 
+import shutil
 from pathlib import Path
 
 from processes import LOOPBACK, Processes, free_port, program
@@ -29,8 +30,10 @@ def start_watched(processes: Processes) -> str:
         follows = [] if port == master else ["--replicaof", LOOPBACK, master]
         folder = processes.folder / f"redis-{number}"
         folder.mkdir(exist_ok=True)
+        own = folder / "redis.conf"  # a Sentinel has its server write down whom it follows after a failover
+        shutil.copy(CONFIGURATION / "redis.conf", own)
         redis = processes.run(f"redis-{number}", [
-            program("redis-server"), CONFIGURATION / "redis.conf", "--bind", LOOPBACK, "--port", port, "--dir", folder, *follows,
+            program("redis-server"), own, "--bind", LOOPBACK, "--port", port, "--dir", folder, *follows,
         ])
         redis.wait_until_accepting(port)
         if follows:  # until then the master takes no writes

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 COUNTED = {
     "mcp_done": "done", "mcp_notices": "notices", "mcp_refused": "refused", "mcp_failed": "failed", "mcp_unknown": "unknown",
 }
+KINDS = tuple(COUNTED.values())
 SERVED = "mcp_served"
 
 
@@ -38,10 +39,8 @@ def sample(row: dict, began: float) -> Sample:
     return Sample(at, COUNTED.get(row["metric_name"], SERVED), float(row["metric_value"]), {**tags, "scenario": row["scenario"]})
 
 
-def by_second(samples: list) -> list:
-    """One record for each second from the first to the last: counts by kind, and quantiles of the time to an answer."""
-    if not samples:
-        return []
+def by_second(samples: list, seconds: int) -> list:
+    """One record for each second of the load: counts by kind, and quantiles of the time to an answer."""
     counts, times = defaultdict(lambda: defaultdict(int)), defaultdict(list)
     for it in samples:
         if it.name == SERVED:
@@ -49,9 +48,9 @@ def by_second(samples: list) -> list:
         else:
             counts[int(it.at)][it.name] += 1
     return [
-        {"second": second, **{kind: counts[second][kind] for kind in COUNTED.values()},
+        {"second": second, **{kind: counts[second][kind] for kind in KINDS},
          "p50": quantile(times[second], 0.5), "p99": quantile(times[second], 0.99)}
-        for second in range(int(samples[-1].at) + 1)
+        for second in range(seconds)
     ]
 
 
