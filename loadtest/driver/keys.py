@@ -1,5 +1,7 @@
 """Keys in rotation: which files each process is started with at which step."""
 
+import base64
+import hashlib
 from pathlib import Path
 
 from cluster import write_secret
@@ -12,10 +14,7 @@ class Rotation:
     def __init__(self, deployment):
         self.deployment = deployment
         self.old = {"--signing-key-file": deployment.key("signing"), "--worker-root-key-file": deployment.key("worker-root")}
-        self.new = {
-            "--signing-key-file": self.made("signing-2.key", "signing"),
-            "--worker-root-key-file": self.made("worker-root-2.key", "worker-root"),
-        }
+        self.new = {flag: self.made_beside(old) for flag, old in self.old.items()}
 
     def new_second(self, gateway: Process):
         for flag, old in self.old.items():
@@ -43,10 +42,22 @@ class Rotation:
     def worker_key(self, worker_id: str, root: Path, age: str) -> Path:
         return self.made(f"{worker_id}-{age}.key", "worker", "--root", root, "--id", worker_id)
 
+    def made_beside(self, old: Path) -> Path:
+        """A new key with another id than the old one's: one byte tells keys apart, and two that share it stop the start."""
+        new = old.with_name(f"{old.stem}-2.key")
+        while True:
+            write_secret(new, self.deployment.printed("key", old.stem))
+            if key_id(new) != key_id(old):
+                return new
+
     def made(self, name: str, *words) -> Path:
         path = self.deployment.folder / name
         write_secret(path, self.deployment.printed("key", *words))
         return path
+
+
+def key_id(path: Path) -> int:
+    return hashlib.sha256(b"baton-kid" + base64.b64decode(path.read_text())).digest()[0]
 
 
 def exchange(process: Process, flag: str, values: list):

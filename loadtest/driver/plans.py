@@ -50,8 +50,8 @@ PLANS = {
         short={"seconds": 8},
     ),
     "rolling-restart": Plan(
-        seconds=70, rate=300, faults=faults.rolling_restart, settings={"CALLS": 20000},
-        short={"seconds": 32, "rate": 40, "gateways": 2, "settings": {"CALLS": 1200, "ENVIRONMENTS": 12}},
+        seconds=70, rate=305, faults=faults.rolling_restart,
+        short={"seconds": 32, "rate": 40, "gateways": 2, "settings": {"ENVIRONMENTS": 12}},
     ),
     "scale-out": Plan(
         seconds=60, rate=100, gateways=1, workers=1, faults=faults.scale_out, verdicts=verdicts.gateways_have_their_share,

@@ -58,7 +58,7 @@ class Rehearsal:
             try:
                 deployment.start()
                 self.load(deployment)
-            except Trouble as trouble:
+            except (Trouble, OSError, subprocess.TimeoutExpired) as trouble:
                 self.verdict(False, f"{trouble}\n{deployment.tails()}")
             finally:
                 wrong = deployment.stop()

@@ -31,7 +31,7 @@ def gateways_have_their_share(results):
     joins = [it for it in results.marks if it["what"].startswith("gateway-")]
     for number, mark in enumerate(joins, 2):
         replica, since = mark["what"].split()[0], mark["seconds"] + JOIN_SECONDS - WATCH_SECONDS
-        counts = Counter(it.tags["replica"] for it in results.samples if it.name == "done" and since <= it.at < since + WATCH_SECONDS)
+        counts = Counter(it.replica for it in results.samples if it.name == "done" and since <= it.at < since + WATCH_SECONDS)
         share = counts[replica] / max(sum(counts.values()), 1)
         yield share >= MOST_UNEVEN / number, f"{replica} served {100 * share:.1f} % within {JOIN_SECONDS} s of joining, as one of {number}"
 

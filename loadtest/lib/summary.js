@@ -5,7 +5,7 @@ export function summary(data, verdicts = () => []) {
   const metric = (name) => (data.metrics[name] || {}).values || {};
   const lines = ['calls                         count   median ms       p95 ms       p99 ms       max ms'];
   for (const [name, { values, type }] of Object.entries(data.metrics)) {
-    if (type === 'trend' && name.startsWith('mcp_served') && values.count > 0) {
+    if (type === 'trend' && name.startsWith('mcp_') && values.count > 0) {
       const times = ['med', 'p(95)', 'p(99)', 'max'].map((it) => values[it].toFixed(2).padStart(12));
       lines.push(`${name.padEnd(24)} ${String(values.count).padStart(10)}${times.join(' ')}`);
     }

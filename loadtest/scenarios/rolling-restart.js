@@ -12,8 +12,8 @@ import { OPTIONS, NOTHING_LOST, arrival, begin, setting } from '../lib/run.js';
 import { summary } from '../lib/summary.js';
 
 const SECONDS = setting('SECONDS', 70, 10, 3600);
-const RATE = setting('RATE', 300, 1, 5000);
-const CALLS = setting('CALLS', 20000, 1, 10 ** 7);
+const RATE = setting('RATE', 305, 1, 5000);
+const CALLS = Math.floor(0.95 * RATE * SECONDS); // 20,000 in the full form
 const ENVIRONMENTS = setting('ENVIRONMENTS', 48, 1, 90);
 
 const gone = new Counter('environments_gone');
@@ -23,10 +23,12 @@ export const options = {
   ...OPTIONS,
   scenarios: { python: arrival('python', RATE, SECONDS, 8 * ENVIRONMENTS) },
   thresholds: {
-    ...NOTHING_LOST,
+    mcp_failed: NOTHING_LOST.mcp_failed,
+    mcp_unknown: NOTHING_LOST.mcp_unknown,
     mcp_refused: ['count==0'],
     environments_gone: ['count==0'],
     mcp_notices: [`count==${ENVIRONMENTS}`],
+    // Callers who wait for a worker are not free for the calls that come meanwhile.
     mcp_done: [`count>=${CALLS}`],
   },
 };
