@@ -8,25 +8,26 @@ from pathlib import Path
 
 from processes import LOOPBACK
 
-END_SECONDS = 60
+LOOK_SECONDS = 0.1
+
+
+class Over(Exception):
+    """The load ended before its faults did."""
 
 
 class Conductor:
-    """Runs `faults(self)` beside the load; what it raises is the run's failure."""
+    """Plays the faults of one run beside its load."""
 
-    def __init__(self, faults, deployment, seconds: float):
-        self.deployment, self.seconds, self.faults = deployment, seconds, faults
-        self.begun, self.stopping = threading.Event(), threading.Event()
-        self.began_at, self.marks, self.verdicts, self.wrong = None, [], [], None
+    def __init__(self, deployment, seconds: float):
+        self.deployment, self.seconds = deployment, seconds
+        self.began_at, self.load, self.marks, self.verdicts = None, None, [], []
         self.server = ThreadingHTTPServer((LOOPBACK, 0), self.handler())
         self.url = f"http://{LOOPBACK}:{self.server.server_port}"
-        self.threads = [threading.Thread(target=it, daemon=True) for it in (self.server.serve_forever, self.play)]
 
     def handler(conductor):
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 conductor.began_at = conductor.began_at or time.time()
-                conductor.begun.set()
                 self.send_response(204)
                 self.end_headers()
 
@@ -36,37 +37,41 @@ class Conductor:
         return Handler
 
     def __enter__(self):
-        for thread in self.threads:
-            thread.start()
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_):
-        self.stopping.set()
-        self.begun.set()
-        self.threads[1].join(END_SECONDS)
         self.server.shutdown()
         self.server.server_close()
 
-    def play(self):
-        self.begun.wait()
-        if self.stopping.is_set():
-            return
+    def play(self, faults, load):
+        """In the caller's own thread: children that are started here would end with any other."""
+        self.load = load
         try:
-            self.faults(self)
-        except Exception as error:
-            self.wrong = error
+            while self.began_at is None:
+                self.rest(LOOK_SECONDS)
+            faults(self)
+        except Over:
+            self.judge(False, f"the load had ended by second {self.now():.0f} and not all had happened")
+
+    def rest(self, seconds: float):
+        until = time.time() + seconds
+        while (left := until - time.time()) > 0:
+            if self.load.poll() is not None:
+                raise Over
+            time.sleep(min(left, LOOK_SECONDS))
 
     def wait_until(self, seconds: float):
         """Until so long after the load began."""
-        self.stopping.wait(max(0, self.began_at + seconds - time.time()))
+        self.rest(self.began_at + seconds - time.time())
 
     def now(self) -> float:
         """Seconds since the load began."""
-        return time.time() - self.began_at
+        return time.time() - self.began_at if self.began_at else 0
 
     def is_time_left(self, seconds: float) -> bool:
         """Whether the load will go on for so long."""
-        return not self.stopping.is_set() and self.now() + seconds < self.seconds
+        return self.now() + seconds < self.seconds
 
     def mark(self, what: str, kind: str = "fault"):
         """Something happened now. `kind`: `fault`, or `back` for what ends one."""

@@ -1,4 +1,4 @@
-"""A run as one SVG: time to an answer above, calls a second below, faults as vertical lines through both."""
+"""A run as one SVG: time to an answer above, calls a second below, over time or over load; faults as vertical lines."""
 
 import math
 from html import escape
@@ -23,28 +23,36 @@ RATES = [
 ]
 
 
-def draw(title: str, seconds: list, marks: list) -> str:
+def over_time(title: str, seconds: list, marks: list) -> str:
     """`seconds` are the records of series.by_second, `marks` what happened when."""
-    seconds = [{**it, "lost": it["failed"] + it["unknown"]} for it in seconds]
-    last = max(len(seconds) - 1, 1)
+    return draw(title, [{**it, "x": it["second"] + 0.5} for it in seconds], "seconds since the load began", marks)
 
-    def across(second: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(second, 0), last) / last
 
-    parts = [
+def over_load(title: str, steps: list) -> str:
+    """`steps` are the records of curve.steps: the same quantities, by what was offered."""
+    return draw(title, [{**it, "x": it["offered"]} for it in steps], "calls offered a second", [])
+
+
+def draw(title: str, records: list, abscissa: str, marks: list) -> str:
+    records = [{**it, "lost": it["failed"] + it["unknown"]} for it in records]
+    last = max([math.ceil(it["x"]) for it in records], default=1)
+
+    def across(x: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(x, 0), last) / last
+
+    return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f"<style>{STYLE}</style>", f'<rect width="{WIDTH}" height="{HEIGHT}" style="fill:var(--ground)"/>',
         f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
-        *panel(TOP, "time to an answer, ms", LATENCY, seconds, across, logarithmic),
-        *panel(TOP + PANEL + GAP, "calls a second", RATES, seconds, across, linear),
-        *time_axis(last, across), *mark_lines(marks, across), "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+        *panel(TOP, "time to an answer, ms", LATENCY, records, across, logarithmic),
+        *panel(TOP + PANEL + GAP, "calls a second", RATES, records, across, linear),
+        *bottom_axis(last, abscissa, across), *mark_lines(marks, across), "</svg>",
+    ]) + "\n"
 
 
-def panel(top, label, lines, seconds, across, scale):
+def panel(top, label, lines, records, across, scale):
     """One pair of axes with its lines; the legend stands above it."""
-    values = [it[key] for it in seconds for key, *_ in lines if it[key] is not None]
+    values = [it[key] for it in records for key, *_ in lines if it[key] is not None]
     up, ticks = scale(values or [1])
 
     def height(value):
@@ -58,17 +66,17 @@ def panel(top, label, lines, seconds, across, scale):
         x = LEFT + 150 * place
         yield f'<line class="line {dash}" x1="{x}" x2="{x + 24}" y1="{top - 12}" y2="{top - 12}" style="stroke:var({color})"/>'
         yield f'<text x="{x + 30}" y="{top - 8}">{name}</text>'
-        yield f'<path class="line {dash}" d="{path(seconds, key, across, height)}" style="stroke:var({color})"/>'
+        yield f'<path class="line {dash}" d="{path(records, key, across, height)}" style="stroke:var({color})"/>'
 
 
-def path(seconds, key, across, height) -> str:
-    """Seconds without a value break the line."""
+def path(records, key, across, height) -> str:
+    """Records without a value break the line."""
     steps, pen = [], "M"
-    for it in seconds:
+    for it in records:
         if it[key] is None:
             pen = "M"
             continue
-        steps.append(f"{pen}{across(it['second'] + 0.5):.1f} {height(it[key]):.1f}")
+        steps.append(f"{pen}{across(it['x']):.1f} {height(it[key]):.1f}")
         pen = "L"
     return " ".join(steps)
 
@@ -88,12 +96,13 @@ def linear(values):
     return lambda value: value / (count * step), [step * it for it in range(count + 1)]
 
 
-def time_axis(last, across):
-    step = next((it for it in (1, 2, 5, 10, 20, 30, 60, 120, 300) if last / it <= 12), 600)
+def bottom_axis(last, label, across):
+    step = 10 ** math.floor(math.log10(last))
+    step = next(it for it in (step / 10, step / 5, step / 2, step) if last / it <= 12)
     bottom = TOP + 2 * PANEL + GAP
-    for second in range(0, last + 1, step):
-        yield f'<text x="{across(second):.1f}" y="{bottom + 18}" text-anchor="middle">{second}</text>'
-    yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 40}" text-anchor="middle">seconds since the load began</text>'
+    for count in range(int(last / step) + 1):
+        yield f'<text x="{across(count * step):.1f}" y="{bottom + 18}" text-anchor="middle">{count * step:g}</text>'
+    yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{bottom + 40}" text-anchor="middle">{label}</text>'
 
 
 def mark_lines(marks, across):

@@ -47,7 +47,9 @@ function message(response, id) {
   try {
     const type = response.headers['Content-Type'] || '';
     const all = type.startsWith('text/event-stream') ? messages(response.body) : [response.json()];
-    return all.find((it) => it.id === id && (it.result || it.error));
+    const own = all.find((it) => it.id === id && (it.result || it.error));
+    // A proxy in between has not read the body, so its refusal knows no id; the response is to this request all the same.
+    return own || all.find((it) => it.id === undefined && it.error && response.status >= 400);
   } catch (_) {
     return undefined; // what is no JSON is no answer
   }

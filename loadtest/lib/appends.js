@@ -1,5 +1,5 @@
 // Calls that leave a mark: each appends its idempotency key to a file in its environment, so that afterwards the file
-// tells what ran and how often.
+// tells what ran and how often. Each takes a while, so that some are under way whenever something is killed.
 
 import { Counter } from 'k6/metrics';
 import { Environment, launchMany } from './environment.js';
@@ -7,6 +7,8 @@ import { count } from './outcomes.js';
 import { persistently } from './retry.js';
 
 const FILE = '/workspace/appended';
+const CALL_SECONDS = 0.3;
+const MOST_NOTICES = 3;
 const doubled = new Counter('append_doubled');
 const interrupted = new Counter('append_interrupted');
 // Acknowledged calls, less the lines found at the end.
@@ -30,12 +32,13 @@ export function append(client, handles) {
   const environment = new Environment(client, handles[(__VU - 1) % handles.length]);
   const key = `${__VU}-${(appended += 1)}`;
   const began = Date.now();
-  const code = `with open('${FILE}', 'a') as f: f.write('${key}\\n')`;
-  let answer;
-  do {
-    answer = persistently((same) => environment.python(code, { key: same }), { key });
-    if (answer.kind === 'notice') count(answer, 'append');
-  } while (answer.kind === 'notice');
+  const code = `with open('${FILE}', 'a') as f: f.write('${key}\\n')\nimport time; time.sleep(${CALL_SECONDS})`;
+  const send = () => persistently((same) => environment.python(code, { key: same }), { key });
+  let answer = send();
+  for (let notices = 0; answer.kind === 'notice' && notices < MOST_NOTICES; notices += 1) {
+    count(answer, 'append');
+    answer = send();
+  }
   if (answer.kind === 'done') unaccounted.add(1);
   if (answer.kind === 'unknown' && answer.result) return account(environment, key);
   return count(answer, 'append', began);

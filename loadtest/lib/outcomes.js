@@ -10,6 +10,7 @@ const KINDS = {
   unknown: new Counter('mcp_unknown'),
 };
 const served = new Trend('mcp_served', true);
+const turnedAway = new Trend('mcp_turned_away', true);
 const resent = new Counter('mcp_resent');
 const bare = new Counter('mcp_refused_bare');
 
@@ -18,6 +19,7 @@ export function count(answer, of, began) {
   const tags = { of, code: String(answer.code || 0), replica: answer.replica || 'none' };
   KINDS[answer.kind].add(1, tags);
   if (answer.kind === 'done') served.add(began ? Date.now() - began : answer.milliseconds, { of });
+  if (answer.kind === 'refused') turnedAway.add(answer.milliseconds, { of });
   if (answer.attempts > 1) resent.add(answer.attempts - 1, { of });
   // Only a refusal over HTTP has headers of its own; one within a result says when to come back in its data.
   if (answer.kind === 'refused' && !answer.result && !answer.retryAfter) bare.add(1, { of });

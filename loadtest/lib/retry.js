@@ -16,7 +16,7 @@ export function persistently(send, { key } = {}) {
   for (let attempts = 1; ; attempts += 1) {
     const answer = send(key);
     const again = answer.kind === 'refused' || (answer.kind === 'unknown' && key !== undefined && !isFinal(answer));
-    const wait = Math.min(Math.max(answer.waitMs, ownWait), LONGEST_WAIT_MS);
+    const wait = Math.max(answer.waitMs, Math.min(ownWait, LONGEST_WAIT_MS));
     if (!again || attempts === ATTEMPTS || Date.now() + wait > until) return { ...answer, attempts };
     // Those who were refused together come back apart.
     sleep((wait * (1 + Math.random() / 4)) / 1000);

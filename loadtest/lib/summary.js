@@ -1,11 +1,11 @@
-// The end of a run in a few lines for people, and everything as JSON for the driver.
+// The end of a run: a few lines for people, what held and what did not, and everything as k6 has it; the driver prints.
 
 // `verdicts` are judgements over several metrics, which no threshold can hold: [holds, sentence].
 export function summary(data, verdicts = () => []) {
   const metric = (name) => (data.metrics[name] || {}).values || {};
   const lines = ['calls                         count   median ms       p95 ms       p99 ms       max ms'];
   for (const [name, { values, type }] of Object.entries(data.metrics)) {
-    if (type === 'trend' && name.startsWith('mcp_served') && values.count > 0) {
+    if (type === 'trend' && name.startsWith('mcp_') && values.count > 0) {
       const times = ['med', 'p(95)', 'p(99)', 'max'].map((it) => values[it].toFixed(2).padStart(12));
       lines.push(`${name.padEnd(24)} ${String(values.count).padStart(10)}${times.join(' ')}`);
     }
@@ -14,22 +14,17 @@ export function summary(data, verdicts = () => []) {
     const ours = name.startsWith('mcp_') || name.startsWith('append_');
     if (type === 'counter' && ours) lines.push(`${name.padEnd(60)} ${String(values.count).padStart(8)}`);
   }
-  const all = [...thresholds(data), ...verdicts(metric)];
-  for (const [holds, sentence] of all) lines.push(verdict(holds, sentence));
-  const result = { metrics: data.metrics, verdicts: all.map(([holds, sentence]) => ({ holds, sentence })) };
-  return { stdout: `${lines.join('\n')}\n`, [__ENV.SUMMARY]: JSON.stringify(result, null, 1) };
+  const all = [...thresholds(data), ...verdicts(metric)].map(([holds, sentence]) => ({ holds, sentence }));
+  return { [__ENV.SUMMARY]: JSON.stringify({ lines, verdicts: all, metrics: data.metrics }, null, 1) };
 }
 
 function thresholds(data) {
   return Object.entries(data.metrics).flatMap(([name, { values, thresholds: rules = {} }]) =>
-    Object.entries(rules).map(([rule, { ok }]) => [ok, `${name} ${rule} (${figure(rule, values)})`]));
+    Object.entries(rules).filter(([rule]) => !rule.endsWith('>=0')) // asks for figures, and judges nothing
+      .map(([rule, { ok }]) => [ok, `${name} ${rule} (${figure(rule, values)})`]));
 }
 
 function figure(rule, values) {
   const value = values[rule.split(/[<>=!]/)[0].trim()];
   return value === undefined ? 'nothing measured' : String(Math.round(1000 * value) / 1000);
-}
-
-function verdict(holds, sentence) {
-  return `${holds ? 'ok' : 'FAIL'} load: ${__ENV.SCENARIO}: ${sentence}`;
 }

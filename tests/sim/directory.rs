@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use baton::clock::Clock;
 use baton::directory::embedded::Embedded;
 use baton::directory::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Placed, Replica, Reservation, Tally,
-    Terms,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Placed, Replica, Reservation,
+    Spending, Tally, Terms,
 };
-use baton::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use baton::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
 use baton::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use baton::domain::rate::Rate;
 use tokio::time::sleep;
 
 use crate::dice::Dice;
@@ -191,6 +192,14 @@ impl Directory for Link {
         limit: u32,
     ) -> Result<Reservation, DirectoryError> {
         self.step(|it| async move { it.reserve(tenant, environment, limit).await }).await
+    }
+
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError> {
+        self.step(|it| async move { it.spend(tenant, rates).await }).await
     }
 
     async fn place(&self, holding: &Holding) -> Result<Placed, DirectoryError> {

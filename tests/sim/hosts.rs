@@ -10,8 +10,8 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    self, ApiKeys, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens, Rates,
-    ToolChoice,
+    self, ApiKeys, Buffers, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens,
+    Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -113,6 +113,7 @@ impl GatewayHost {
             in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
             listens: Listens { streams: 10, streams_per_tenant: 10 },
             max_body_bytes: 1 << 20,
+            buffers: Buffers { bytes: 256 << 20, bytes_per_tenant: 64 << 20 },
             connections: ConnectionLimits::default(),
             data_dir: None,
             tracer: Telemetry::off().tracer(),
@@ -161,6 +162,7 @@ impl WorkerHost {
             python_packages: None,
             warm_pool: 0,
             limits: Limits::default(),
+            max_executions: 256,
             clock: self.clock.clone(),
             tracer: Telemetry::off().tracer(),
         }

@@ -149,6 +149,9 @@ fn every_call_that_was_not_begun_says_so() {
         NotStarted::NoSandbox { why: "why".to_owned() },
         NotStarted::Cancelled,
         NotStarted::NotKept,
+        NotStarted::KeyConflict,
+        NotStarted::KeysFull { retry_after_ms: 1 },
+        NotStarted::KeyNotKept,
     ];
     for why in &all {
         // A new reason does not compile before it is above.
@@ -162,7 +165,10 @@ fn every_call_that_was_not_begun_says_so() {
             | NotStarted::QueueFull { .. }
             | NotStarted::NoSandbox { .. }
             | NotStarted::Cancelled
-            | NotStarted::NotKept => {
+            | NotStarted::NotKept
+            | NotStarted::KeyConflict
+            | NotStarted::KeysFull { .. }
+            | NotStarted::KeyNotKept => {
                 let data = locate::not_begun(why).unwrap().data();
                 assert_eq!(data["executed"], "no");
                 check(&data);
