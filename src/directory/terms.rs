@@ -18,6 +18,12 @@ pub const LIST_TERM: Duration = Duration::from_mins(5);
 /// How many operations one tally counts; the next is refused.
 pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
 
+/// For how long the one that creates an environment under a key has to itself, if it does not say how that went: far longer
+/// than it may take.
+pub const LAUNCH_CLAIM_TERM: Duration = Duration::from_mins(1);
+/// How long the environment that a key launched is remembered.
+pub const LAUNCH_TERM: Duration = Duration::from_hours(24);
+
 /// The terms of one directory. Production takes the defaults, which are the constants beside this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -31,6 +37,10 @@ pub struct Terms {
     pub settling: Duration,
     /// [`LIST_TERM`].
     pub list: Duration,
+    /// [`LAUNCH_CLAIM_TERM`].
+    pub launch_claim: Duration,
+    /// [`LAUNCH_TERM`].
+    pub launch: Duration,
 }
 
 impl Default for Terms {
@@ -41,6 +51,8 @@ impl Default for Terms {
             reservation: RESERVATION_TERM,
             settling: SETTLING_TERM,
             list: LIST_TERM,
+            launch_claim: LAUNCH_CLAIM_TERM,
+            launch: LAUNCH_TERM,
         }
     }
 }

@@ -14,6 +14,7 @@ mod failover;
 mod fault;
 mod handles;
 mod handover;
+mod idempotency;
 mod layering;
 mod listen;
 mod mcp_client;

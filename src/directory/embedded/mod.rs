@@ -9,19 +9,21 @@ use async_trait::async_trait;
 
 use super::events::Readers;
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Placed, Replica, Reservation,
-    Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Launch, LaunchClaim, LaunchEnd,
+    Placed, Replica, Reservation, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{EnvironmentId, LaunchKey, TallyId, TenantDigest, Timestamp};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 mod environments;
 mod fleet;
+mod launches;
 mod tallies;
 
 use environments::Environments;
 use fleet::Fleet;
+use launches::Launches;
 use tallies::Tallies;
 
 /// Soft state in the memory of one process.
@@ -37,6 +39,7 @@ pub struct Embedded {
 struct State {
     fleet: Fleet,
     environments: Environments,
+    launches: Launches,
     tallies: Tallies,
     changes_until_sweep: u32,
 }
@@ -81,6 +84,7 @@ impl State {
     fn sweep(&mut self, now: Timestamp) {
         self.fleet.sweep(now);
         self.environments.sweep(now);
+        self.launches.sweep(now);
         self.tallies.sweep(now);
         self.changes_until_sweep = SWEEP_EVERY;
     }
@@ -155,6 +159,28 @@ impl Directory for Embedded {
     ) -> Result<(), DirectoryError> {
         let (mut state, now) = self.change();
         state.environments.release(tenant, environment, now, self.terms.settling);
+        Ok(())
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let (mut state, now) = self.change();
+        Ok(state.launches.claim((tenant, key), mine, now, &self.terms)?)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let (mut state, now) = self.change();
+        state.launches.settle((tenant, key), environment, how, now);
         Ok(())
     }
 

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
-    Reservation, Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
+    MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Tally, Terms, WORKER_MEMORY,
 };
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, LaunchKey, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 mod channel;
@@ -155,6 +155,34 @@ impl Directory for Redis {
             .key(keys::environment(tenant, environment))
             .arg(environment.to_string())
             .arg(millis(self.terms.settling));
+        self.link.run(&script).await
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let mut script = scripts::CLAIM_LAUNCH.key(keys::launch(tenant, key));
+        script
+            .arg(mine.environment.to_string())
+            .arg(records::moment(mine.not_after))
+            .arg(millis(self.terms.launch_claim))
+            .arg(millis(self.terms.launch));
+        let (word, environment, not_after): (String, String, u64) = self.link.run(&script).await?;
+        records::launch_claim(&word, &environment, not_after)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let mut script = scripts::SETTLE_LAUNCH.key(keys::launch(tenant, key));
+        script.arg(environment.to_string()).arg(u8::from(how == LaunchEnd::Made));
         self.link.run(&script).await
     }
 

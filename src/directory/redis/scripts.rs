@@ -24,6 +24,8 @@ scripts! {
     UNLIST = "unlist.lua";
     INDEX = "index.lua";
     UNINDEX = "unindex.lua";
+    CLAIM_LAUNCH = "claim_launch.lua";
+    SETTLE_LAUNCH = "settle_launch.lua";
     OPEN_TALLY = "open_tally.lua";
     ADD_TO_TALLY = "add_to_tally.lua";
 }
