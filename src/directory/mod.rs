@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use crate::domain::rate::Rate;
 
@@ -21,8 +21,8 @@ mod terms;
 pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
-    LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM,
-    Terms, WORKER_MEMORY, WORKER_TERM,
+    LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS, REPLICA_TERM,
+    RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
 };
 
 /// What replicas share.
@@ -87,6 +87,24 @@ pub trait Directory: Send + Sync + Debug {
         tenant: TenantDigest,
         rates: &[(RateId, Rate)],
     ) -> Result<Spending, DirectoryError>;
+
+    /// Claims for [`LAUNCH_CLAIM_TERM`] the creation of the environment that a key names: that of its first claim, which is
+    /// remembered for [`LAUNCH_TERM`]. One that was never made is forgotten when its life is over.
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError>;
+
+    /// Says how a claimed creation went. It changes nothing where another environment is known, or that it was made.
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError>;
 
     /// Begins a tally at 0 that lives for `term` after its last change. One that is there stays as it is.
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError>;
@@ -156,6 +174,36 @@ pub enum Placed {
     Noted,
     /// A newer one is known, the environment has just been released, or its life is over.
     Stale,
+}
+
+/// The environment that a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Its id.
+    pub environment: EnvironmentId,
+    /// When its life ends at most.
+    pub not_after: Timestamp,
+}
+
+/// What is known of the environment that a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchClaim {
+    /// It is the caller's to create. One that is not what the caller proposed may be there already, for its creator did not
+    /// say.
+    Yours(Launch),
+    /// Somebody else creates it now.
+    UnderWay,
+    /// It was created.
+    Made(Launch),
+}
+
+/// How the creation of an environment went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchEnd {
+    /// It is there.
+    Made,
+    /// It is not there, and nobody tries any more: the next claim may be another's.
+    NotMade,
 }
 
 /// What adding to a tally came to.

@@ -84,12 +84,24 @@ impl Locator {
         }
     }
 
-    /// Asks every worker.
     async fn search(
         &self,
         environment: EnvironmentId,
         trace: &TraceHeaders,
     ) -> Result<Placement, Failure> {
+        match self.whereabouts(environment, trace).await? {
+            Whereabouts::Held(placement) => Ok(placement),
+            Whereabouts::Gone(reason) => Err(gone_error(reason).into()),
+            Whereabouts::Nowhere => Err(gone_error(GoneReason::Lost).into()),
+        }
+    }
+
+    /// Asks every worker.
+    pub(super) async fn whereabouts(
+        &self,
+        environment: EnvironmentId,
+        trace: &TraceHeaders,
+    ) -> Result<Whereabouts, Failure> {
         let request = FindRequest { environment: environment.to_string() };
         let request = &request;
         self.fleet.refresh().await;
@@ -103,7 +115,7 @@ impl Locator {
                 Ok(FindReply::Held { claim }) => {
                     let proven = claims::proven(&claim, peer.worker(), &self.keys);
                     if let Some(holding) = proven.filter(|it| it.environment == environment) {
-                        return Ok(self.found(holding).await);
+                        return Ok(Whereabouts::Held(self.found(holding).await));
                     }
                     tracing::warn!(worker = %peer.worker(), ?environment, "claim without a ticket");
                 }
@@ -116,10 +128,8 @@ impl Locator {
             }
         }
         match gone {
-            Some(reason) => Err(gone_error(reason).into()),
-            None if silent == 0 && self.fleet.knows_all().await => {
-                Err(gone_error(GoneReason::Lost).into())
-            }
+            Some(reason) => Ok(Whereabouts::Gone(reason)),
+            None if silent == 0 && self.fleet.knows_all().await => Ok(Whereabouts::Nowhere),
             None => Err(Fault::worker_unreachable(
                 "a worker that may hold this environment cannot be reached: try again shortly",
             )
@@ -134,6 +144,17 @@ impl Locator {
         self.remember(holding.environment, holding.placement.clone());
         holding.placement
     }
+}
+
+/// What the workers say of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// One holds it.
+    Held(Placement),
+    /// One held it, and it is no more.
+    Gone(GoneReason),
+    /// Every worker was asked, and none knows it.
+    Nowhere,
 }
 
 /// One call's way to the worker that holds its environment.

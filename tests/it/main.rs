@@ -15,6 +15,7 @@ mod fault;
 mod generated;
 mod handles;
 mod handover;
+mod idempotency;
 mod layering;
 mod listen;
 mod mcp_client;

@@ -168,6 +168,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Calling", settings: &[
         text("url", "URL", CALLER, "the endpoint to call").or("http://127.0.0.1:8080/mcp").but_otherwise(Role::Doctor, "no call is tried").flag_or_variable(),
         switch("json", CALL, "prints the result as it came").flag_only(),
+        text("idempotency-key", "KEY", CALL, "names this call, so that it can be made again: it runs once").flag_only().secret(),
         switch("new", CALL, "launches an environment for this one call, and closes it").flag_only(),
     ]},
     Section { title: "Making keys", settings: &[

@@ -9,21 +9,23 @@ use async_trait::async_trait;
 
 use super::events::Readers;
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Placed, Replica, Reservation,
-    Spending, Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Launch, LaunchClaim, LaunchEnd,
+    Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use crate::domain::rate::Rate;
 
 mod environments;
 mod fleet;
+mod launches;
 mod rates;
 mod tallies;
 
 use environments::Environments;
 use fleet::Fleet;
+use launches::Launches;
 use rates::Rates;
 use tallies::Tallies;
 
@@ -40,6 +42,7 @@ pub struct Embedded {
 struct State {
     fleet: Fleet,
     environments: Environments,
+    launches: Launches,
     rates: Rates,
     tallies: Tallies,
     changes_until_sweep: u32,
@@ -85,6 +88,7 @@ impl State {
     fn sweep(&mut self, now: Timestamp) {
         self.fleet.sweep(now);
         self.environments.sweep(now);
+        self.launches.sweep(now);
         self.rates.sweep(now);
         self.tallies.sweep(now);
         self.changes_until_sweep = SWEEP_EVERY;
@@ -170,6 +174,28 @@ impl Directory for Embedded {
     ) -> Result<Spending, DirectoryError> {
         let (mut state, now) = self.change();
         Ok(state.rates.spend(tenant, rates, now)?)
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let (mut state, now) = self.change();
+        Ok(state.launches.claim((tenant, key), mine, now, &self.terms)?)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let (mut state, now) = self.change();
+        state.launches.settle((tenant, key), environment, how, now);
+        Ok(())
     }
 
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError> {

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
-    Reservation, Spending, Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
+    MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
-use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use crate::domain::rate::Rate;
 
@@ -176,6 +176,34 @@ impl Directory for Redis {
             return Err(records::unreadable("an answer about rates"));
         }
         Ok(Spending { granted, used: used.into_iter().map(Duration::from_micros).collect() })
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let mut script = scripts::CLAIM_LAUNCH.key(keys::launch(tenant, key));
+        script
+            .arg(mine.environment.to_string())
+            .arg(records::moment(mine.not_after))
+            .arg(millis(self.terms.launch_claim))
+            .arg(millis(self.terms.launch));
+        let (word, environment, not_after): (String, String, u64) = self.link.run(&script).await?;
+        records::launch_claim(&word, &environment, not_after)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let mut script = scripts::SETTLE_LAUNCH.key(keys::launch(tenant, key));
+        script.arg(environment.to_string()).arg(u8::from(how == LaunchEnd::Made));
+        self.link.run(&script).await
     }
 
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError> {

@@ -25,6 +25,8 @@ scripts! {
     INDEX = "index.lua";
     UNINDEX = "unindex.lua";
     SPEND = "spend.lua";
+    CLAIM_LAUNCH = "claim_launch.lua";
+    SETTLE_LAUNCH = "settle_launch.lua";
     OPEN_TALLY = "open_tally.lua";
     ADD_TO_TALLY = "add_to_tally.lua";
 }

@@ -58,6 +58,13 @@ impl Fault {
         Self::new(ErrorCode::DirectoryAway, message, Executed::No)
     }
 
+    /// An environment that a key names is being created still.
+    pub(in crate::gateway) fn launch_under_way() -> Self {
+        let message =
+            "the first call with this idempotency key goes on: repeat it with the same key shortly";
+        Self::new(ErrorCode::Overloaded, message, Executed::Maybe)
+    }
+
     /// The answer did not come in time; the work may have been done.
     pub(in crate::gateway) fn deadline() -> Self {
         let message = "the worker did not answer in time; the code may have run";

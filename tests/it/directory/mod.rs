@@ -21,6 +21,7 @@ macro_rules! contract {
 mod environments;
 mod events;
 mod fleet;
+mod launches;
 mod link;
 mod lists;
 mod model;

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::directory::{
-    Beat, Directory, DirectoryConfig, Replica, Reservation, Terms, open, open_with,
+    Beat, Directory, DirectoryConfig, Launch, LaunchEnd, Replica, Reservation, Terms, open,
+    open_with,
 };
-use baton::domain::ids::{EnvironmentId, RateId, Timestamp};
+use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, Timestamp};
 use baton::domain::placement::Holding;
 use baton::domain::rate::Rate;
 use proptest::prelude::*;
@@ -35,6 +36,8 @@ enum Step {
     Locate { environment: u8 },
     Release { environment: u8 },
     Spend { tenant: u8, rates: Vec<u8> },
+    ClaimLaunch { key: u8, environment: u8, over: bool },
+    SettleLaunch { key: u8, environment: u8, made: bool },
     OpenTally { tally: u8 },
     Add { tally: u8, operation: u8, amount: i64 },
 }
@@ -57,7 +60,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (environment.clone(), worker, epoch, prop::bool::weighted(0.1))
             .prop_map(|(environment, worker, epoch, over)| Step::Place { environment, worker, epoch, over }),
         3 => environment.clone().prop_map(|environment| Step::Locate { environment }),
-        2 => environment.prop_map(|environment| Step::Release { environment }),
+        2 => environment.clone().prop_map(|environment| Step::Release { environment }),
+        2 => (0..2u8, environment.clone(), prop::bool::weighted(0.1))
+            .prop_map(|(key, environment, over)| Step::ClaimLaunch { key, environment, over }),
+        2 => (0..2u8, environment, any::<bool>())
+            .prop_map(|(key, environment, made)| Step::SettleLaunch { key, environment, made }),
         3 => (0..2u8, prop::sample::subsequence(vec![0, 1, 4], 0..=3))
             .prop_map(|(tenant, rates)| Step::Spend { tenant, rates }),
         1 => (0..2u8).prop_map(|tally| Step::OpenTally { tally }),
@@ -122,6 +129,20 @@ async fn take(directory: &dyn Directory, step: &Step, start: Timestamp) -> Strin
             let spending = directory.spend(tenant(*id), &rates).await.unwrap();
             let left = rates.iter().zip(&spending.used).map(|((_, rate), used)| rate.left(*used));
             format!("{} {:?}", spending.granted, left.collect::<Vec<_>>())
+        }
+        Step::ClaimLaunch { key, environment: id, over } => {
+            let not_after = if *over { Timestamp::from_millis(1) } else { start.after(LONG) };
+            let mine = Launch { environment: environment(*id), not_after };
+            let key = LaunchKey::from_bytes([*key; 16]);
+            format!("{:?}", directory.claim_launch(tenant(0), key, mine).await.unwrap())
+        }
+        Step::SettleLaunch { key, environment: id, made } => {
+            let how = if *made { LaunchEnd::Made } else { LaunchEnd::NotMade };
+            let (key, environment) = (LaunchKey::from_bytes([*key; 16]), environment(*id));
+            format!(
+                "{:?}",
+                directory.settle_launch(tenant(0), key, environment, how).await.unwrap()
+            )
         }
         Step::OpenTally { tally: id } => {
             format!("{:?}", directory.open_tally(tally(*id), LONG).await.unwrap())
@@ -271,6 +292,8 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
         Step::Reserve { environment: 5, limit: 9 },
         Step::Release { environment: 1 },
         Step::Spend { tenant: 0, rates: vec![0, 1] },
+        Step::ClaimLaunch { key: 0, environment: 0, over: false },
+        Step::SettleLaunch { key: 0, environment: 0, made: true },
         Step::OpenTally { tally: 0 },
         Step::Add { tally: 0, operation: 0, amount: 1 },
     ] {
