@@ -23,6 +23,7 @@ mod program;
 mod protocol;
 mod rates;
 mod readme;
+mod redis_cluster;
 mod redis_sentinel;
 mod redis_server;
 mod reload;

@@ -157,7 +157,8 @@ async fn sentinels_and_the_master_that_they_name_are_reached_over_tls() {
     ));
     let url = RedisUrl::parse(&format!("rediss+sentinel://localhost:{port}/m")).unwrap();
     let settings = RedisSettings { url, ..redis.settings() };
-    assert_eq!(inspect(&settings).await.unwrap().role.as_deref(), Some("master"));
+    let inspected = inspect(&settings).await.unwrap();
+    assert_eq!(inspected.only().unwrap().role.as_deref(), Some("master"));
     let text = refused(&RedisSettings { trust: Trust::Machine, ..settings }).await;
     assert!(
         text.contains("none of the Sentinels answers") && text.contains("UnknownIssuer"),
