@@ -45,3 +45,4 @@ mod upstream_server;
 mod upstream_sessions;
 mod upstreams;
 mod worker;
+mod zombies;

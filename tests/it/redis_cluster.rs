@@ -47,6 +47,7 @@ impl RedisCluster {
         let all = format!("cluster_known_nodes:{}", masters.len() + replicas.len());
         for node in masters.iter_mut().chain(&mut replicas) {
             assert!(node.wait_until("CLUSTER INFO", &all));
+            assert!(node.wait_until("CLUSTER INFO", "cluster_slots_ok:16384"));
             assert!(node.wait_until("CLUSTER INFO", "cluster_state:ok"));
         }
         for (master, replica) in masters.iter_mut().zip(&mut replicas) {

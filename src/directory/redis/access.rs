@@ -28,7 +28,7 @@ const FOREIGN: &str = "another:probe";
 const NO_DIGEST: &str = "0000000000000000000000000000000000000000";
 
 /// Every command that is used, and operands with which it changes nothing: of a key that is not there, or ill-formed.
-const NEEDED: [(&str, &[&str]); 28] = [
+const NEEDED: [(&str, &[&str]); 29] = [
     ("ping", &[]),
     ("time", &[]),
     ("role", &[]),
@@ -36,6 +36,7 @@ const NEEDED: [(&str, &[&str]); 28] = [
     ("evalsha", &[NO_DIGEST, "1", PROBE]),
     ("publish", &[PROBE, ""]),
     ("exists", &[PROBE]),
+    ("get", &[PROBE]),
     ("set", &[PROBE, "", "PX", "none"]),
     ("del", &[PROBE]),
     ("pttl", &[PROBE]),

@@ -9,7 +9,7 @@ use super::{
     Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
     Reservation, Tally, Terms, WORKER_MEMORY,
 };
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, Timestamp, WorkerId};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 
 mod access;
@@ -118,12 +118,27 @@ impl Directory for Redis {
         self.servers.run(&script).await
     }
 
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+        let mut script = scripts::COMPLETE.key(keys::COMPLETE);
+        for worker in workers {
+            script.key(keys::worker(worker));
+        }
+        let since: u64 = self.servers.run(script.arg(millis(WORKER_MEMORY))).await?;
+        Ok((since > 0).then(|| Timestamp::from_millis(since)))
+    }
+
     async fn reserve(
         &self,
         tenant: TenantDigest,
         environment: EnvironmentId,
         limit: u32,
     ) -> Result<Reservation, DirectoryError> {
+        // Quotas are in other slots, so this is a step of its own; whoever is between the two is one of those under way.
+        let mut command = redis::cmd("EXISTS");
+        command.arg(keys::COMPLETE);
+        if !self.servers.operate::<bool>(&Step::on(keys::COMPLETE, command)).await? {
+            return Err(DirectoryError::Incomplete);
+        }
         let mut script = scripts::RESERVE.key(keys::quota(tenant));
         script.arg(environment.to_string()).arg(limit).arg(millis(self.terms.reservation));
         let granted = self.servers.run(&script).await?;

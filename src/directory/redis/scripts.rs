@@ -23,6 +23,7 @@ scripts! {
     FINISH_LIST = "finish_list.lua";
     ANNOUNCE = "announce.lua";
     WITHDRAW = "withdraw.lua";
+    COMPLETE = "complete.lua";
     RESERVE = "reserve.lua";
     PLACE = "place.lua";
     RELEASE = "release.lua";

@@ -32,6 +32,7 @@ mod fleet;
 mod link;
 mod lists;
 mod model;
+mod rebuilt;
 mod sentinel;
 mod subject;
 mod tallies;

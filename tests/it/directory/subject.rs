@@ -71,6 +71,8 @@ impl Kind {
             DirectoryConfig::Redis(RedisUrl::parse(&url).unwrap().into())
         });
         let directory = open_with(&config, clock.clone(), terms).await;
+        // No worker lives yet, so nothing is missing.
+        directory.complete(&[]).await.unwrap();
         Subject { directory, clock, kind: self, _servers: servers }
     }
 }
