@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use crate::domain::rate::Rate;
 
@@ -52,8 +54,13 @@ pub trait Directory: Send + Sync + Debug {
     /// Says that this replica no longer serves.
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
 
+    /// Says which workers live. Once the list of each of them was taken the directory is complete: since when, by its
+    /// own clock. One that forgets everything is incomplete again, and then another moment is told.
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError>;
+
     /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
-    /// A repeat renews the term, whatever the limit.
+    /// A repeat renews the term, whatever the limit. While the directory is not complete nothing is reserved: it does
+    /// not know what a tenant has.
     async fn reserve(
         &self,
         tenant: TenantDigest,
@@ -234,6 +241,9 @@ pub enum DirectoryError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// It has forgotten what there is, and waits for the workers' lists.
+    #[error("the directory waits for the workers' lists")]
+    Incomplete,
     /// It answered what this version does not understand.
     #[error("the directory holds a record that this version cannot read: {what}")]
     Unreadable {

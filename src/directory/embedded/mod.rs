@@ -13,7 +13,9 @@ use super::{
     Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use crate::domain::rate::Rate;
 
@@ -34,6 +36,7 @@ use tallies::Tallies;
 pub struct Embedded {
     clock: Clock,
     terms: Terms,
+    begun: Timestamp,
     state: Mutex<State>,
     readers: Readers,
 }
@@ -65,7 +68,8 @@ impl From<Overfull> for DirectoryError {
 impl Embedded {
     /// An empty directory that tells the time by `clock`.
     pub fn new(clock: Clock, terms: Terms) -> Self {
-        Self { clock, terms, state: Mutex::default(), readers: Readers::default() }
+        let (begun, state, readers) = (clock.now(), Mutex::default(), Readers::default());
+        Self { clock, terms, begun, state, readers }
     }
 
     fn read(&self) -> (MutexGuard<'_, State>, Timestamp) {
@@ -130,6 +134,11 @@ impl Directory for Embedded {
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError> {
         self.change().0.fleet.withdraw(replica);
         Ok(())
+    }
+
+    /// It begins and ends with its only gateway, and forgets nothing meanwhile.
+    async fn complete(&self, _workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+        Ok(Some(self.begun))
     }
 
     async fn reserve(

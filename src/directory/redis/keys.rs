@@ -2,11 +2,12 @@
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
-//! | `baton:{fleet}:worker:W` | hash | incarnation, digest of the last list agreed on | 24 h after the last heartbeat |
+//! | `baton:{fleet}:worker:W` | hash | incarnation, digest of the last list agreed on, whether one was taken | 24 h after the last heartbeat |
 //! | `baton:{fleet}:seen` | zset | worker → moment of its last heartbeat | 24 h after the last heartbeat of any |
 //! | `baton:{fleet}:reports` | hash | worker → its last report (JSON) | likewise |
 //! | `baton:{fleet}:replicas` | zset | replica → until when it counts | the replica term after any announcement |
 //! | `baton:{fleet}:urls` | hash | replica → its internal address | likewise |
+//! | `baton:{fleet}:complete` | string | since when all that lives is here (ms) | 24 h after any replica looked |
 //! | `baton:{w:W}:index` | hash | environment → tenant, and since when it may be there | until the last of them ends |
 //! | `baton:{t:T}:quota` | zset | environment → until when it counts | until the last of them ends |
 //! | `baton:{t:T}:env:E` | hash | placement, owner | `not_after`; once released, the settling term |
@@ -24,6 +25,7 @@ pub(super) const SEEN: &str = "baton:{fleet}:seen";
 pub(super) const REPORTS: &str = "baton:{fleet}:reports";
 pub(super) const REPLICAS: &str = "baton:{fleet}:replicas";
 pub(super) const URLS: &str = "baton:{fleet}:urls";
+pub(super) const COMPLETE: &str = "baton:{fleet}:complete";
 pub(super) const EVENTS: &str = "baton:{fleet}:events";
 
 pub(super) fn worker(worker: &WorkerId) -> String {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
-use crate::directory::{Launch, Reservation};
+use crate::directory::{DirectoryError, Launch, Reservation};
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, Principal, Timestamp, WorkerId};
 use crate::domain::placement::{Epoch, Holding, Placement, choose};
@@ -26,6 +26,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 pub(super) const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon the directory hears of an environment that ended, as a rule.
 const FREED_SOON: Duration = Duration::from_secs(5);
+/// How often a directory that waits for the workers' lists is looked at before a new environment is refused.
+const LOOKS: u32 = 12;
 /// Workers that are asked to take one new environment.
 const MAX_ASKED: usize = 3;
 
@@ -73,12 +75,21 @@ impl Tools {
 
     async fn reserve(&self, call: &Call, environment: EnvironmentId) -> Result<(), Failure> {
         let limit = self.policy.max_per_tenant;
-        match self.directory.reserve(call.caller.tenant_digest(), environment, limit).await {
-            Ok(Reservation::Granted) => Ok(()),
-            Ok(Reservation::Full) => Err(self.quota_error(call).await.into()),
-            Err(error) => {
-                tracing::warn!(%error, "quota not checked");
-                Err(Fault::directory_away().into())
+        let tenant = call.caller.tenant_digest();
+        let mut looks = LOOKS;
+        loop {
+            match self.directory.reserve(tenant, environment, limit).await {
+                Ok(Reservation::Granted) => return Ok(()),
+                Ok(Reservation::Full) => return Err(self.quota_error(call).await.into()),
+                // As a rule the workers tell it what they have within two seconds.
+                Err(DirectoryError::Incomplete) if looks > 0 => {
+                    looks -= 1;
+                    self.fleet.wait_for_lists().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "quota not checked");
+                    return Err(Fault::directory_away().into());
+                }
             }
         }
     }

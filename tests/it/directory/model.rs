@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::directory::{
-    Beat, Directory, DirectoryConfig, Launch, LaunchEnd, Replica, Reservation, Terms, open,
-    open_with,
+    Beat, Directory, DirectoryConfig, DirectoryError, Launch, LaunchEnd, Replica, Reservation,
+    Terms, open, open_with,
 };
-use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, Timestamp};
+use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, Timestamp, WorkerId};
 use baton::domain::placement::Holding;
 use baton::domain::rate::Rate;
 use proptest::prelude::*;
@@ -183,6 +183,7 @@ fn redis_answers_any_sequence_as_the_embedded_directory_does() {
             let clock = Clock::system();
             let model = open_with(&DirectoryConfig::Embedded, clock.clone(), terms).await;
             let redis = open_with(&config, clock.clone(), terms).await;
+            redis.complete(&[]).await.unwrap();
             let start = clock.now();
             for step in steps.iter().chain(&last_looks()) {
                 let expected = take(&*model, step, start).await;
@@ -202,6 +203,7 @@ async fn a_quota_is_exact_whoever_asks_at_once_and_twice() {
     let server = RedisServer::start();
     let config = DirectoryConfig::Redis(server.url());
     let directory = open(&config, Clock::system()).await;
+    directory.complete(&[]).await.unwrap();
     let mut tasks = JoinSet::new();
     for task in 0..8u8 {
         let directory = Arc::clone(&directory);
@@ -261,13 +263,18 @@ async fn workers_bring_back_what_redis_has_forgotten() {
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
     let end = Clock::system().now().after(LONG);
     let list: Vec<_> = (1..=3).map(|id| holding(id, "a", 1, end)).collect();
-    let report = report("a", 1, &list);
+    let (report, worker) = (report("a", 1, &list), WorkerId::parse("a").unwrap());
     for command in ["FLUSHALL", "SCRIPT FLUSH", "PING"] {
         server.say(command);
+        let emptied = command == "FLUSHALL";
+        assert_eq!(directory.complete(&[worker.clone()]).await.unwrap().is_none(), emptied);
+        let held = directory.reserve(tenant(0), environment(4), LIMIT).await;
+        assert_eq!(matches!(held, Err(DirectoryError::Incomplete)), emptied, "{held:?}");
         if directory.beat(&report).await.unwrap() == Beat::ListWanted {
             directory.reconcile(&report, &list).await.unwrap();
         }
         assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current, "after {command}");
+        assert!(directory.complete(&[worker.clone()]).await.unwrap().is_some());
         let at = directory.locate(tenant(0), environment(1)).await.unwrap();
         assert_eq!(at, Some(list[0].placement.clone()));
         let more = directory.reserve(tenant(0), environment(4), LIMIT).await.unwrap();
@@ -281,6 +288,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
     let start = Clock::system().now();
     let list = vec![(0, 1), (1, 1), (2, 1)];
+    directory.complete(&[]).await.unwrap();
     for step in [
         Step::Beat { worker: 0, incarnation: 1, list: list.clone() },
         Step::Place { environment: 4, worker: 0, epoch: 1, over: false },
