@@ -29,7 +29,7 @@ impl Edge {
         caller: Principal,
         observation: Observation,
     ) -> Response<Body> {
-        let slot = match self.admit_call(&caller, &envelope, Some(tool)).await {
+        let slot = match self.admit_call(&caller).await {
             Ok(slot) => slot,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
@@ -62,7 +62,7 @@ impl Edge {
         caller: Principal,
         observation: Observation,
     ) -> Response<Body> {
-        let slot = match self.admit_call(&caller, &envelope, None).await {
+        let slot = match self.admit_call(&caller).await {
             Ok(slot) => slot,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
@@ -124,20 +124,9 @@ impl Edge {
         Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
     }
 
-    /// May they now: rates, and a place among the calls under way.
-    pub(super) async fn admit_call(
-        &self,
-        caller: &Principal,
-        envelope: &Envelope,
-        tool: Option<Tool>,
-    ) -> Result<Slot, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
-        if let Some(tool) = tool {
-            self.limits.admit_tool(tenant, tool)?;
-        }
-        Ok(self.limits.slot(tenant).await?)
+    /// May they now: a place among the calls under way.
+    pub(super) async fn admit_call(&self, caller: &Principal) -> Result<Slot, Failure> {
+        Ok(self.limits.slot(caller.tenant_digest()).await?)
     }
 }
 

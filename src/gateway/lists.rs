@@ -42,9 +42,6 @@ impl Edge {
         caller: &Principal,
         observation: &Observation,
     ) -> Result<Vec<u8>, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
         let standing = self.standing_where(|can| can.lists(listed)).await;
         if !standing.capabilities().lists(listed) {
             return Err(not_served(envelope).into());

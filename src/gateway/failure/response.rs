@@ -104,7 +104,17 @@ pub(in crate::gateway) fn reject(rejection: &Rejection) -> Response<Body> {
 /// The response for a fault, before any of a result was sent.
 pub(in crate::gateway) fn fail(fault: &Fault, era: Era, id: &RequestId) -> Response<Body> {
     let status = if era.is_modern() { fault.status() } else { StatusCode::OK };
-    let mut response = json_response(status, fault.body(Some(id)));
+    failed(status, fault, Some(id))
+}
+
+/// The response to a notification or an answer that a fault keeps from being taken. Nobody waits for a JSON-RPC
+/// message, so the status says it in every era.
+pub(in crate::gateway) fn fail_unasked(fault: &Fault) -> Response<Body> {
+    failed(fault.status(), fault, None)
+}
+
+fn failed(status: StatusCode, fault: &Fault, id: Option<&RequestId>) -> Response<Body> {
+    let mut response = json_response(status, fault.body(id));
     if let Some(wait) = fault.retry_after {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);

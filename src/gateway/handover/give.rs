@@ -51,7 +51,7 @@ impl Edge {
         caller: Principal,
         observation: Observation,
     ) -> Response<Body> {
-        let slot = match self.admit_call(&caller, envelope, None).await {
+        let slot = match self.admit_call(&caller).await {
             Ok(slot) => slot,
             Err(failure) => return refuse(&failure, envelope, observation),
         };

@@ -62,7 +62,9 @@ impl Tools {
             Ok(Reservation::Granted) => Ok(()),
             Ok(Reservation::Full) => Err(self.quota_error(call).await.into()),
             Err(error) => {
-                tracing::warn!(%error, "quota not checked");
+                if let Some(before) = self.quota_said.say() {
+                    tracing::warn!(%error, before, "quota not checked");
+                }
                 Err(Fault::directory_away().into())
             }
         }
