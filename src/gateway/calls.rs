@@ -127,21 +127,15 @@ impl Edge {
         Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
     }
 
-    /// May they now: rates, and a place among the calls under way.
+    /// A place among the calls under way.
     pub(super) async fn admit_call(
         &self,
         caller: &Principal,
         envelope: &Envelope,
         tool: Option<Tool>,
     ) -> Result<Slot, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
-        if let Some(tool) = tool {
-            self.limits.admit_tool(tenant, tool)?;
-        }
         let class = Class::of(envelope.method(), tool).unwrap_or(Class::Execute);
-        Ok(self.limits.slot(class, tenant).await?)
+        Ok(self.limits.slot(class, caller.tenant_digest()).await?)
     }
 }
 

@@ -39,7 +39,8 @@ const SENT: [&str; 13] = [
 /// The protocol's own headers begin so; `Mcp-Param-*` has as many names as tools have parameters.
 const PROTOCOL: &str = "mcp-";
 /// What a page may read beside what every page may.
-const READ: [&str; 3] = ["baton-replica", "retry-after", "www-authenticate"];
+const READ: [&str; 5] =
+    ["baton-replica", "ratelimit", "ratelimit-policy", "retry-after", "www-authenticate"];
 /// GET and DELETE only meet a 405, but clients of the older revisions know what that means, and nothing of a network error.
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, DELETE");
 /// Requested names that are looked at; no request may have more headers.

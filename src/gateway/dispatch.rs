@@ -13,11 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use super::MCP_PATH;
 use super::discover::{OwnOffer, Standing};
-use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject, turn_away};
+use super::failure::{Failure, TurnedAway, fail, json_response, reject, turn_away};
 use super::guard::Guard;
 use super::handover::{self, Handover};
 use super::identity::Credentials;
-use super::limits::{Limits, Room};
+use super::limits::{Asked, Left, Limits, Refusal, Room};
 use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
@@ -122,7 +122,7 @@ impl Edge {
             Err(refused) => {
                 let connection = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
                 let address = connection.map(|it| self.proxies.client(it, &parts.headers));
-                self.limits.admit_guess(address).map_err(|_| TurnedAway::Guessing)?;
+                self.limits.admit_guess(address)?;
                 return Err(refused.into());
             }
         };
@@ -161,11 +161,7 @@ impl Edge {
         let mut envelope = match Envelope::parse(headers, &body) {
             Ok(Incoming::Request(envelope)) => envelope,
             Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
-                if let Incoming::Response = incoming {
-                    self.bring_answer((headers, &body), caller, from).await;
-                }
-                self.observer.turned_away(came, StatusCode::ACCEPTED, None);
-                return accepted();
+                return self.take_in((came, from), (headers, &body), &incoming, caller).await;
             }
             Err(rejection) => {
                 let response = reject(&rejection);
@@ -181,15 +177,42 @@ impl Edge {
         };
         let http = TraceContext::from_headers(headers);
         let observation = self.observer.watch((came, from), &envelope, http, tool);
-        if from == From::Client
+        let (left, admitted) = match envelope.method() {
+            // Never limited: a client that is refused one of these may be legacy for good, or gone.
+            Method::Discover | Method::Initialize | Method::Ping => (Left::default(), Ok(())),
+            method => {
+                let name = envelope.name().filter(|_| method == Method::CallTool);
+                let tool = tool.map(Tool::counted_as).or(name);
+                self.count(from, &caller, Asked { method: Some(method), tool }).await
+            }
+        };
+        let mut response = if let Err(refusal) = admitted {
+            refuse(&refusal.into(), &envelope, observation)
+        } else if from == From::Client
             && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
         {
             let came = (headers, body);
             // Boxed: it is seldom, and every request would carry room for it.
-            return Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await;
+            Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await
+        } else {
+            drop(body);
+            self.dispatch(envelope, caller, tool, observation).await
+        };
+        left.tell(response.headers_mut());
+        response
+    }
+
+    /// Counts a request in the caller's rates. One that was handed over has been counted where it came.
+    pub(super) async fn count(
+        &self,
+        from: From,
+        caller: &Principal,
+        asked: Asked<'_>,
+    ) -> (Left<'_>, Result<(), Refusal>) {
+        match from {
+            From::Client => self.limits.admit(caller, asked).await,
+            From::Replica => (Left::default(), Ok(())),
         }
-        drop(body);
-        self.dispatch(envelope, caller, tool, observation).await
     }
 
     /// Every method, and who answers it.
@@ -202,7 +225,6 @@ impl Edge {
     ) -> Response<Body> {
         let (era, id, method) = (envelope.era(), envelope.id().clone(), envelope.method());
         let answer = match method {
-            // Never limited: a client that is refused one of these may be legacy for good, or gone.
             Method::Discover => Ok(self.introduced().await.discover().to(&id)),
             Method::Initialize => self.initialize(&envelope).await,
             Method::Ping => Ok(Reply::new(era, &self.identity, &Empty::default()).to(&id)),

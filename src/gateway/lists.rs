@@ -44,14 +44,11 @@ impl Edge {
         caller: &Principal,
         observation: &Observation,
     ) -> Result<Vec<u8>, Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
         let cursor = envelope.text_param("cursor")?;
         let _slot = match self.rendered(listed, cursor.is_some()) {
             // To refuse it would be no less work.
             Some(standing) => return Ok(standing.tools(envelope.era()).to(envelope.id())),
-            None => self.limits.slot(Class::List, tenant).await?,
+            None => self.limits.slot(Class::List, caller.tenant_digest()).await?,
         };
         let standing = self.standing_where(|can| can.lists(listed)).await;
         if !standing.capabilities().lists(listed) {

@@ -28,9 +28,11 @@ mod outgoing;
 mod proxies;
 mod reply;
 mod resources;
+mod seldom;
 mod table;
 mod tasks;
 mod tools;
+mod unasked;
 mod upstream;
 
 use std::io;
@@ -51,7 +53,7 @@ use tower::ServiceExt as _;
 pub use config::Config;
 pub use cors::CorsPolicy;
 pub use identity::{ApiKeys, Credentials};
-pub use limits::{Buffers, InFlight, Rate, Rates};
+pub use limits::{Buffers, InFlight, RateLimit, Rates};
 pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
@@ -60,6 +62,7 @@ pub use upstream::{
     UpstreamLink, UpstreamName, UpstreamSet, UpstreamTimeouts, may_lead_somewhere,
 };
 
+pub use crate::domain::rate::Rate;
 pub use crate::mcp::Method;
 
 use crate::directory::Replica;
@@ -83,6 +86,7 @@ use listen::Hub;
 use locate::Locator;
 use observe::Observer;
 use proxies::Proxies;
+use seldom::Seldom;
 use tools::Tools;
 use upstream::{Changes, Upstreams};
 
@@ -346,6 +350,7 @@ fn edge(
         hub: Arc::clone(&hub),
         choice: config.tools,
         policy: config.environments,
+        quota_said: Seldom::default(),
         keys: config.keys,
         directory: config.directory,
         fleet: Arc::clone(fleet),
@@ -356,6 +361,7 @@ fn edge(
         tasks: tasks.clone(),
     };
     let own = OwnOffer::of(&tools);
+    let directory = Arc::clone(&tools.directory);
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
         proxies: Proxies::new(config.trusted_proxies),
@@ -365,6 +371,7 @@ fn edge(
             config.rates,
             (config.in_flight, config.buffers),
             fleet.replica_count(),
+            directory,
             metrics,
         ),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),

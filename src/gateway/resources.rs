@@ -109,7 +109,6 @@ impl Edge {
         caller: &Principal,
         observation: &Observation,
     ) -> Result<Vec<u8>, Failure> {
-        self.admit_resources(envelope, caller)?;
         let uri = envelope.name().unwrap_or_default();
         let _slot = self.limits.slot(Class::Execute, caller.tenant_digest()).await?;
         let span = observation.span().start_client(|| "worker list".to_owned());
@@ -132,7 +131,6 @@ impl Edge {
         envelope: &Envelope,
         caller: &Principal,
     ) -> Result<Vec<u8>, Failure> {
-        self.admit_resources(envelope, caller)?;
         let uri = envelope.name().unwrap_or_default();
         if let Some(handle) = handle_in(&self.tools, uri) {
             let named = self.tools.named(handle, caller);
@@ -146,12 +144,6 @@ impl Edge {
             return Err(missing(envelope, unknown(uri)));
         }
         Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))
-    }
-
-    fn admit_resources(&self, envelope: &Envelope, caller: &Principal) -> Result<(), Failure> {
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        Ok(self.limits.admit_method(tenant, envelope.method())?)
     }
 }
 

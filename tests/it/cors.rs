@@ -103,7 +103,7 @@ async fn a_page_may_read_every_answer_whatever_its_status() {
         assert_eq!(answer.header("access-control-allow-origin"), Some(APP), "{status}");
         assert_eq!(
             list(&answer, "access-control-expose-headers"),
-            ["baton-replica", "retry-after", "www-authenticate"]
+            ["baton-replica", "ratelimit", "ratelimit-policy", "retry-after", "www-authenticate"]
         );
         assert_eq!(answer.header("vary"), Some("origin"), "{status}");
         assert!(answer.header("baton-replica").is_some(), "{status}");

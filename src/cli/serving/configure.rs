@@ -11,15 +11,15 @@ use tokio::sync::watch;
 use super::Stopped;
 use crate::cli::banner::{Access, Offer};
 use crate::cli::settings::{
-    Authentication, ConnectionSettings, EdgeSettings, LogFormat, ProcessSettings, Rate,
-    RateSettings, SandboxLimits, SandboxSettings, TelemetrySettings,
+    Authentication, ConnectionSettings, EdgeSettings, LogFormat, ProcessSettings, RateSettings,
+    SandboxLimits, SandboxSettings, TelemetrySettings,
 };
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::{
-    self, ApiKeys, Buffers, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice,
-    UpstreamSet,
+    self, ApiKeys, Buffers, Credentials, InFlight, Listens, Method, RateLimit, Rates, Tool,
+    ToolChoice, UpstreamSet,
 };
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
@@ -72,7 +72,7 @@ pub(super) fn gateway(
         },
         tools: ToolChoice { environments: environments.offered, samples: edge.sample_tools },
         upstreams: parts.upstreams,
-        rates: rates(&edge.rates)?,
+        rates: rates(edge)?,
         in_flight: InFlight { calls: edge.max_calls, calls_per_tenant: edge.max_calls_per_tenant },
         listens: Listens {
             streams: edge.max_listens,
@@ -177,21 +177,29 @@ pub(super) fn log_format(format: LogFormat) -> logs::LogFormat {
     }
 }
 
-fn rates(settings: &RateSettings) -> Result<Rates, Stopped> {
-    let rate = |rate: Rate| gateway::Rate { interval: rate.interval(), burst: rate.burst() };
-    let method = |(name, of): &(String, Rate)| {
+fn rates(edge: &EdgeSettings) -> Result<Rates, Stopped> {
+    let RateSettings { tenant, subject, methods, tools } = &edge.rates;
+    let method = |(name, limit): &(String, RateLimit)| {
         let unknown = || format!("--method-rate-per-second: there is no method {name}");
-        Method::from_wire(name).map(|method| (method, rate(*of))).ok_or_else(unknown)
+        Method::from_wire(name).map(|method| (method, *limit)).ok_or_else(unknown)
     };
-    let tool = |(name, of): &(String, Rate)| {
-        let unknown = || format!("--tool-rate-per-second: there is no tool {name}");
-        let tool = Tool::ALL.into_iter().find(|tool| tool.name() == name);
-        tool.map(|tool| (tool, rate(*of))).ok_or_else(unknown)
+    // What upstreams have is not known yet, and may be another thing tomorrow.
+    let may_be_theirs = !edge.upstreams.is_empty();
+    let tool = |(name, limit): &(String, RateLimit)| {
+        let problem = match Tool::ALL.into_iter().find(|tool| tool.name() == name) {
+            Some(tool) if tool.counted_as() != name => {
+                format!("{name} counts as {}: give that a rate", tool.counted_as())
+            }
+            None if !may_be_theirs => format!("there is no tool {name}"),
+            Some(_) | None => return Ok((name.clone(), *limit)),
+        };
+        Err(format!("--tool-rate-per-second: {problem}"))
     };
     Ok(Rates {
-        tenant: settings.tenant.map(rate),
-        methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
-        tools: settings.tools.iter().map(tool).collect::<Result<_, _>>()?,
+        tenant: *tenant,
+        subject: *subject,
+        methods: methods.iter().map(method).collect::<Result<_, _>>()?,
+        tools: tools.iter().map(tool).collect::<Result<_, _>>()?,
     })
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::directory::redis::RedisSettings;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::{CorsPolicy, Network, UpstreamSet};
+use crate::gateway::{CorsPolicy, Network, RateLimit, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
 use super::directory;
-use super::rate::{Rate, named_rate};
+use super::rate::{named_rate, rate};
 use super::reader::Reader;
 use super::value;
 
@@ -188,27 +188,30 @@ impl EnvironmentSettings {
     }
 }
 
-/// How often one tenant may ask. Each replica grants its share.
+/// How often callers may ask. Each replica grants its share, or all of them together what is global.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RateSettings {
-    /// All requests; absent: no limit.
-    pub tenant: Option<Rate>,
-    /// Requests for a method.
-    pub methods: Vec<(String, Rate)>,
-    /// Calls to a tool.
-    pub tools: Vec<(String, Rate)>,
+    /// All requests of a tenant; absent: no limit.
+    pub tenant: Option<RateLimit>,
+    /// All requests of one subject of a tenant; absent: no limit.
+    pub subject: Option<RateLimit>,
+    /// A tenant's requests for a method.
+    pub methods: Vec<(String, RateLimit)>,
+    /// A tenant's calls to a tool.
+    pub tools: Vec<(String, RateLimit)>,
 }
 
 impl RateSettings {
     fn read(read: &Reader<'_>) -> Self {
-        let burst: NonZeroU32 =
-            NonZeroU32::new(read.number("rate-burst")).expect("the table's range begins at 1");
         let named = |flag| {
             let rates = read.list(flag, named_rate).into_iter();
             rates.filter_map(|(name, rate)| Some((name, rate?))).collect()
         };
+        let burst = |flag| read.perhaps_number(flag).and_then(NonZeroU32::new);
+        let (of_tenant, of_subject) = (burst("rate-burst"), burst("subject-rate-burst"));
         Self {
-            tenant: read.one("rate-per-second", Rate::parse).map(|rate| rate.with_burst(burst)),
+            tenant: read.one("rate-per-second", |text| rate(text, of_tenant)),
+            subject: read.one("subject-rate-per-second", |text| rate(text, of_subject)),
             methods: named("method-rate-per-second"),
             tools: named("tool-rate-per-second"),
         }

@@ -35,7 +35,6 @@ pub use common::{ConnectionSettings, LogFormat, ProcessSettings, TelemetrySettin
 pub use dev::DevSettings;
 pub use gateway::{EdgeSettings, EnvironmentSettings, GatewaySettings, RateSettings};
 pub use problem::{Problem, Problems, nearest};
-pub use rate::Rate;
 pub use setting::{Role, Setting, Shape};
 pub use source::Source;
 #[cfg(test)]

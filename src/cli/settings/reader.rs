@@ -72,6 +72,12 @@ impl<'a> Reader<'a> {
         T::try_from(number).ok().expect("the table's range fits the type")
     }
 
+    /// A whole number that may be absent; the table holds its range.
+    pub(super) fn perhaps_number<T: TryFrom<u64>>(&self, flag: &str) -> Option<T> {
+        let number = self.perhaps(flag, |text| value::number(text, range(flag)))?;
+        Some(T::try_from(number).ok().expect("the table's range fits the type"))
+    }
+
     /// A whole number of seconds.
     pub(super) fn seconds(&self, flag: &str) -> Duration {
         self.one(flag, |text| value::seconds(text, range(flag)))

@@ -62,7 +62,7 @@ const fn switch(flag: &'static str, roles: &'static [Role], help: &'static str) 
 }
 
 const fn rates(flag: &'static str, help: &'static str) -> Setting {
-    Setting::new(flag, EDGE, Shape::ManyNamed("NAME=N"), help)
+    Setting::new(flag, EDGE, Shape::ManyNamed("NAME=N[:global]"), help)
 }
 
 /// The table.
@@ -106,7 +106,7 @@ pub const SECTIONS: &[Section] = &[
         list("allowed-host", "HOST", EDGE, "`Host` that is served besides loopback names and the listener's address"),
         list("allowed-origin", "ORIGIN", EDGE, "`Origin` of web pages that may call"),
         list("cors-allowed-header", "NAME", EDGE, "a header that these pages may send besides those of MCP, credentials and traces"),
-        list("cors-exposed-header", "NAME", EDGE, "a header that they may read besides `Baton-Replica`, `Retry-After` and `WWW-Authenticate`"),
+        list("cors-exposed-header", "NAME", EDGE, "a header that they may read besides `Baton-Replica`, `RateLimit`, `RateLimit-Policy`, `Retry-After` and `WWW-Authenticate`"),
         number("cors-max-age-seconds", (0, DAY), EDGE, "how long browsers may keep the answer to a preflight").or("7200"),
         list("trusted-proxy", "NETWORK", EDGE, "address or network of proxies whose `X-Forwarded-For` is believed"),
     ]},
@@ -121,10 +121,12 @@ pub const SECTIONS: &[Section] = &[
         switch("sample-tools", EDGE, "adds `whoami`, `lookup_fact`, `compute_primes`, `tally`").but(Role::Dev, "true"),
     ]},
     Section { title: "What clients may use", settings: &[
-        text("rate-per-second", "N", EDGE, "requests of one tenant; 0: no limit").or("1000").but(Role::Dev, "0"),
+        text("rate-per-second", "N[:global]", EDGE, "requests of one tenant; 0: no limit; `:global`: counted in Redis for all replicas, else each holds its share").or("1000").but(Role::Dev, "0"),
         number("rate-burst", (1, MAX), EDGE, "requests of one tenant at once after a pause").or("2000"),
+        text("subject-rate-per-second", "N[:global]", EDGE, "requests of one subject of a tenant; 0: no limit").or("0"),
+        number("subject-rate-burst", (1, MAX), EDGE, "requests of one subject at once after a pause").otherwise("what one second allows"),
         rates("method-rate-per-second", "requests of one tenant for one method, such as `tools/list=10`"),
-        rates("tool-rate-per-second", "calls of one tenant to one tool, such as `launchShell=0.5`"),
+        rates("tool-rate-per-second", "calls of one tenant to one tool, ours or an upstream's, by the name in the list, such as `launchShell=0.5`"),
         number("max-calls", (1, 1_000_000), EDGE, "calls in flight at once; creating is shed at 70 % of them, lists at 80 %, and a few more are kept for closing and cancelling").or("1024"),
         number("max-calls-per-tenant", (1, 1_000_000), EDGE, "calls of one tenant in flight at once").or("512"),
         number("max-listens", (1, 1_000_000), EDGE, "streams of `subscriptions/listen` open at one replica").or("10000"),

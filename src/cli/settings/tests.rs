@@ -6,6 +6,7 @@ use super::fake::Fake;
 use super::*;
 use crate::domain::ids::WorkerId;
 use crate::domain::keyring::{SecretKey, WorkerKey};
+use crate::gateway::RateLimit;
 
 fn words(arguments: &str) -> Vec<String> {
     arguments.split_whitespace().map(str::to_owned).collect()
@@ -57,7 +58,7 @@ fn every_role_starts_from_its_defaults() {
     let gateway = gateway_of("--api-key k", &machine()).unwrap().settings;
     assert_eq!(gateway.redis.url.to_string(), "redis://127.0.0.1:6379/0");
     assert_eq!(gateway.edge.replica_id.as_str(), "host-0000ba70");
-    assert_eq!(gateway.edge.rates.tenant.unwrap().burst().get(), 2000);
+    assert_eq!(gateway.edge.rates.tenant.unwrap().rate().burst().get(), 2000);
     assert!(!gateway.edge.sample_tools);
     let worker = worker_of("", &machine()).unwrap().settings;
     assert_eq!(worker.process.listen.to_string(), "127.0.0.1:8090");
@@ -229,9 +230,16 @@ fn rates_are_a_list_or_a_table() {
     let around = machine().file("b.toml", file);
     let rates = dev_of("--config b.toml --rate-per-second 5 --rate-burst 9", &around);
     let rates = rates.unwrap().settings.edge.rates;
-    assert_eq!(rates.tenant.unwrap().burst().get(), 9);
-    assert_eq!((rates.tools.len(), rates.methods.len()), (1, 1));
-    assert_eq!(rates.tools[0].1.interval(), Duration::from_secs(2));
+    assert_eq!(rates.tenant.unwrap().rate().burst().get(), 9);
+    assert_eq!((rates.tools.len(), rates.methods.len(), rates.subject), (1, 1, None));
+    assert_eq!(rates.tools[0].1.rate().interval(), Duration::from_secs(2));
+    let file = "rate_per_second = \"5:global\"\nsubject_rate_per_second = 4\nsubject_rate_burst = 9\n[tool_rate_per_second]\nlaunchShell = \"0.5:global\"";
+    let rates = dev_of("--config b.toml", &machine().file("b.toml", file)).unwrap().settings;
+    let rates = rates.edge.rates;
+    let global = |limit: RateLimit| limit == RateLimit::global(limit.rate());
+    assert!(global(rates.tenant.unwrap()) && global(rates.tools[0].1));
+    let subject = rates.subject.unwrap();
+    assert!(!global(subject) && subject.rate().burst().get() == 9);
     let rates = dev_of("--tool-rate-per-second a=1 --tool-rate-per-second b=2", &machine());
     assert_eq!(rates.unwrap().settings.edge.rates.tools.len(), 2);
 }

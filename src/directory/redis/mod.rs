@@ -187,12 +187,17 @@ impl Directory for Redis {
         tenant: TenantDigest,
         rates: &[(RateId, Rate)],
     ) -> Result<Spending, DirectoryError> {
-        let mut script = scripts::SPEND.prepare_invoke();
-        for (id, rate) in rates {
+        let Some((first, others)) = rates.split_first() else {
+            return Ok(Spending { granted: true, used: Vec::new() });
+        };
+        let mut script = scripts::SPEND.key(keys::rate(tenant, first.0));
+        for (id, _) in others {
+            script.key(keys::rate(tenant, *id));
+        }
+        for (_, rate) in rates {
             // Rounded up, so that never more is granted than the rate.
             let interval = micros(rate.interval() + Duration::from_nanos(999));
-            let window = interval.saturating_mul(rate.burst().get().into());
-            script.key(keys::rate(tenant, *id)).arg(interval).arg(window);
+            script.arg(interval).arg(interval.saturating_mul(rate.burst().get().into()));
         }
         let (granted, used): (bool, Vec<u64>) = self.servers.run(&script).await?;
         if used.len() != rates.len() {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::mcp::Rejection;
 
 pub(super) use fault::Fault;
-pub(super) use response::{TurnedAway, accepted, fail, json_response, pass_on, reject, turn_away};
+pub(super) use response::{
+    TurnedAway, accepted, fail, fail_unasked, json_response, pass_on, reject, turn_away,
+};
 pub(super) use tool_error::ToolError;
 pub(super) use upstream_error::UpstreamError;
 

@@ -124,6 +124,16 @@ pub(in crate::gateway) fn fail(fault: &Fault, era: Era, id: &RequestId) -> Respo
 
 fn faulty(fault: &Fault, era: Era, id: Option<&RequestId>) -> Response<Body> {
     let status = if era.is_modern() { fault.status() } else { StatusCode::OK };
+    failed(status, fault, id)
+}
+
+/// The response to a notification or an answer that a fault keeps from being taken. Nobody waits for a JSON-RPC
+/// message, so the status says it in every era.
+pub(in crate::gateway) fn fail_unasked(fault: &Fault) -> Response<Body> {
+    failed(fault.status(), fault, None)
+}
+
+fn failed(status: StatusCode, fault: &Fault, id: Option<&RequestId>) -> Response<Body> {
     let mut response = json_response(status, fault.body(id));
     let unmended = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(MENDED);
     if let Some(wait) = fault.retry_after.or(unmended) {

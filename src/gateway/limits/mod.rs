@@ -1,47 +1,57 @@
-//! Rates, calls in flight and bytes held: this replica's share of what a tenant may do, and what is shed when it is too much.
+//! Rates, calls in flight and bytes held: this replica's part of what callers may do, and what is shed when it is too much.
 
 mod bodies;
 mod class;
+mod left;
+mod limiter;
 mod pace;
 mod queue;
 mod rates;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use governor::{Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use self::bodies::Bodies;
 pub(super) use self::bodies::Room;
 pub(super) use self::class::Class;
-use self::rates::{Keyed, Limiters, check};
+pub(super) use self::left::Left;
+use self::limiter::Scope;
+pub(super) use self::rates::Asked;
+use self::rates::Limiters;
 pub(super) use self::slots::Slot;
 use self::slots::Slots;
-use super::failure::{Failure, Fault};
-use crate::domain::ids::TenantDigest;
-use crate::gateway::tools::Tool;
-use crate::mcp::Method;
+use super::failure::{Failure, Fault, TurnedAway};
+use crate::directory::Directory;
+use crate::domain::ids::{Principal, TenantDigest};
 use crate::telemetry::{Counter, Metrics};
 
 pub use self::bodies::Buffers;
-pub use self::rates::{Rate, Rates};
+pub use self::rates::{RateLimit, Rates};
 pub use self::slots::InFlight;
 
 /// Requests with a wrong credential that one address may send in a second, and at once.
 const GUESSES: NonZeroU32 = NonZeroU32::new(5).unwrap();
 const GUESSES_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
 /// Why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// Too many in too short a time.
-    #[error("too many requests: the rate of {scope} is used up")]
+    #[error(
+        "too many requests: the rate of the {} is used up, try again in {} ms",
+        scope.as_str(),
+        retry_after.as_millis()
+    )]
     Rate {
         /// Whose rate.
-        scope: &'static str,
+        scope: Scope,
         /// When the next one may come.
         retry_after: Duration,
     },
@@ -50,23 +60,27 @@ pub(super) enum Refusal {
     Busy,
 }
 
+impl Refusal {
+    /// What it is to its client.
+    pub(super) fn fault(self) -> Fault {
+        match self {
+            Self::Busy => Fault::overloaded(),
+            Self::Rate { retry_after, .. } => Fault::rate_limited(self.to_string(), retry_after),
+        }
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::Fault(match refusal {
-            Refusal::Busy => Fault::overloaded(),
-            Refusal::Rate { retry_after, .. } => {
-                Fault::rate_limited(refusal.to_string(), retry_after)
-            }
-        })
+        Self::Fault(refusal.fault())
     }
 }
 
 /// Admits requests.
 #[derive(Debug)]
 pub(super) struct Limits {
-    rates: Rates,
-    limiters: ArcSwap<Limiters>,
-    guesses: Keyed<IpAddr>,
+    limiters: Limiters,
+    guesses: DefaultKeyedRateLimiter<IpAddr>,
     slots: Slots,
     bodies: Arc<Bodies>,
     refused: Refused,
@@ -76,10 +90,22 @@ pub(super) struct Limits {
 #[derive(Debug)]
 struct Refused {
     address: Counter,
+    subject: Counter,
     tenant: Counter,
     method: Counter,
     tool: Counter,
     busy: Counter,
+}
+
+impl Refused {
+    fn by(&self, scope: Scope) -> &Counter {
+        match scope {
+            Scope::Subject => &self.subject,
+            Scope::Tool => &self.tool,
+            Scope::Method => &self.method,
+            Scope::Tenant => &self.tenant,
+        }
+    }
 }
 
 impl Limits {
@@ -88,55 +114,55 @@ impl Limits {
         rates: Rates,
         (in_flight, buffers): (InFlight, Buffers),
         replicas: NonZeroU32,
+        directory: Arc<dyn Directory>,
         metrics: &Metrics,
     ) -> Self {
         Self {
             refused: Refused {
                 address: metrics.refusals("rate_address"),
+                subject: metrics.refusals("rate_subject"),
                 tenant: metrics.refusals("rate_tenant"),
                 method: metrics.refusals("rate_method"),
                 tool: metrics.refusals("rate_tool"),
                 busy: metrics.refusals("overloaded"),
             },
-            limiters: ArcSwap::from_pointee(Limiters::new(&rates, replicas)),
-            rates,
-            guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
+            limiters: Limiters::new(rates, replicas, directory),
+            guesses: RateLimiter::keyed(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
             slots: Slots::new(in_flight),
             bodies: Bodies::new(buffers),
         }
     }
 
-    /// Takes this replica's share anew when replicas came or went. What was used up is forgotten.
+    /// Takes this replica's share anew when replicas came or went. What is in use stays in use.
     pub(super) fn share_among(&self, replicas: NonZeroU32) {
-        if self.limiters.load().replicas != replicas {
-            self.limiters.store(Arc::new(Limiters::new(&self.rates, replicas)));
-        }
+        self.limiters.share_among(replicas);
     }
 
     /// Counts one request without a known credential.
-    pub(super) fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(super) fn admit_guess(&self, address: Option<IpAddr>) -> Result<(), TurnedAway> {
         let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        check(Some(&self.guesses), &address.unwrap_or(nobody), "the address", &self.refused.address)
+        self.guesses.check_key(&address.unwrap_or(nobody)).map_err(|_| {
+            self.refused.address.inc();
+            TurnedAway::Guessing
+        })
     }
 
-    /// Counts one request of a tenant.
-    pub(super) fn admit_tenant(&self, tenant: TenantDigest) -> Result<(), Refusal> {
-        check(self.limiters.load().tenant.as_ref(), &tenant, "the tenant", &self.refused.tenant)
-    }
-
-    /// Counts one request of a method.
-    pub(super) fn admit_method(&self, tenant: TenantDigest, method: Method) -> Result<(), Refusal> {
-        check(
-            self.limiters.load().methods.get(&method),
-            &tenant,
-            "the method",
-            &self.refused.method,
-        )
-    }
-
-    /// Counts one call of a tool.
-    pub(super) fn admit_tool(&self, tenant: TenantDigest, tool: Tool) -> Result<(), Refusal> {
-        check(self.limiters.load().tools.get(&tool), &tenant, "the tool", &self.refused.tool)
+    /// Counts one request of a caller in each of its rates, and says what is left of them.
+    pub(super) async fn admit(
+        &self,
+        caller: &Principal,
+        asked: Asked<'_>,
+    ) -> (Left<'_>, Result<(), Refusal>) {
+        let (left, counted) = self.limiters.count(caller, asked).await;
+        let admitted = counted.map_err(|exhausted| {
+            let scope = exhausted.scope;
+            self.refused.by(scope).inc();
+            let mut random = [0; 4];
+            getrandom::fill(&mut random).expect("the kernel gives random bytes");
+            let retry_after = spread(exhausted.wait, u32::from_ne_bytes(random));
+            Refusal::Rate { scope, retry_after }
+        });
+        (left, admitted)
     }
 
     /// Takes a place in flight, waiting for it a short while.
@@ -156,84 +182,17 @@ impl Limits {
         })
     }
 
-    /// Forgets tenants of whom nothing is heard; called now and then.
+    /// Forgets callers of whom nothing is heard; called now and then.
     pub(super) fn tidy(&self) {
-        self.limiters.load().tidy();
+        self.limiters.tidy();
         self.guesses.retain_recent();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ids::{Name, Principal};
-
-    pub(super) fn tenant(name: &str) -> TenantDigest {
-        let name = Name::parse(name).unwrap();
-        Principal::verified(name.clone(), name).tenant_digest()
-    }
-
-    fn number(n: u32) -> NonZeroU32 {
-        NonZeroU32::new(n).unwrap()
-    }
-
-    fn limits(burst: u32, replicas: u32) -> Limits {
-        counted(burst, replicas, &Metrics::new("g-1", &[]))
-    }
-
-    fn counted(burst: u32, replicas: u32, metrics: &Metrics) -> Limits {
-        let rate = Rate { interval: Duration::from_secs(1), burst: number(burst) };
-        let tools = vec![(Tool::Whoami, rate), (Tool::Tally, rate)];
-        let in_flight = InFlight { calls: 2, calls_per_tenant: 1 };
-        let rates = Rates { tools, ..Rates::default() };
-        let buffers = Buffers { bytes: 10, bytes_per_tenant: 10 };
-        Limits::new(rates, (in_flight, buffers), number(replicas), metrics)
-    }
-
-    fn admitted(limits: &Limits) -> usize {
-        (0..100).filter(|_| limits.admit_tool(tenant("a"), Tool::Whoami).is_ok()).count()
-    }
-
-    #[test]
-    fn a_replica_admits_its_share() {
-        assert_eq!(admitted(&limits(9, 1)), 9);
-        assert_eq!(admitted(&limits(9, 3)), 3);
-        assert_eq!(admitted(&limits(1, 3)), 1);
-    }
-
-    #[test]
-    fn the_share_changes_with_the_replicas() {
-        let limits = limits(9, 1);
-        limits.share_among(number(3));
-        assert_eq!(admitted(&limits), 3);
-    }
-
-    #[test]
-    fn tenants_and_tools_have_rates_of_their_own() {
-        let limits = limits(1, 1);
-        assert_eq!(admitted(&limits), 1);
-        assert!(limits.admit_tool(tenant("b"), Tool::Whoami).is_ok());
-        assert!(limits.admit_tool(tenant("a"), Tool::Tally).is_ok());
-        let refused = limits.admit_tool(tenant("a"), Tool::Tally);
-        assert!(
-            matches!(refused, Err(Refusal::Rate { retry_after, .. }) if !retry_after.is_zero())
-        );
-        assert!(limits.admit_tenant(tenant("a")).is_ok(), "no rate, no limit");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_refused_is_counted_by_what_was_used_up() {
-        let metrics = Metrics::new("g-1", &[]);
-        let limits = counted(9, 1, &metrics);
-        assert_eq!(admitted(&limits), 9);
-        let _first = limits.slot(Class::Execute, tenant("a")).await.unwrap();
-        assert!(limits.slot(Class::Execute, tenant("a")).await.is_err());
-        let body = metrics.render();
-        for (reason, count) in
-            [("rate_tool", 91), ("overloaded", 1), ("rate_tenant", 0), ("rate_address", 0)]
-        {
-            let line = format!("baton_refusals_total{{reason=\"{reason}\"}} {count}");
-            assert!(body.lines().any(|has| has == line), "{line}\nis not in\n{body}");
-        }
-    }
+/// Some moment between the end of a wait and the next whole second, so that those who are refused together do not come
+/// back together, and none of them before or long after it can be served.
+fn spread(wait: Duration, random: u32) -> Duration {
+    let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1);
+    let room = millis.next_multiple_of(1000) - millis;
+    Duration::from_millis(millis + room * u64::from(random) / u64::from(u32::MAX))
 }

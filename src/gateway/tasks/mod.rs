@@ -183,9 +183,6 @@ impl Edge {
             Ok(TaskId::Upstream { .. }) => return Ok(None),
             Err(_) => return Err(unknown_task(envelope)),
         };
-        let tenant = caller.tenant_digest();
-        self.limits.admit_tenant(tenant)?;
-        self.limits.admit_method(tenant, envelope.method())?;
         let (caller, id, trace) = (caller.clone(), id.to_owned(), trace_headers(span));
         Ok(Some(Asked { caller, id, environment, generation, execution, trace }))
     }

@@ -87,7 +87,9 @@ impl Tools {
                     self.fleet.wait_for_lists().await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "quota not checked");
+                    if let Some(before) = self.quota_said.say() {
+                        tracing::warn!(%error, before, "quota not checked");
+                    }
                     return Err(Fault::directory_away().into());
                 }
             }

@@ -31,6 +31,7 @@ use super::fleet::Fleet;
 use super::listen::Hub;
 use super::locate::{self, Locator};
 use super::reply::Answer;
+use super::seldom::Seldom;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -96,6 +97,14 @@ impl Tool {
         Self::ComputePrimes,
         Self::Tally,
     ];
+
+    /// The tool whose rate counts: another name for the same thing is no second helping of it.
+    pub const fn counted_as(self) -> &'static str {
+        match self {
+            Self::LaunchPythonEnvironment => Self::LaunchShell.name(),
+            tool => tool.name(),
+        }
+    }
 
     /// Its name on the wire.
     pub const fn name(self) -> &'static str {
@@ -175,6 +184,8 @@ pub(super) struct Tools {
     pub hub: Arc<Hub>,
     /// What environments may do.
     pub policy: EnvironmentPolicy,
+    /// When it was said that quotas cannot be checked.
+    pub quota_said: Seldom,
     /// The keys that seal handles.
     pub keys: Keyring,
     /// Shared soft state.
