@@ -2,6 +2,8 @@
 
 mod bodies;
 mod class;
+#[cfg(test)]
+mod crowd;
 mod pace;
 mod queue;
 mod rates;
