@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::cluster::{
-    ALICE, CAROL, Cluster, RunningGateway, RunningWorker, config, embedded, eventually,
+    ALICE, Cluster, RunningGateway, RunningWorker, config, embedded, eventually, keys,
 };
 use crate::mcp_client::{Answer, McpClient};
 use crate::upstream_server::{Answer as Said, Gate, UpstreamServer, tool};
-use crate::upstreams::{set, upstream};
+use crate::upstreams::{gateway, set, upstream};
 
 /// Checks that a request was shed, with all that its client has to know.
 fn shed(answer: &Answer) {
@@ -95,43 +95,56 @@ async fn creating_is_shed_first_then_lists_then_executions_then_closing_and_disc
 
 #[tokio::test]
 async fn a_noisy_tenant_costs_the_others_no_more_than_a_tenth_of_their_calls() {
-    const CALLS: usize = 40;
-    let cluster = Cluster::start(1, 1, |config| {
+    const CALLS: usize = 50;
+    let server = UpstreamServer::modern().await;
+    server.offer(&[tool("work")]);
+    server.on("tools/call", |_| Said::result(json!({"content": []})).after(&opens_after(WORK)));
+    let set = set([upstream("u", &server)]);
+    let gateway = gateway(&set, |config| {
+        config.credentials = keys(&[("quiet", "q", "x"), ("noisy", "n", "x")]);
         config.in_flight = InFlight { calls: 4, calls_per_tenant: 4 };
-    })
-    .await;
-    let (quiet, noisy) = (cluster.client(0, CAROL), cluster.client(0, ALICE));
-    let run = |id: &str| json!({"environmentId": id, "shellCommand": "sleep 0.02"});
-    let id = quiet.launch().await;
-    let mut theirs = Vec::new();
-    for _ in 0..8 {
-        theirs.push(noisy.launch().await);
-    }
-    let (mut noise, refused) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
-    for number in 0..32 {
-        let (noisy, run) = (noisy.clone(), run(&theirs[number % theirs.len()]));
-        let refused = Arc::clone(&refused);
-        noise.spawn(async move {
+    });
+    let work = async |client: &McpClient| call(client, "work", json!({})).await;
+    let quiet = gateway.client().with_key("quiet");
+    assert_eq!(work(&quiet).await.status, StatusCode::OK);
+
+    // The quiet one asks for one thing after the other.
+    let (mut crowd, refused) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..32 {
+        let (noisy, refused) = (gateway.client().with_key("noisy"), Arc::clone(&refused));
+        crowd.spawn(async move {
             loop {
-                let run = run.clone();
-                let answer = call(&noisy, "runShellCommandInRemoteEnvironment", run).await;
+                let answer = call(&noisy, "work", json!({})).await;
                 if answer.status != StatusCode::OK {
                     shed(&answer);
                     refused.fetch_add(1, Ordering::Relaxed);
                     // It comes back far too soon, and yet leaves the processor to others.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(WORK).await;
                 }
             }
         });
     }
-    eventually(async || refused.load(Ordering::Relaxed) > 0).await;
-    let mut served = 0;
+    eventually(async || refused.load(Ordering::Relaxed) > 100).await;
+    let mut done = 0;
     for _ in 0..CALLS {
-        let answer = call(&quiet, "runShellCommandInRemoteEnvironment", run(&id)).await;
-        served += usize::from(answer.status == StatusCode::OK);
+        done += usize::from(work(&quiet).await.status == StatusCode::OK);
     }
-    noise.abort_all();
-    assert!(served * 10 >= CALLS * 9, "{served} of {CALLS} calls were served");
+    crowd.abort_all();
+    assert!(done * 10 >= CALLS * 9, "{done} of {CALLS} calls were served");
+}
+
+/// How long a call of the tests' upstream takes.
+const WORK: Duration = Duration::from_millis(20);
+
+#[expect(clippy::disallowed_methods, reason = "it ends by itself")]
+fn opens_after(time: Duration) -> Gate {
+    let gate = Gate::new();
+    let opens = gate.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        opens.open();
+    });
+    gate
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod bodies;
 mod class;
+#[cfg(test)]
+mod crowd;
 mod left;
 mod limiter;
 mod pace;

@@ -95,7 +95,9 @@ mod tests {
 
     fn queue(waiting: &[(&str, u64)]) -> Queue<u64> {
         let mut queue = Queue::default();
-        waiting.iter().for_each(|(name, number)| queue.push(tenant(name), *number, *number));
+        for (name, number) in waiting {
+            queue.push(tenant(name), *number, *number);
+        }
         queue
     }
 

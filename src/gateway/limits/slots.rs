@@ -309,46 +309,4 @@ mod tests {
         assert_eq!((state.taken, state.tenants.len()), (0, 0));
         assert!(state.lanes.iter().all(|lane| lane.queue.len() == 0));
     }
-
-    /// Eight tenants ask as often as together fills nine tenths of the places, and another asks `noise` times as often as
-    /// each of them. Returns which share of the quiet ones' calls was served.
-    async fn served(noise: u32) -> f64 {
-        let slots = Arc::new(slots(8, 8));
-        let call = async |name: String| {
-            let slot = slots.take(Class::Execute, tenant(&name)).await;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            slot.is_ok()
-        };
-        // 8 places of 10 ms are 800 calls in a second; a quiet tenant asks 90 times in it.
-        let every = Duration::from_micros(11_111);
-        let mut calls = Vec::new();
-        for round in 0..200_u32 {
-            for quiet in 0..8_u32 {
-                let at = every * round + Duration::from_micros(300) * quiet;
-                calls.push((at, format!("quiet-{quiet}")));
-            }
-            for number in 0..noise {
-                calls.push((every * round + every * number / noise.max(1), "noisy".to_owned()));
-            }
-        }
-        let began = Instant::now();
-        let results = futures_util::future::join_all(calls.into_iter().map(async |(at, name)| {
-            tokio::time::sleep_until(began + at).await;
-            let is_quiet = name != "noisy";
-            is_quiet.then_some(call(name).await)
-        }));
-        let quiet: Vec<bool> = results.await.into_iter().flatten().collect();
-        #[expect(clippy::cast_precision_loss, reason = "thousands")]
-        let share = |part: usize| part as f64 / quiet.len() as f64;
-        share(quiet.iter().filter(|it| **it).count())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_noisy_tenant_takes_at_most_a_tenth_of_the_others_calls() {
-        let (alone, beside_noise) = (served(0).await, served(8).await);
-        assert!(alone > 0.99, "{alone}");
-        assert!(beside_noise >= 0.9 * alone, "{beside_noise} of the calls were served");
-        let flooded = served(64).await;
-        assert!(flooded >= 0.9 * alone, "{flooded} of the calls were served");
-    }
 }
