@@ -1,5 +1,6 @@
 //! From a request to the one who answers it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,17 @@ use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
     ServerCapabilities,
 };
-use crate::serve::{BodyError, Peer, need_not_come, read_body};
+use crate::serve::{BodyError, Pace, Peer, need_not_come, read_body};
 use crate::telemetry::{Outcome, TraceContext};
 
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
 const INTRODUCTIONS: Duration = Duration::from_secs(1);
-/// How long a body may take to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// How fast a body arrives at least: the largest that is allowed by default has a minute.
+const BODY_PACE: Pace = Pace {
+    at_least: Duration::from_secs(10),
+    bytes_per_second: NonZeroU32::new(64 * 1024),
+    at_most: Duration::from_mins(1),
+};
 
 /// Everything a request meets on its way, in the order in which it does.
 #[derive(Debug)]
@@ -127,7 +132,7 @@ impl Edge {
         if need_not_come(&parts.headers, &body, self.max_body_bytes) {
             return Err(TurnedAway::TooLarge(self.max_body_bytes));
         }
-        let body = read_body(body, self.max_body_bytes, BODY_DEADLINE).await;
+        let body = read_body(body, self.max_body_bytes, BODY_PACE).await;
         let body = body.map_err(|error| match error {
             BodyError::TooLarge { max_bytes } => TurnedAway::TooLarge(max_bytes),
             BodyError::Slow { .. } => TurnedAway::Slow,

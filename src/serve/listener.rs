@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::network::Network;
+
 /// Connections the kernel holds for us while the loop is busy.
 const BACKLOG: u32 = 1024;
 
@@ -15,7 +17,9 @@ const BACKLOG: u32 = 1024;
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    pub(super) counts: ConnectionCounts,
+    counts: ConnectionCounts,
+    /// Proxies that say in PROXY protocol whose connection they pass on; none: clients come themselves.
+    pub(super) proxies: Option<Vec<Network>>,
 }
 
 impl Listener {
@@ -27,7 +31,13 @@ impl Listener {
         socket.bind(address)?;
         let socket = socket.listen(BACKLOG)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, counts: ConnectionCounts::default() })
+        Ok(Self { socket, address, counts: ConnectionCounts::default(), proxies: None })
+    }
+
+    /// Connections come from these proxies alone, and begin with a PROXY protocol header.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<Network>) -> Self {
+        Self { proxies: Some(proxies), ..self }
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -53,6 +63,7 @@ struct Counts {
     open: AtomicU64,
     refused_in_all: AtomicU64,
     refused_by_address: AtomicU64,
+    refused_unannounced: AtomicU64,
     too_slow: AtomicU64,
 }
 
@@ -72,7 +83,12 @@ impl ConnectionCounts {
         self.0.refused_by_address.load(Relaxed)
     }
 
-    /// Cut at a deadline.
+    /// Closed because no proxy that we know said whose it is.
+    pub fn refused_unannounced(&self) -> u64 {
+        self.0.refused_unannounced.load(Relaxed)
+    }
+
+    /// Cut at a deadline: a connection, or one stream of it.
     pub fn too_slow(&self) -> u64 {
         self.0.too_slow.load(Relaxed)
     }
@@ -87,6 +103,10 @@ impl ConnectionCounts {
 
     pub(super) fn add_refused_by_address(&self) {
         self.0.refused_by_address.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_refused_unannounced(&self) {
+        self.0.refused_unannounced.fetch_add(1, Relaxed);
     }
 
     pub(super) fn add_too_slow(&self) {
