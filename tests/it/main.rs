@@ -4,6 +4,7 @@
 
 mod application_insights;
 mod back_channel;
+mod canary;
 mod cluster;
 mod collector;
 mod connection_age;
