@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
-    Buffers, CorsPolicy, Credentials, EnvironmentPolicy, InFlight, Listens, Network, Rates,
-    ToolChoice, UpstreamSet,
+    Buffers, CorsPolicy, Credentials, EnvironmentPolicy, ForwardedHeader, InFlight, Listens,
+    Network, Rates, ToolChoice, UpstreamSet,
 };
 use crate::clock::Clock;
 use crate::directory::Directory;
@@ -41,8 +41,12 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// What pages of these origins may send and read.
     pub cors: CorsPolicy,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies that are believed who asked them.
     pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    pub forwarded_header: ForwardedHeader,
+    /// Whether they say it before the first byte of each connection, and clients come through them alone.
+    pub proxy_protocol: bool,
     /// What environments may do.
     pub environments: EnvironmentPolicy,
     /// Which tools there are.

@@ -1,5 +1,6 @@
 //! From a request to the one who answers it.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +32,17 @@ use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
     ServerCapabilities,
 };
-use crate::serve::{BodyError, Peer, discard_body, need_not_come, read_body_into};
+use crate::serve::{BodyError, Pace, Peer, need_not_come, read_body_into};
 use crate::telemetry::{Outcome, TraceContext};
 
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
 const INTRODUCTIONS: Duration = Duration::from_secs(1);
-/// How long a body may take to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// How fast a body arrives at least: the largest that is allowed by default has a minute.
+const BODY_PACE: Pace = Pace {
+    at_least: Duration::from_secs(10),
+    bytes_per_second: NonZeroU32::new(64 * 1024),
+    at_most: Duration::from_mins(1),
+};
 
 /// Everything a request meets on its way, in the order in which it does.
 #[derive(Debug)]
@@ -134,15 +139,10 @@ impl Edge {
             let grown = room.grow_to(u64::try_from(bytes).unwrap_or(u64::MAX));
             self.limits.counted(grown).is_ok()
         };
-        let bytes = read_body_into(grow, &mut body, self.max_body_bytes, BODY_DEADLINE).await;
+        let bytes = read_body_into(grow, body, self.max_body_bytes, BODY_PACE).await;
         let bytes = bytes.map_err(|error| match error {
             BodyError::TooLarge { max_bytes } => TurnedAway::TooLarge(max_bytes),
-            BodyError::NoRoom => {
-                let headers = parts.headers.clone();
-                // The refusal does not wait for that.
-                self.calls.spawn(async move { discard_body(&headers, body, BODY_DEADLINE).await });
-                TurnedAway::NoRoom
-            }
+            BodyError::NoRoom => TurnedAway::NoRoom,
             BodyError::Slow { .. } => TurnedAway::Slow,
             BodyError::Broken(_) => TurnedAway::Broken,
         })?;

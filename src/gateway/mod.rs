@@ -15,6 +15,7 @@ mod expired;
 mod failure;
 mod feed;
 mod fleet;
+mod forwarded;
 mod guard;
 mod handover;
 mod identity;
@@ -55,7 +56,7 @@ pub use cors::CorsPolicy;
 pub use identity::{ApiKeys, Credentials};
 pub use limits::{Buffers, InFlight, RateLimit, Rates};
 pub use listen::Listens;
-pub use proxies::{Network, NotANetwork};
+pub use proxies::ForwardedHeader;
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
 pub use upstream::{
     AllBroken, Answer, EndpointId, EraChoice, LinkError, NameFilter, Refused, SendError, Upstream,
@@ -64,6 +65,7 @@ pub use upstream::{
 
 pub use crate::domain::rate::Rate;
 pub use crate::mcp::Method;
+pub use crate::serve::{Network, NotANetwork};
 
 use crate::directory::Replica;
 use crate::mcp::Identity;
@@ -140,6 +142,11 @@ impl Gateway {
     /// Serves until the drain is over. Returns how many connections were cut at its deadline.
     pub async fn serve(self, drain: Drain) -> usize {
         let Self { clients, internals, internal_url, net, config } = self;
+        let clients = if config.proxy_protocol {
+            clients.behind(config.trusted_proxies.clone())
+        } else {
+            clients
+        };
         let here = Replica { id: config.replica.clone(), url: internal_url };
         let fleet = Arc::new(Fleet::new(
             Arc::clone(&config.directory),
@@ -304,6 +311,7 @@ fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
         open: counts.open(),
         refused_in_all: counts.refused_in_all(),
         refused_by_address: counts.refused_by_address(),
+        refused_unannounced: counts.refused_unannounced(),
         too_slow: counts.too_slow(),
     });
     let states = fleet::STATES.map(|state| (state, metrics.workers(state)));
@@ -364,7 +372,7 @@ fn edge(
     let directory = Arc::clone(&tools.directory);
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
-        proxies: Proxies::new(config.trusted_proxies),
+        proxies: Proxies::new(config.trusted_proxies, config.forwarded_header),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
         limits: Limits::new(

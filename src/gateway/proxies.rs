@@ -2,30 +2,70 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
+use super::forwarded;
+use crate::serve::Network;
 
-/// The proxies whose `X-Forwarded-For` is believed.
+/// Proxies that one request comes through; what more of them say is not read.
+const MAX_HOPS: usize = 32;
+
+/// The header in which proxies say who asked them. A proxy that writes one lets the other pass as the client wrote it, so
+/// only one is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// What most proxies write.
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    fn name(self) -> HeaderName {
+        match self {
+            Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
+            Self::Forwarded => http::header::FORWARDED,
+        }
+    }
+
+    /// Who asked each proxy, the last proxy first; none where it does not say.
+    fn hops(self, value: &str) -> Vec<Option<IpAddr>> {
+        match self {
+            Self::XForwardedFor => {
+                value.rsplit(',').map(|it| hop(it.trim())).take(MAX_HOPS).collect()
+            }
+            Self::Forwarded => {
+                let elements = forwarded::elements_backwards(value).take(MAX_HOPS);
+                elements.map(forwarded::asked_by).collect()
+            }
+        }
+    }
+}
+
+/// The proxies that are believed, and where they write.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxies(Vec<Network>);
+pub(super) struct Proxies {
+    trusted: Vec<Network>,
+    header: ForwardedHeader,
+}
 
 impl Proxies {
-    pub(super) fn new(trusted: Vec<Network>) -> Self {
-        Self(trusted)
+    pub(super) fn new(trusted: Vec<Network>, header: ForwardedHeader) -> Self {
+        Self { trusted, header }
     }
 
     /// The client's address: going back from the connection through proxies we trust, the first that is none.
     /// What a client writes into the header itself stands further left, and is never reached.
     pub(super) fn client(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let values: Vec<&str> =
-            headers.get_all(FORWARDED_FOR).iter().filter_map(|it| it.to_str().ok()).collect();
-        let mut hops = values.iter().flat_map(|it| it.split(',')).rev().map(str::trim);
+        let trusts = |address| self.trusted.iter().any(|trusted| trusted.contains(address));
+        let values = headers.get_all(self.header.name()).iter().rev().take(MAX_HOPS);
+        let hops = values.flat_map(|it| it.to_str().map_or(vec![None], |it| self.header.hops(it)));
         let mut address = connection;
-        while self.0.iter().any(|trusted| trusted.contains(address)) {
-            match hops.next().and_then(hop) {
-                Some(hop) => address = hop,
-                None => break,
+        for hop in hops.take(MAX_HOPS) {
+            match hop {
+                Some(hop) if trusts(address) => address = hop,
+                _ => break,
             }
         }
         address
@@ -37,73 +77,88 @@ fn hop(text: &str) -> Option<IpAddr> {
     text.parse().or_else(|_| text.parse().map(|it: SocketAddr| it.ip())).ok()
 }
 
-/// The text is no network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a network is an address, or an address and a prefix such as 10.0.0.0/8")]
-pub struct NotANetwork;
-
-/// Some addresses: all that begin with the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Reads `ADDRESS` or `ADDRESS/PREFIX`.
-    pub fn parse(text: &str) -> Result<Self, NotANetwork> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
-        let whole = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(whole), str::parse).map_err(|_| NotANetwork)?;
-        if prefix <= whole { Ok(Self { address, prefix }) } else { Err(NotANetwork) }
-    }
-
-    /// Whether an address is one of these. An IPv4 address in IPv6 form is the IPv4 address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |it: IpAddr| match it.to_canonical() {
-            IpAddr::V4(it) => (32, u128::from(it.to_bits()) << 96),
-            IpAddr::V6(it) => (128, it.to_bits()),
-        };
-        let ((ours, first), (theirs, second)) = (bits(self.address), bits(address));
-        let shift = 128 - u32::from(self.prefix);
-        ours == theirs && (first ^ second).checked_shr(shift).unwrap_or(0) == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(header: ForwardedHeader, connection: &str, values: &[&str], client: &str) {
+        let proxies = Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()], header);
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header.name(), value.parse().unwrap());
+        }
+        let found = proxies.client(connection.parse().unwrap(), &headers);
+        assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{connection} {values:?}");
+    }
+
     #[test]
     fn a_forwarded_address_is_believed_from_trusted_proxies_alone() {
-        let proxies = Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()]);
-        let check = |connection: &str, forwarded: &'static [&'static str], client: &str| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append(FORWARDED_FOR, http::HeaderValue::from_static(value));
-            }
-            let found = proxies.client(connection.parse().unwrap(), &headers);
-            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{connection} {forwarded:?}");
+        let check = |connection: &str, values: &[&str], client: &str| {
+            check(ForwardedHeader::XForwardedFor, connection, values, client);
         };
         check("192.0.2.1", &["198.51.100.9"], "192.0.2.1");
         check("10.0.0.1", &["198.51.100.9"], "198.51.100.9");
         check("10.0.0.1", &["1.1.1.1, 198.51.100.9", "10.0.0.2"], "198.51.100.9");
         check("10.0.0.1", &["forged, 10.0.0.2"], "10.0.0.2");
+        check("10.0.0.1", &["1.1.1.1, \u{e4}, 10.0.0.2"], "10.0.0.1");
         check("10.0.0.1", &[], "10.0.0.1");
     }
 
     #[test]
+    fn forwarded_is_believed_from_trusted_proxies_alone() {
+        let check = |connection: &str, values: &[&str], client: &str| {
+            check(ForwardedHeader::Forwarded, connection, values, client);
+        };
+        check("192.0.2.1", &["for=198.51.100.9"], "192.0.2.1");
+        check("10.0.0.1", &["for=198.51.100.9;proto=https"], "198.51.100.9");
+        check("10.0.0.1", &["for=1.1.1.1, for=198.51.100.9", "for=10.0.0.2"], "198.51.100.9");
+        check(
+            "10.0.0.1",
+            &["for=\"1.1.1.1", "for=\"[2001:db8::9]:1\", for=10.0.0.2"],
+            "2001:db8::9",
+        );
+        check("10.0.0.1", &["for=1.1.1.1, for=unknown, for=10.0.0.2"], "10.0.0.2");
+        check("10.0.0.1", &["for=1.1.1.1, proto=http"], "10.0.0.1");
+    }
+
+    #[test]
+    fn the_header_that_the_proxies_do_not_write_is_the_clients() {
+        let trusted = vec![Network::parse("10.0.0.0/8").unwrap()];
+        let headers = HeaderMap::from_iter([
+            (ForwardedHeader::XForwardedFor.name(), "192.0.2.1".parse().unwrap()),
+            (ForwardedHeader::Forwarded.name(), "for=192.0.2.2".parse().unwrap()),
+        ]);
+        for (header, expected) in [
+            (ForwardedHeader::XForwardedFor, [192, 0, 2, 1]),
+            (ForwardedHeader::Forwarded, [192, 0, 2, 2]),
+        ] {
+            let found =
+                Proxies::new(trusted.clone(), header).client([10, 0, 0, 1].into(), &headers);
+            assert_eq!(found, IpAddr::from(expected));
+        }
+    }
+
+    #[test]
+    fn so_many_hops_and_no_more() {
+        let hops = vec!["10.0.0.2"; MAX_HOPS - 1].join(", ");
+        check(
+            ForwardedHeader::XForwardedFor,
+            "10.0.0.1",
+            &[&format!("192.0.2.1, {hops}")],
+            "192.0.2.1",
+        );
+        check(
+            ForwardedHeader::XForwardedFor,
+            "10.0.0.1",
+            &[&format!("192.0.2.1, 10.0.0.3, {hops}")],
+            "10.0.0.3",
+        );
+    }
+
+    #[test]
     fn a_forwarded_address_may_have_its_port_behind_it() {
-        let proxies = Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()]);
-        let check = |forwarded: &'static str, client: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(FORWARDED_FOR, http::HeaderValue::from_static(forwarded));
-            let found = proxies.client("10.0.0.1".parse().unwrap(), &headers);
-            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{forwarded}");
+        let check = |value: &str, client: &str| {
+            check(ForwardedHeader::XForwardedFor, "10.0.0.1", &[value], client);
         };
         check("198.51.100.9:50123", "198.51.100.9");
         check("198.51.100.9:50123, 10.0.0.2:443", "198.51.100.9");
@@ -111,30 +166,6 @@ mod tests {
         check("2001:db8::9", "2001:db8::9");
         for none in ["198.51.100.9:", "198.51.100.9:99999", "2001:db8::9:x", "198.51.100.9 :1"] {
             check(none, "10.0.0.1");
-        }
-    }
-
-    #[test]
-    fn a_network_contains_what_begins_with_its_bits() {
-        let check = |network, address: &str, expected| {
-            let network = Network::parse(network).unwrap();
-            assert_eq!(
-                network.contains(address.parse().unwrap()),
-                expected,
-                "{network:?} {address}"
-            );
-        };
-        check("10.0.0.0/8", "10.9.9.9", true);
-        check("10.0.0.0/8", "11.0.0.0", false);
-        check("10.0.0.0/8", "::ffff:10.1.1.1", true);
-        check("10.0.0.1", "10.0.0.1", true);
-        check("10.0.0.1", "10.0.0.2", false);
-        check("0.0.0.0/0", "9.9.9.9", true);
-        check("0.0.0.0/0", "::1", false);
-        check("fd00::/8", "fd12::1", true);
-        check("::/0", "fe80::1", true);
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "a/8", "10.0.0.0/"] {
-            assert!(Network::parse(bad).is_err(), "{bad}");
         }
     }
 }

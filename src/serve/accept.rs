@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +16,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::activity::Activity;
+use super::activity::{Activity, Overdue};
+use super::arrival::Entrance;
+use super::complaint::Complaint;
 use super::connection::{self, Shared};
 use super::drain::Drain;
-use super::limits::ConnectionLimits;
+use super::limits::{self, ConnectionLimits};
 use super::listener::{ConnectionCounts, Listener};
+use super::shares::Shares;
+use super::streams::StreamTasks;
 use crate::net::Stream;
 
 /// After an accept that failed for want of descriptors or memory: trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two lines about failing accepts.
-const ACCEPT_COMPLAINT: Duration = Duration::from_secs(10);
 /// How often the overdue are looked for, unless a deadline is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
 /// A cut connection's handlers end when they are next polled; one that blocks does not hold the process.
@@ -56,25 +58,37 @@ where
 {
     let streams = TaskTracker::new();
     let finish = CancellationToken::new();
+    let stream_tasks = StreamTasks {
+        tasks: streams.clone(),
+        write_stall: limits.write_stall,
+        counts: listener.counts(),
+    };
     let shared = Arc::new(Shared {
         app,
-        http: connection::http(streams.clone()),
+        http: connection::http(stream_tasks),
         drain: drain.clone(),
         finish: finish.clone(),
+        entrance: Entrance {
+            proxies: listener.proxies.clone(),
+            shares: Shares::new(limits.connections_per_address),
+            counts: listener.counts(),
+            complaint: Complaint::default(),
+        },
+        age: limits.age,
     });
     let mut connections = Connections::new(limits, listener.counts());
     let mut sweep = interval(connections.sweep_period());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut complaint = Complaint::default();
+    let complaint = Complaint::default();
     {
         let mut closing = std::pin::pin!(drain.closing());
         loop {
             tokio::select! {
-                accepted = accept(&listener, &mut complaint) => {
+                accepted = accept(&listener, &complaint) => {
                     let (socket, peer) = accepted;
-                    if let Some(activity) = connections.admit(peer) {
+                    if let Some(activity) = connections.admit() {
                         let run = connection::run(socket, peer, Arc::clone(&activity), Arc::clone(&shared));
-                        connections.insert(peer, activity, run);
+                        connections.insert(activity, run);
                     }
                 }
                 Some(ended) = connections.tasks.join_next_with_id() => connections.remove(ended),
@@ -109,7 +123,7 @@ where
 }
 
 /// The next connection. Waits out a lack of descriptors; errors of the one that came are not ours.
-async fn accept(listener: &Listener, complaint: &mut Complaint) -> (Stream, SocketAddr) {
+async fn accept(listener: &Listener, complaint: &Complaint) -> (Stream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
@@ -122,7 +136,9 @@ async fn accept(listener: &Listener, complaint: &mut Complaint) -> (Stream, Sock
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                complaint.about(&error);
+                if complaint.is_due() {
+                    tracing::error!(%error, "cannot accept connections");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -134,69 +150,44 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Says once in a while that accepting fails.
-#[derive(Default)]
-struct Complaint {
-    last: Option<Instant>,
-}
-
-impl Complaint {
-    fn about(&mut self, error: &io::Error) {
-        if self.last.is_none_or(|last| last.elapsed() > ACCEPT_COMPLAINT) {
-            self.last = Some(Instant::now());
-            tracing::error!(%error, "cannot accept connections");
-        }
-    }
-}
-
 /// The open connections. Only the loop touches it, so it needs no lock.
 struct Connections {
     limits: ConnectionLimits,
     counts: ConnectionCounts,
     tasks: JoinSet<()>,
     open: HashMap<Id, Open>,
-    per_address: HashMap<IpAddr, usize>,
 }
 
 struct Open {
     activity: Arc<Activity>,
-    neighbourhood: IpAddr,
     task: AbortHandle,
 }
 
 impl Connections {
     fn new(limits: ConnectionLimits, counts: ConnectionCounts) -> Self {
-        let (tasks, open, per_address) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { limits, counts, tasks, open, per_address }
+        Self { limits, counts, tasks: JoinSet::new(), open: HashMap::new() }
     }
 
     fn sweep_period(&self) -> Duration {
         let ConnectionLimits { first_byte, head, idle, write_stall, .. } = self.limits;
-        let shortest = first_byte.min(head).min(idle).min(write_stall);
+        let shortest = first_byte.min(head).min(idle).min(write_stall).min(limits::LINGER);
         (shortest / 4).clamp(Duration::from_millis(1), SWEEP)
     }
 
-    fn admit(&self, peer: SocketAddr) -> Option<Arc<Activity>> {
+    fn admit(&self) -> Option<Arc<Activity>> {
         if self.open.len() >= self.limits.connections {
             self.counts.add_refused_in_all();
-            return None;
-        }
-        let held = self.per_address.get(&neighbourhood(peer.ip())).copied().unwrap_or(0);
-        if held >= self.limits.connections_per_address {
-            self.counts.add_refused_by_address();
             return None;
         }
         Some(Activity::new(Instant::now()))
     }
 
-    fn insert<F>(&mut self, peer: SocketAddr, activity: Arc<Activity>, run: F)
+    fn insert<F>(&mut self, activity: Arc<Activity>, run: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let task = self.tasks.spawn(run);
-        let neighbourhood = neighbourhood(peer.ip());
-        *self.per_address.entry(neighbourhood).or_default() += 1;
-        self.open.insert(task.id(), Open { activity, neighbourhood, task });
+        self.open.insert(task.id(), Open { activity, task });
         self.counts.set_open(self.open.len());
     }
 
@@ -208,52 +199,19 @@ impl Connections {
         if ended.is_err_and(|error| error.is_panic()) {
             tracing::error!("a handler panicked; its connection is closed");
         }
-        let Some(open) = self.open.remove(&id) else { return };
+        self.open.remove(&id);
         self.counts.set_open(self.open.len());
-        if let Some(held) = self.per_address.get_mut(&open.neighbourhood) {
-            *held -= 1;
-            if *held == 0 {
-                self.per_address.remove(&open.neighbourhood);
-            }
-        }
     }
 
     fn cut_overdue(&self, now: Instant) {
         for open in self.open.values() {
-            if !open.task.is_finished() && open.activity.is_overdue(now, &self.limits) {
-                self.counts.add_too_slow();
-                open.task.abort();
+            let overdue = open.activity.overdue(now, &self.limits);
+            match overdue.filter(|_| !open.task.is_finished()) {
+                Some(Overdue::TooSlow) => self.counts.add_too_slow(),
+                Some(Overdue::Lingered) => {}
+                None => continue,
             }
+            open.task.abort();
         }
-    }
-}
-
-/// Who counts as one address: an IPv4 address, or the /64 that one IPv6 customer has to himself.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_network_is_one_address() {
-        let check = |address: &str, expected: &str| {
-            assert_eq!(
-                neighbourhood(address.parse().unwrap()),
-                expected.parse::<IpAddr>().unwrap()
-            );
-        };
-        check("192.0.2.7", "192.0.2.7");
-        check("::ffff:192.0.2.7", "192.0.2.7");
-        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
-        check("2001:db8:1:2:ffff::1", "2001:db8:1:2::");
     }
 }

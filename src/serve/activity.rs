@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::ConnectionLimits;
+use super::limits::{ConnectionLimits, H2_CONTROL_BYTES, LINGER};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -21,6 +21,17 @@ enum Stage {
     Busy { exchanges: u32 },
     /// Between two requests.
     Idle,
+    /// Ours is over; what the client still sends is read and thrown away.
+    Closing,
+}
+
+/// Why a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It used up the time of its stage, or floods us.
+    TooSlow,
+    /// Its last answer is out, and its client had time to read it.
+    Lingered,
 }
 
 /// What one connection is doing; its socket, its service and the accept loop share it.
@@ -35,6 +46,10 @@ struct State {
     since: Instant,
     /// HTTP/2: bytes between requests are control frames, not the head of the next request.
     multiplexed: bool,
+    /// HTTP/2: bytes heard since the last request.
+    control_bytes: usize,
+    /// Ended by us, and nothing was owed.
+    leaving: bool,
     write_stalled_since: Option<Instant>,
 }
 
@@ -44,19 +59,46 @@ impl Activity {
             stage: Stage::Silent,
             since: now,
             multiplexed: false,
+            control_bytes: 0,
+            leaving: false,
             write_stalled_since: None,
         };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// Bytes arrived.
-    pub(super) fn heard(&self) {
+    /// So many bytes arrived.
+    pub(super) fn heard(&self, bytes: usize) {
         let mut state = self.state();
         match state.stage {
             Stage::Silent => state.enter(Stage::Head),
             Stage::Idle if !state.multiplexed => state.enter(Stage::Head),
-            Stage::Idle | Stage::Head | Stage::Busy { .. } => {}
+            Stage::Idle => state.control_bytes = state.control_bytes.saturating_add(bytes),
+            Stage::Head | Stage::Busy { .. } | Stage::Closing => {}
         }
+    }
+
+    /// Nothing more will be said.
+    pub(super) fn closing(&self) {
+        let mut state = self.state();
+        if state.stage != Stage::Closing {
+            state.enter(Stage::Closing);
+        }
+    }
+
+    /// We end the connection. If nothing is owed to the client, there is no answer that a reset could destroy.
+    pub(super) fn leave(&self) {
+        let mut state = self.state();
+        state.leaving = state.stage == Stage::Idle;
+    }
+
+    /// Whether the connection ended between two requests because we wanted it to.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state().leaving
+    }
+
+    /// Whether it carries HTTP/2.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.state().multiplexed
     }
 
     /// The peer's buffers are full, or take bytes again.
@@ -71,26 +113,29 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> Exchange {
         let mut state = self.state();
         state.multiplexed = multiplexed;
+        state.control_bytes = 0;
         match state.stage {
             Stage::Busy { exchanges } => state.stage = Stage::Busy { exchanges: exchanges + 1 },
             Stage::Silent | Stage::Head | Stage::Idle => state.enter(Stage::Busy { exchanges: 1 }),
+            Stage::Closing => {}
         }
         Exchange(Arc::clone(self))
     }
 
-    /// Whether the connection used up the time of its stage.
-    pub(super) fn is_overdue(&self, now: Instant, limits: &ConnectionLimits) -> bool {
+    /// Whether the connection used up the time of its stage, and why it is cut then.
+    pub(super) fn overdue(&self, now: Instant, limits: &ConnectionLimits) -> Option<Overdue> {
         let state = self.state();
         let exceeded =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) > limit;
         let in_stage = match state.stage {
             Stage::Silent => exceeded(state.since, limits.first_byte),
             Stage::Head => exceeded(state.since, limits.head),
-            Stage::Idle => exceeded(state.since, limits.idle),
+            Stage::Idle => exceeded(state.since, limits.idle) || state.floods(),
             Stage::Busy { .. } => false,
+            Stage::Closing => return exceeded(state.since, LINGER).then_some(Overdue::Lingered),
         };
-        in_stage
-            || state.write_stalled_since.is_some_and(|since| exceeded(since, limits.write_stall))
+        let stalled = |since| exceeded(since, limits.write_stall);
+        (in_stage || state.write_stalled_since.is_some_and(stalled)).then_some(Overdue::TooSlow)
     }
 
     fn end(&self) {
@@ -99,6 +144,7 @@ impl Activity {
             Stage::Busy { exchanges: exchanges @ 2.. } => {
                 state.stage = Stage::Busy { exchanges: exchanges - 1 };
             }
+            Stage::Closing => {}
             _ => state.enter(Stage::Idle),
         }
     }
@@ -109,6 +155,10 @@ impl Activity {
 }
 
 impl State {
+    fn floods(&self) -> bool {
+        self.control_bytes > H2_CONTROL_BYTES
+    }
+
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.since = Instant::now();
@@ -133,7 +183,7 @@ mod tests {
         let limits = ConnectionLimits::default();
         let activity = Activity::new(Instant::now());
         steps(&activity);
-        assert_eq!(activity.is_overdue(Instant::now() + after, &limits), overdue);
+        assert_eq!(activity.overdue(Instant::now() + after, &limits).is_some(), overdue);
     }
 
     const SHORT: Duration = Duration::from_secs(6);
@@ -147,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_head_has_five_seconds_however_it_drips() {
-        check(|a| (0..9).for_each(|_| a.heard()), SHORT, true);
-        check(|a| a.heard(), Duration::from_secs(4), false);
+        check(|a| (0..9).for_each(|_| a.heard(1)), SHORT, true);
+        check(|a| a.heard(1), Duration::from_secs(4), false);
     }
 
     #[test]
@@ -162,7 +212,7 @@ mod tests {
         check(|a| drop(a.begin(false)), LONG, true);
         let next_head = |a: &Arc<Activity>| {
             drop(a.begin(false));
-            a.heard();
+            a.heard(1);
         };
         check(next_head, SHORT, true);
     }
@@ -171,9 +221,38 @@ mod tests {
     fn control_frames_do_not_shorten_an_idle_http2_connection() {
         let ping = |a: &Arc<Activity>| {
             drop(a.begin(true));
-            a.heard();
+            a.heard(17);
         };
         check(ping, SHORT, false);
+    }
+
+    #[test]
+    fn a_flood_of_control_frames_is_cut_and_a_request_makes_room_for_more() {
+        let flood = |a: &Arc<Activity>| {
+            drop(a.begin(true));
+            a.heard(H2_CONTROL_BYTES + 1);
+        };
+        check(flood, Duration::ZERO, true);
+        let with_a_request = |a: &Arc<Activity>| {
+            drop(a.begin(true));
+            a.heard(H2_CONTROL_BYTES);
+            drop(a.begin(true));
+            a.heard(H2_CONTROL_BYTES);
+        };
+        check(with_a_request, Duration::ZERO, false);
+    }
+
+    #[test]
+    fn a_closing_connection_has_a_second_and_is_not_slow() {
+        let activity = Activity::new(Instant::now());
+        drop(activity.begin(false));
+        activity.closing();
+        let after = |millis| {
+            let now = Instant::now() + Duration::from_millis(millis);
+            activity.overdue(now, &ConnectionLimits::default())
+        };
+        assert_eq!(after(900), None);
+        assert_eq!(after(1100), Some(Overdue::Lingered));
     }
 
     #[test]

@@ -1,17 +1,15 @@
-//! Bodies: reading one within bounds, and knowing when a response's last byte is gone.
+//! Reading a request's body within bounds.
 
+use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
-
-use super::activity::Exchange;
 
 /// How much of a body that is too large is still read. A connection that closes with bytes unread is reset, which
 /// destroys the refusal on its way: a proxy would say that the call may have run.
@@ -26,52 +24,84 @@ pub enum BodyError {
     /// 503: whoever counts the bytes has no room for it.
     #[error("there is no room for the body")]
     NoRoom,
-    /// 408: not complete within the deadline.
-    #[error("the body was not complete within {deadline:?}")]
-    Slow { deadline: Duration },
+    /// 408: slower than its pace.
+    #[error("the body came slower than its pace, and was not complete after {after:?}")]
+    Slow { after: Duration },
     /// The connection or its framing broke: nobody is left to answer.
     #[error("the body broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Reads a whole body of at most `max_bytes` within `deadline`.
-pub async fn read_body<B>(body: B, max_bytes: usize, deadline: Duration) -> Result<Bytes, BodyError>
+/// How long a body may take: a client that drips bytes is gone soon, and one with a slow line can still send a large one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Whatever has come.
+    pub at_least: Duration,
+    /// A second more for each so many bytes that have come; none: no second more.
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// However much has come.
+    pub at_most: Duration,
+}
+
+impl Pace {
+    /// How long the whole body may take, so many bytes of which are here.
+    fn allows(&self, received: usize) -> Duration {
+        let rate = self.bytes_per_second.map_or(f64::INFINITY, |it| f64::from(it.get()));
+        let received = u32::try_from(received).unwrap_or(u32::MAX);
+        let earned = Duration::from_secs_f64(f64::from(received) / rate);
+        (self.at_least + earned).min(self.at_most)
+    }
+}
+
+/// The same time whatever comes.
+impl From<Duration> for Pace {
+    fn from(deadline: Duration) -> Self {
+        Self { at_least: deadline, bytes_per_second: None, at_most: deadline }
+    }
+}
+
+/// Reads a whole body of at most `max_bytes`, at this pace or faster.
+pub async fn read_body<B>(
+    body: B,
+    max_bytes: usize,
+    pace: impl Into<Pace>,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    read_body_into(|_| true, body, max_bytes, deadline).await
+    read_body_into(|_| true, body, max_bytes, pace).await
 }
 
-/// The same for a body whose bytes are counted: `room` makes room for so many in all, or says that there is none. What was
-/// not read then is left to [`discard_body`].
+/// The same for a body whose bytes are counted: `room` makes room for so many in all, or says that there is none.
 pub async fn read_body_into<B>(
     mut room: impl FnMut(usize) -> bool,
     body: B,
     max_bytes: usize,
-    deadline: Duration,
+    pace: impl Into<Pace>,
 ) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut body = std::pin::pin!(body);
-    let until = Instant::now() + deadline;
-    let read = timeout_at(until, collect(body.as_mut(), max_bytes, &mut room))
-        .await
-        .map_err(|_| BodyError::Slow { deadline })?;
+    let clock = PaceClock { pace: pace.into(), began: Instant::now() };
+    let read = collect(body.as_mut(), max_bytes, &clock, &mut room).await;
     if let Err(BodyError::TooLarge { .. }) = read {
-        timeout_at(until, discard(body)).await.ok();
+        timeout_at(clock.until(0), discard(body)).await.ok();
     }
     read
 }
 
-/// Reads a body to its end and keeps nothing of it, so that an answer that was sent already is not lost. A client that
-/// waits to be told whether to send it is told nothing.
-pub async fn discard_body<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B, deadline: Duration) {
-    let waits = headers.contains_key(EXPECT);
-    if !waits {
-        tokio::time::timeout(deadline, discard(std::pin::pin!(body))).await.ok();
+/// A pace, and when its body began.
+struct PaceClock {
+    pace: Pace,
+    began: Instant,
+}
+
+impl PaceClock {
+    fn until(&self, received: usize) -> Instant {
+        self.began + self.pace.allows(received)
     }
 }
 
@@ -85,6 +115,7 @@ pub fn need_not_come(headers: &HeaderMap, body: &impl Body, max_bytes: usize) ->
 async fn collect<B>(
     mut body: Pin<&mut B>,
     max_bytes: usize,
+    clock: &PaceClock,
     room: &mut impl FnMut(usize) -> bool,
 ) -> Result<Bytes, BodyError>
 where
@@ -101,7 +132,12 @@ where
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let until = clock.until(first.len().max(rest.len()));
+        // The body comes first in this: a frame that is there is read, however late we are.
+        let Some(frame) = timeout_at(until, body.frame()).await.map_err(|_| slow(clock))? else {
+            break;
+        };
         let Ok(data) = frame.map_err(|cause| BodyError::Broken(cause.into()))?.into_data() else {
             continue; // trailers: nothing in MCP reads them
         };
@@ -127,6 +163,10 @@ where
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
+fn slow(clock: &PaceClock) -> BodyError {
+    BodyError::Slow { after: clock.began.elapsed() }
+}
+
 /// Reads what is left, unless it is more than [`DISCARDED_BYTES`].
 async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
     let mut left = DISCARDED_BYTES;
@@ -141,36 +181,6 @@ async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
     }
 }
 
-/// A response body that holds its exchange open until hyper is done with it, or no body at all.
-#[derive(Debug)]
-pub(super) struct Tracked<B> {
-    pub(super) body: Option<B>,
-    pub(super) _exchange: Exchange,
-}
-
-impl<B: Body + Unpin> Body for Tracked<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -179,6 +189,7 @@ mod tests {
 
     use futures_util::{StreamExt, stream};
     use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
 
     use super::*;
 
@@ -220,6 +231,36 @@ mod tests {
         check(3, 3).await;
         check(1 + (DISCARDED_BYTES >> 20), 1 + (DISCARDED_BYTES >> 20)).await;
         check(1000, 1 + (DISCARDED_BYTES >> 20)).await;
+    }
+
+    const PACE: Pace = Pace {
+        at_least: Duration::from_secs(10),
+        bytes_per_second: NonZeroU32::new(1000),
+        at_most: Duration::from_mins(1),
+    };
+
+    /// How a body fares that sends so many bytes each second, this one and `seconds` times.
+    async fn dripped(bytes: usize, seconds: u32) -> Result<usize, BodyError> {
+        let drips = stream::iter(0..seconds).then(move |_| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; bytes])))
+        });
+        let body = StreamBody::new(Box::pin(drips));
+        read_body(body, usize::MAX, PACE).await.map(|body| body.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_earn_time_and_drips_do_not() {
+        assert_eq!(dripped(900, 40).await.unwrap(), 36_000);
+        assert!(
+            matches!(dripped(1, 40).await, Err(BodyError::Slow { after }) if after.as_secs() == 10)
+        );
+        assert!(
+            matches!(dripped(500, 40).await, Err(BodyError::Slow { after }) if after.as_secs() < 20)
+        );
+        assert!(
+            matches!(dripped(9000, 99).await, Err(BodyError::Slow { after }) if after.as_secs() == 60)
+        );
     }
 
     #[tokio::test]

@@ -1,32 +1,32 @@
-//! One connection: HTTP/1.1 or HTTP/2 in the clear, the guard, the service behind it.
+//! One connection: whose it is, HTTP/1.1 or HTTP/2 in the clear, the guard, the service behind it.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
-use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use super::activity::Activity;
-use super::body::Tracked;
+use super::arrival::Entrance;
 use super::drain::Drain;
+use super::streams::StreamTasks;
+use super::tracked::Tracked;
+use super::watched::Watched;
 use super::{guard, limits};
 use crate::net::Stream;
 
 /// The address at the other end of the connection, as an extension of every request.
-/// Behind a proxy it is the proxy's.
+/// Behind a proxy it is the proxy's, unless that says in PROXY protocol whose connection it passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -37,6 +37,10 @@ pub(super) struct Shared<S> {
     pub(super) drain: Drain,
     /// Cancelled when idle connections are to close and busy ones to finish.
     pub(super) finish: CancellationToken,
+    /// Whose a connection is, and whether its address may have one more.
+    pub(super) entrance: Entrance,
+    /// How old a connection grows.
+    pub(super) age: Duration,
 }
 
 /// Serves one connection until it ends; dropping the future cuts it, and drops its handlers.
@@ -52,21 +56,46 @@ pub(super) async fn run<S, B>(
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     B: Send + Unpin + 'static,
 {
+    let mut socket = socket;
+    let Some(arrived) = shared.entrance.enter(&mut socket, peer).await else { return };
+    let (peer, began) = (arrived.peer, Instant::now());
     let service = service_fn(|request: Request<Incoming>| {
-        let exchange = activity.begin(request.version() == Version::HTTP_2);
+        let http2 = request.version() == Version::HTTP_2;
+        let exchange = activity.begin(http2);
         let (app, drain) = (shared.app.clone(), shared.drain.clone());
+        let age = shared.age;
         async move {
-            let response = exchange_one(app, request, peer, &drain).await;
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _exchange: exchange }))
+            let mut response = exchange_one(app, request, peer).await;
+            // A client that is told to close comes back through a balancer that knows better places. HTTP/2 has GOAWAY.
+            if !http2 && (drain.is_draining() || began.elapsed() > age) {
+                guard::close(response.headers_mut());
+            }
+            Ok::<_, Infallible>(response.map(|body| {
+                if http2 {
+                    Tracked::over_http2(body, exchange)
+                } else {
+                    Tracked::over_http1(body, exchange)
+                }
+            }))
         }
     });
-    let io = TokioIo::new(Watched { socket, activity: Arc::clone(&activity) });
+    let io = TokioIo::new(Watched::new(socket, arrived.ahead, Arc::clone(&activity)));
     let mut connection = pin!(shared.http.serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shared.finish.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut old = pin!(sleep(shared.age));
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = shared.finish.cancelled() => {
+                activity.leave();
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            // In HTTP/1.1 an end between two requests could meet one on its way: there the next answer says it.
+            () = old.as_mut(), if !old.is_elapsed() => {
+                if activity.is_multiplexed() {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -79,12 +108,10 @@ async fn exchange_one<S, B>(
     app: S,
     mut request: Request<Incoming>,
     peer: SocketAddr,
-    drain: &Drain,
 ) -> Response<Option<B>>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
 {
-    let http1 = request.version() < Version::HTTP_2;
     let must_close = guard::must_close(&request);
     let mut response = match guard::admit(&mut request) {
         Ok(()) => {
@@ -98,16 +125,15 @@ where
             refusal
         }
     };
-    // While draining, a client that is told to close comes back through a balancer that knows better places.
-    if must_close || (http1 && drain.is_draining()) {
+    if must_close {
         guard::close(response.headers_mut());
     }
     response
 }
 
 /// The protocol's bounds, once for all connections.
-pub(super) fn http(tasks: TaskTracker) -> auto::Builder<StreamTasks> {
-    let mut http = auto::Builder::new(StreamTasks(tasks));
+pub(super) fn http(streams: StreamTasks) -> auto::Builder<StreamTasks> {
+    let mut http = auto::Builder::new(streams);
     // No `header_read_timeout`: see `activity`.
     http.http1().max_headers(limits::MAX_HEADERS).max_buf_size(limits::MAX_HEAD_BYTES);
     http.http2()
@@ -115,79 +141,7 @@ pub(super) fn http(tasks: TaskTracker) -> auto::Builder<StreamTasks> {
         .initial_stream_window_size(limits::H2_STREAM_WINDOW)
         .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
         .max_header_list_size(limits::H2_HEADER_LIST)
-        .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS);
+        .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS)
+        .max_local_error_reset_streams(limits::H2_LOCAL_RESETS);
     http
-}
-
-/// HTTP/2 runs each stream as a task of its own; the accept loop waits for them.
-#[derive(Clone, Debug)]
-pub(super) struct StreamTasks(TaskTracker);
-
-impl<F> Executor<F> for StreamTasks
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.0.spawn(stream);
-    }
-}
-
-/// A socket that reports what it hears, and when the other side stops listening.
-struct Watched {
-    socket: Stream,
-    activity: Arc<Activity>,
-}
-
-impl Watched {
-    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        self.activity.write_stalled(outcome.is_pending());
-        outcome
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.heard();
-        }
-        outcome
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.wrote(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        self.wrote(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
 }

@@ -16,8 +16,10 @@ pub struct ConnectionLimits {
     pub head: Duration,
     /// Between two requests. Longer than the load balancer's, so that it is the balancer that closes.
     pub idle: Duration,
-    /// How long a client may refuse to take the bytes of a response.
+    /// How long a client may refuse to take the bytes of a response: those of the socket, and those of one HTTP/2 stream.
     pub write_stall: Duration,
+    /// After so long a connection is asked to end, between two requests: new replicas get their share of old clients.
+    pub age: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -29,6 +31,7 @@ impl Default for ConnectionLimits {
             head: Duration::from_secs(5),
             idle: Duration::from_secs(620),
             write_stall: Duration::from_mins(1),
+            age: Duration::from_hours(1),
         }
     }
 }
@@ -44,5 +47,14 @@ pub(super) const H2_STREAM_WINDOW: u32 = 64 * 1024;
 pub(super) const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an HTTP/2 header list.
 pub(super) const H2_HEADER_LIST: u32 = 32 * 1024;
+/// Bytes of control frames between two requests of one HTTP/2 connection: keep-alive for days fits, a flood does not.
+/// So does what a client sent ahead to a request that was refused: that is within the windows above.
+pub(super) const H2_CONTROL_BYTES: usize = 4 * 1024 * 1024;
+/// Streams a client may make us reset before the connection is given up.
+pub(super) const H2_LOCAL_RESETS: usize = 100;
 /// Streams a client may reset before we accepted them (rapid reset, CVE-2023-44487).
 pub(super) const H2_PENDING_RESETS: usize = 20;
+/// What is still read after the last answer of a connection: one that closes with bytes unread is reset, which destroys
+/// the answer on its way.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES: usize = 8 * 1024 * 1024;

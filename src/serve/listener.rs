@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::network::Network;
 use crate::net::{Acceptor, Net, Stream};
 
 /// A bound address whose connections [`serve`](super::serve) takes.
@@ -12,6 +13,8 @@ use crate::net::{Acceptor, Net, Stream};
 pub struct Listener {
     acceptor: Acceptor,
     pub(super) counts: ConnectionCounts,
+    /// Proxies that say in PROXY protocol whose connection they pass on; none: clients come themselves.
+    pub(super) proxies: Option<Vec<Network>>,
 }
 
 impl Listener {
@@ -22,7 +25,14 @@ impl Listener {
 
     /// Binds and listens on this network.
     pub fn bind_on(net: &Net, address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { acceptor: net.listen(address)?, counts: ConnectionCounts::default() })
+        let (acceptor, counts) = (net.listen(address)?, ConnectionCounts::default());
+        Ok(Self { acceptor, counts, proxies: None })
+    }
+
+    /// Connections come from these proxies alone, and begin with a PROXY protocol header.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<Network>) -> Self {
+        Self { proxies: Some(proxies), ..self }
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -48,6 +58,7 @@ struct Counts {
     open: AtomicU64,
     refused_in_all: AtomicU64,
     refused_by_address: AtomicU64,
+    refused_unannounced: AtomicU64,
     too_slow: AtomicU64,
 }
 
@@ -67,7 +78,12 @@ impl ConnectionCounts {
         self.0.refused_by_address.load(Relaxed)
     }
 
-    /// Cut at a deadline.
+    /// Closed because no proxy that we know said whose it is.
+    pub fn refused_unannounced(&self) -> u64 {
+        self.0.refused_unannounced.load(Relaxed)
+    }
+
+    /// Cut at a deadline: a connection, or one stream of it.
     pub fn too_slow(&self) -> u64 {
         self.0.too_slow.load(Relaxed)
     }
@@ -82,6 +98,10 @@ impl ConnectionCounts {
 
     pub(super) fn add_refused_by_address(&self) {
         self.0.refused_by_address.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_refused_unannounced(&self) {
+        self.0.refused_unannounced.fetch_add(1, Relaxed);
     }
 
     pub(super) fn add_too_slow(&self) {

@@ -4,23 +4,33 @@
 //! Here every stage of a connection has one ([`ConnectionLimits`]), every address has a share, and a [`Drain`]
 //! ends the loop without losing what it accepted. Any tower service can stand behind it; an `axum::Router` is one.
 //!
-//! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), one connection, the stage a
-//! connection is in, the guard in front of the service, and [`read_body`] for the handlers behind it.
+//! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), what a connection meets on arrival
+//! (PROXY protocol, its address's share), one connection, its socket, its HTTP/2 streams, the stage a connection is in,
+//! the guard in front of the service, and [`read_body`] for the handlers behind it.
 
 mod accept;
 mod activity;
+mod arrival;
 mod body;
+mod complaint;
 mod connection;
 mod drain;
 mod guard;
 mod limits;
 mod listener;
+mod network;
+pub mod proxy_protocol;
+mod shares;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod tracked;
+mod watched;
 
 pub use accept::{Drained, serve};
-pub use body::{BodyError, discard_body, need_not_come, read_body, read_body_into};
+pub use body::{BodyError, Pace, need_not_come, read_body, read_body_into};
 pub use connection::Peer;
 pub use drain::{Drain, DrainTimings, drain_on_signal};
 pub use limits::ConnectionLimits;
 pub use listener::{ConnectionCounts, Listener};
+pub use network::{Network, NotANetwork};

@@ -203,9 +203,9 @@ async fn an_address_has_its_share_and_gets_it_back() {
     response(&mut first, "here").await;
     response(&mut second, "here").await;
     assert_eq!(until_closed(served.connect().await).await, "");
-    assert_eq!((served.counts.open(), served.counts.refused_by_address()), (2, 1));
+    assert_eq!(served.counts.refused_by_address(), 1);
     drop(first);
-    while served.counts.open() == 2 {
+    while served.counts.open() > 1 {
         tokio::task::yield_now().await;
     }
     response(&mut served.sent(GET).await, "here").await;

@@ -28,6 +28,7 @@ pub struct ConnectionReading {
     pub open: u64,
     pub refused_in_all: u64,
     pub refused_by_address: u64,
+    pub refused_unannounced: u64,
     pub too_slow: u64,
 }
 
@@ -165,12 +166,14 @@ impl Metrics {
             self.closed.get_or_create_owned(&labels)
         };
         let (full, share, slow) = (closed("full"), closed("address_share"), closed("too_slow"));
+        let unannounced = closed("no_proxy_header");
         self.at_rendering(move || {
             let now = read();
             open.set(now.open.try_into().unwrap_or(i64::MAX));
             set(&full, now.refused_in_all);
             set(&share, now.refused_by_address);
             set(&slow, now.too_slow);
+            set(&unannounced, now.refused_unannounced);
         });
     }
 

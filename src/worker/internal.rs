@@ -42,6 +42,7 @@ impl Internal {
             open: rpc.open(),
             refused_in_all: rpc.refused_in_all(),
             refused_by_address: rpc.refused_by_address(),
+            refused_unannounced: rpc.refused_unannounced(),
             too_slow: rpc.too_slow(),
         });
         Self { metrics, drain }

@@ -18,8 +18,8 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    ApiKeys, Buffers, Config, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight,
-    Listens, Rates, ToolChoice,
+    ApiKeys, Buffers, Config, CorsPolicy, Credentials, EnvironmentPolicy, ForwardedHeader, Gateway,
+    InFlight, Listens, Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -289,6 +289,8 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         allowed_origins: Vec::new(),
         cors: CorsPolicy::default(),
         trusted_proxies: Vec::new(),
+        forwarded_header: ForwardedHeader::default(),
+        proxy_protocol: false,
         environments: EnvironmentPolicy {
             idle_timeout: Duration::from_mins(5),
             max_life: Duration::from_hours(1),

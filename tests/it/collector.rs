@@ -50,17 +50,20 @@ pub struct Seen {
 pub struct Collector {
     pub url: String,
     seen: watch::Receiver<Vec<Seen>>,
+    raw: watch::Receiver<Vec<u8>>,
     _server: JoinSet<Drained>,
 }
 
 impl Collector {
     pub fn start() -> Self {
         let (tell, seen) = watch::channel(Vec::new());
+        let (keep, raw) = watch::channel(Vec::new());
         let app = tower::service_fn(move |request: Request<Incoming>| {
-            let tell = tell.clone();
+            let (tell, keep) = (tell.clone(), keep.clone());
             async move {
                 assert_eq!(request.uri().path(), "/v1/traces");
                 let body = read_body(request.into_body(), usize::MAX, PATIENCE).await.unwrap();
+                keep.send_modify(|all: &mut Vec<u8>| all.extend_from_slice(&body));
                 let batch = ExportTraceServiceRequest::decode(body).unwrap();
                 tell.send_modify(|all| all.extend(spans(batch)));
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -70,7 +73,7 @@ impl Collector {
         let url = format!("http://{}", listener.local_addr());
         let (mut server, drain) = (JoinSet::new(), Drain::new(DrainTimings::default()));
         server.spawn(serve(listener, app, ConnectionLimits::default(), drain));
-        Self { url, seen, _server: server }
+        Self { url, seen, raw, _server: server }
     }
 
     /// The tracing of one role that reports here.
@@ -78,6 +81,11 @@ impl Collector {
         let identity = Identity { service, instance: instance.to_owned() };
         let soon = |name: &str| (name == "OTEL_BSP_SCHEDULE_DELAY").then(|| "20".to_owned());
         Telemetry::start(&identity, Some(&self.url), &soon).unwrap()
+    }
+
+    /// All bytes that came.
+    pub fn raw(&self) -> Vec<u8> {
+        self.raw.borrow().clone()
     }
 
     /// All spans, as soon as one of them fits.
@@ -141,7 +149,8 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     attributes.iter().filter_map(text).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text

@@ -151,6 +151,18 @@ impl Program {
         self.child.start_kill().unwrap();
     }
 
+    /// What it goes on to print, until it closes its standard output.
+    pub async fn rest(&mut self) -> String {
+        let all = async {
+            let mut lines = Vec::new();
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                lines.push(line);
+            }
+            lines.join("\n")
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("it does not end")
+    }
+
     /// How it ended.
     pub async fn ended(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap()
@@ -185,7 +197,8 @@ fn arguments(
     std::iter::once(role.to_owned()).chain(anywhere).chain(own).collect::<Vec<_>>().into_iter()
 }
 
-fn key_file(dir: &Path, name: &str, text: &str) -> String {
+/// A file that only its owner reads.
+pub fn key_file(dir: &Path, name: &str, text: &str) -> String {
     let path: PathBuf = dir.join(name);
     std::fs::write(&path, format!("{text}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

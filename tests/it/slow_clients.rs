@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose connection cannot be made has failed")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -14,8 +14,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
-use crate::cluster::eventually;
+use crate::cluster::{ALICE, eventually, keys};
 use crate::mcp_client::Modern;
 use crate::upstream_server::{Answer, Gate, UpstreamServer};
 use crate::upstreams::{gateway, set, upstream};
@@ -104,4 +105,70 @@ async fn who_asks_whether_to_send_too_much_is_told_not_to() {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+// RFC 9112, 9.6: a connection that closes with bytes unread is reset, which takes the answer with it.
+#[tokio::test]
+async fn who_is_refused_while_he_still_sends_reads_why() {
+    let keys = keys(&[(ALICE, "t", "alice")]);
+    let gateway = gateway(&set([]), |config| config.credentials = keys);
+    let address = gateway.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let check = async |method: &str, host: &str, bytes: usize, status: &str| {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("{method} /mcp HTTP/1.1\r\nHost: {host}\r\nContent-Length: {bytes}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // All of it before a look at the answer, as many clients do.
+        socket.write_all(&vec![b' '; bytes]).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {host}: {answer}");
+        assert!(answer.contains("\"error\""), "{answer}");
+    };
+    for bytes in [100_000, 7_000_000] {
+        check("POST", "localhost", bytes, "401").await;
+        check("POST", "evil.example", bytes, "403").await;
+        check("PUT", "localhost", bytes, "405").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_after_a_refusal_is_read_within_bounds() {
+    let keys = keys(&[(ALICE, "t", "alice")]);
+    let gateway = gateway(&set([]), |config| config.credentials = keys);
+    let address = gateway.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let piece = vec![b' '; 1 << 20];
+    let mut mebibytes = 0;
+    while socket.write_all(&piece).await.is_ok() {
+        mebibytes += 1;
+        assert!(mebibytes < 64, "it reads on and on");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_told_so_and_gone_within_twelve_seconds() {
+    let gateway = gateway(&set([]), |_| {});
+    let address = gateway.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let (mut read, mut write) = socket.split();
+    let mut tick = interval(Duration::from_millis(200));
+    let drip = async {
+        // Until nobody listens any more.
+        while write.write_all(b" ").await.is_ok() {
+            tick.tick().await;
+        }
+    };
+    let mut answer = String::new();
+    let told = async { read.read_to_string(&mut answer).await };
+    let (whole, ()) = tokio::join!(told, drip);
+    whole.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let took = began.elapsed();
+    assert!((9..13).contains(&took.as_secs()), "{took:?}");
 }

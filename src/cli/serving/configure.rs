@@ -62,6 +62,8 @@ pub(super) fn gateway(
         allowed_origins: edge.allowed_origins.clone(),
         cors: edge.cors.clone(),
         trusted_proxies: edge.trusted_proxies.clone(),
+        forwarded_header: edge.forwarded_header,
+        proxy_protocol: edge.proxy_protocol,
         environments: gateway::EnvironmentPolicy {
             idle_timeout: environments.idle_timeout,
             max_life: environments.max_life,
@@ -211,6 +213,7 @@ fn connections(settings: &ConnectionSettings) -> ConnectionLimits {
         head: settings.head,
         idle: settings.keep_alive,
         write_stall: settings.write_stall,
+        age: settings.age,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct ConnectionSettings {
     pub keep_alive: Duration,
     /// How long a client may refuse to take bytes.
     pub write_stall: Duration,
+    /// How old a connection grows.
+    pub age: Duration,
 }
 
 impl ConnectionSettings {
@@ -69,6 +71,7 @@ impl ConnectionSettings {
             head: read.seconds("head-seconds"),
             keep_alive: read.seconds("keep-alive-seconds"),
             write_stall: read.seconds("write-stall-seconds"),
+            age: read.seconds("max-connection-age-seconds"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::directory::redis::RedisSettings;
 use crate::domain::ids::Name;
 use crate::domain::keyring::{Keyring, SecretKey};
-use crate::gateway::{CorsPolicy, Network, RateLimit, UpstreamSet};
+use crate::gateway::{CorsPolicy, ForwardedHeader, Network, RateLimit, UpstreamSet};
 
 use super::api_keys::Authentication;
 use super::common::{ProcessSettings, TelemetrySettings, advertise};
@@ -73,8 +73,12 @@ pub struct EdgeSettings {
     pub allowed_origins: Vec<String>,
     /// What pages of these origins may send and read.
     pub cors: CorsPolicy,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies that are believed who asked them.
     pub trusted_proxies: Vec<Network>,
+    /// Where they say it.
+    pub forwarded_header: ForwardedHeader,
+    /// Whether each of their connections begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Names this replica.
     pub replica_id: Name,
     /// What handles are good for.
@@ -113,6 +117,8 @@ impl EdgeSettings {
             allowed_origins: read.list("allowed-origin", value::origin),
             cors: cors(read),
             trusted_proxies: read.list("trusted-proxy", value::network),
+            forwarded_header: forwarded_header(read),
+            proxy_protocol: proxy_protocol(read),
             replica_id: read.perhaps("replica-id", value::name).unwrap_or_else(|| replica_id(read)),
             audience: read.one("audience", value::name),
             environments: EnvironmentSettings::read(read),
@@ -129,6 +135,25 @@ impl EdgeSettings {
             upstreams: read.upstreams(),
         }
     }
+}
+
+fn forwarded_header(read: &Reader<'_>) -> ForwardedHeader {
+    let headers = [
+        ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+        ("forwarded", ForwardedHeader::Forwarded),
+    ];
+    read.one("forwarded-header", |text| value::choice(text, &headers))
+}
+
+fn proxy_protocol(read: &Reader<'_>) -> bool {
+    let wanted = read.switch("proxy-protocol");
+    read.rule(
+        &["proxy-protocol", "trusted-proxy"],
+        !wanted || read.is_given("trusted-proxy"),
+        "anybody could say who they are, and nobody could connect",
+        "name the proxies with --trusted-proxy, or leave this out",
+    );
+    wanted
 }
 
 fn cors(read: &Reader<'_>) -> CorsPolicy {

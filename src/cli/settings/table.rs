@@ -108,7 +108,9 @@ pub const SECTIONS: &[Section] = &[
         list("cors-allowed-header", "NAME", EDGE, "a header that these pages may send besides those of MCP, credentials and traces"),
         list("cors-exposed-header", "NAME", EDGE, "a header that they may read besides `Baton-Replica`, `RateLimit`, `RateLimit-Policy`, `Retry-After` and `WWW-Authenticate`"),
         number("cors-max-age-seconds", (0, DAY), EDGE, "how long browsers may keep the answer to a preflight").or("7200"),
-        list("trusted-proxy", "NETWORK", EDGE, "address or network of proxies whose `X-Forwarded-For` is believed"),
+        list("trusted-proxy", "NETWORK", EDGE, "address or network of proxies that are believed who asked them"),
+        text("forwarded-header", "NAME", EDGE, "where these proxies say it: `x-forwarded-for` or `forwarded`; the other header is ignored, for it passes as the client wrote it").or("x-forwarded-for"),
+        switch("proxy-protocol", EDGE, "clients come through these proxies alone, which begin each connection with a PROXY protocol header, version 1 or 2"),
     ]},
     Section { title: "Environments", settings: &[
         number("idle-timeout-seconds", (1, 7 * DAY), EDGE, "an environment that nobody calls for so long ends").or("300"),
@@ -140,6 +142,7 @@ pub const SECTIONS: &[Section] = &[
         number("head-seconds", (1, 3600), SERVING, "from a request's first byte to the end of its headers").or("5"),
         number("keep-alive-seconds", (1, 3600), SERVING, "between two requests on one connection; longer than the load balancer's").or("620"),
         number("write-stall-seconds", (1, 3600), SERVING, "how long a client may refuse to take bytes").or("60"),
+        number("max-connection-age-seconds", (1, 7 * DAY), SERVING, "after so long a connection ends between two requests, so that new replicas get their share").or("3600"),
     ]},
     Section { title: "Sandboxes", settings: &[
         text("runtime", "NAME", SANDBOX, "how sandboxes are isolated: `auto` (the strongest that works here), `embedded`, `confined`").or("auto"),

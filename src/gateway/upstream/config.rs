@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use crate::gateway::proxies::Network;
 use crate::mcp::Listed;
+use crate::serve::Network;
 use crate::tls::Trust;
 
 /// One MCP server behind the gateway: its place, its names, and how it is spoken to.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::gateway::proxies::Network;
+use crate::serve::Network;
 
 /// Ports of public addresses: those on which web services are meant to be found.
 const PUBLIC_PORTS: [u16; 2] = [443, 8443];

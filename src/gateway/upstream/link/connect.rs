@@ -154,8 +154,8 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::gateway::proxies::Network;
     use crate::gateway::upstream::UpstreamName;
+    use crate::serve::Network;
     use crate::tls::{Authorities, Trust};
 
     const SHORT: Duration = Duration::from_millis(300);

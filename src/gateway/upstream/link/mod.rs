@@ -112,8 +112,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::gateway::proxies::Network;
     use crate::gateway::upstream::UpstreamName;
+    use crate::serve::Network;
 
     const LONG: Duration = Duration::from_secs(10);
 
