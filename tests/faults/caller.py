@@ -99,7 +99,8 @@ class Outcome:
         """Takes in an answer; true if it is the last word."""
         self.reply, self.trouble = reply, str(reply)
         self.replicas += (reply.replica,)
-        self.notices += reply.notice is not None
+        # Python that was not run because of it: a shell call only carries the notice along.
+        self.notices += reply.notice is not None and not reply.is_ok
         if reply.code == OUTCOME_UNKNOWN:
             self.unknown += 1
             return reply.is_replayed or self.unknown >= MAX_UNKNOWN

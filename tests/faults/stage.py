@@ -31,6 +31,8 @@ class Stage(Cluster):
         self.old_baton = options.old_baton
         self.random = random.Random(options.seed)
         self.owner = self.stranger = None
+        # Gateways that were told to end: a load balancer sees by /readyz that they want no more.
+        self.leaving = set()
 
     def start(self, gateways: int, workers: int, redis: str, gateway_flags=(), worker_flags=()):
         """All of it, on free ports; returns when each gateway gives environments."""
@@ -73,9 +75,13 @@ class Stage(Cluster):
         role = process.name.split("-")[0]
         ready = process.listening(f"{role}-internal") + "/readyz"
         await until(lambda: answers(ready), f"{process.name} is ready again")
+        if role == "gateway":
+            self.leaving.discard(self.url(process))
 
     async def stopped(self, process: Process) -> int:
         """Tells a process to end, and waits until it has, while the load goes on."""
+        if process.name.startswith("gateway-"):
+            self.leaving.add(self.url(process))
         process.terminate()
         await until(lambda: done(process.child.poll() is not None), f"{process.name} ends", 60)
         return process.child.returncode

@@ -11,9 +11,11 @@ from stage import Stage, each, environment_of, until
 from verdicts import Verdicts
 
 ENVIRONMENTS = 12
+# Of those created meanwhile.
+KEPT = 300
 CALL_EVERY, CREATE_EVERY, STEAL_EVERY = 0.1, 0.2, 0.2
 BACK_SECONDS, COMPLETE_SECONDS = 5, 10
-DIRECTORY_AWAY = 50303
+FAILOVER_SECONDS = 20
 UNKNOWN = "You have no such environment"
 
 
@@ -24,6 +26,8 @@ class Witness:
         self.stage, self.redis, self.gateways = stage, redis, gateways
         self.handles, self.thieves, self.tasks, self.is_over = [], [], [], False
         self.served, self.unserved, self.refused, self.granted = 0, [], 0, []
+        self.returned, self.completion = None, None
+        self.kept = []
         self.created, self.wrong_refusals = {gateway: [] for gateway in gateways}, []
 
     async def prepare(self, retired: str):
@@ -82,7 +86,10 @@ class Witness:
                 self.wrong_refusals.append(trouble)
             else:
                 self.created[gateway].append((time.monotonic(), reply.is_ok))
-                if reply.is_ok:
+                if reply.is_ok and len(self.kept) < KEPT:
+                    # What a master wrote down before it was lost must be found again too.
+                    self.kept.append(reply.data["environmentId"])
+                elif reply.is_ok:
                     await self.stage.owner.once("closeEnvironment", {"environmentId": reply.data["environmentId"]}, gateway)
                 elif not (reply.has_not_run and reply.pause):
                     self.wrong_refusals.append(reply)
@@ -101,42 +108,50 @@ class Witness:
             turn += 1
             await asyncio.sleep(STEAL_EVERY)
 
+    async def sees_redis_back(self, other_than=None):
+        """Waits until Redis takes writes, at another master than this one; from here on the promises count."""
+        await until(lambda: self.redis.takes_writes(other_than), "Redis takes writes", FAILOVER_SECONDS)
+        self.returned = time.monotonic()
+        self.completion = asyncio.create_task(until(self.is_complete, "the directory is complete again", 3 * COMPLETE_SECONDS))
+
     async def is_complete(self) -> bool:
-        """Whether the directory has every environment that was there before, with its worker."""
+        """Whether the directory has every environment, old or new, with its worker."""
+        mine = [environment_of(handle) for handle in [*self.handles, *self.kept]]
         noted, held = await self.redis.environments(), self.stage.records()
-        mine = [environment_of(handle) for handle in self.handles]
         return all(it in held and noted.get(it) == held[it] for it in mine)
 
-    def back_after(self, returned: float) -> float:
-        """How long after its return the last gateway created again."""
-        first = [min((at for at, is_ok in tries if is_ok and at >= returned), default=float("inf")) for tries in self.created.values()]
-        return max(first) - returned
+    def back_after(self) -> float:
+        """How long after Redis the last gateway created again."""
+        successes = ([at for at, is_ok in tries if is_ok and at >= self.returned] for tries in self.created.values())
+        return max(min(at, default=float("inf")) for at in successes) - self.returned
 
 
 async def endure(stage: Stage, verdicts: Verdicts, redis: Redis, gateways: list, retired: str, harm):
-    """Holds the promises while `harm` is done; it returns the moment from which Redis took writes again."""
+    """Holds the promises while `harm` is done, which says when Redis is back."""
     witness = Witness(stage, redis, gateways)
     await witness.prepare(retired)
     async with witness:
         await asyncio.sleep(2)
-        returned = await harm(witness)
-        await until(witness.is_complete, "the directory is complete again", 3 * COMPLETE_SECONDS)
-        complete = time.monotonic() - returned
-        await asyncio.sleep(max(0, returned + BACK_SECONDS + 1 - time.monotonic()))
+        await harm(witness)
+        complete = await witness.completion
+        await asyncio.sleep(max(0, witness.returned + BACK_SECONDS + 1 - time.monotonic()))
+    lost = [] if await witness.is_complete() else ["some are not in it"]
     tries = [attempt for attempts in witness.created.values() for attempt in attempts]
     refusals = sum(not is_ok for _, is_ok in tries)
-    late = [f"refused {at - returned:.1f} s after" for at, is_ok in tries if not is_ok and at > returned + BACK_SECONDS]
+    after = [at - witness.returned for at, is_ok in tries if not is_ok]
+    late = [f"refused {seconds:.1f} s after" for seconds in after if seconds > BACK_SECONDS]
     verdicts.held("every call to an environment is served, none sent twice", witness.unserved, f"{witness.served} calls")
-    verdicts.measured("creating is back after Redis", witness.back_after(returned), BACK_SECONDS)
+    verdicts.measured("creating is back after Redis", witness.back_after(), BACK_SECONDS)
     verdicts.held("and stays", late, f"{len(tries) - refusals} created, {refusals} refused meanwhile")
     verdicts.held("a refused creation began nothing and says when to come back", witness.wrong_refusals)
     verdicts.measured("the directory is complete after Redis", complete, COMPLETE_SECONDS)
+    verdicts.held("and has what was created meanwhile", lost, f"{len(witness.kept)} environments")
     verdicts.held("nobody is let in", witness.granted, f"{witness.refused} refused")
     witness.unserved.clear()
     for number in range(ENVIRONMENTS):
         await witness.call(number, True, gateways[number % len(gateways)])
         await witness.call(number, False, gateways[number % len(gateways)])
     held = stage.records()
-    killed = [handle[-6:] for handle in witness.handles if environment_of(handle) not in held]
-    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{ENVIRONMENTS} environments")
+    killed = [f"{environment_of(handle)[:8]} is gone" for handle in witness.handles + witness.kept if environment_of(handle) not in held]
+    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{ENVIRONMENTS + len(witness.kept)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid + stage.stranger.invalid, f"{stage.owner.answers} answers")
