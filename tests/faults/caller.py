@@ -7,7 +7,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from exchange import Broken, Invalid, NotSent, exchange
+from exchange import Answer, Broken, Invalid, NotSent, exchange
 
 REVISION = "2026-07-28"
 PREFIX = "io.modelcontextprotocol/"
@@ -20,6 +20,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 OUTCOME_UNKNOWN = 50201
 # A keyed call whose worker was lost says "not known" for ever; this often it is asked again.
 MAX_UNKNOWN = 3
+
+
+class GaveUp(Exception):
+    """What had to be answered was not, in all the time there was."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class Caller:
                     return reply
                 pause = max(pause, reply.pause)
             if time.monotonic() + pause - began > KEYED_SECONDS:
-                raise TimeoutError(f"{tool} was not begun within {KEYED_SECONDS} s: {reply}")
+                raise GaveUp(f"{tool} was not begun within {KEYED_SECONDS} s: {reply}")
             await asyncio.sleep(pause)
 
     async def launch(self) -> str:
@@ -197,7 +201,7 @@ class Caller:
             except (NotSent, Broken) as error:
                 trouble = str(error)
             if time.monotonic() - began > KEYED_SECONDS:
-                raise TimeoutError(f"no environment within {KEYED_SECONDS} s: {trouble}")
+                raise GaveUp(f"no environment within {KEYED_SECONDS} s: {trouble}")
             await asyncio.sleep(LONGEST_PAUSE)
 
 
@@ -224,3 +228,27 @@ def response(answer, number: int) -> dict:
     if message.get("id", number) != number or ("result" in message and "id" not in message):
         raise Invalid(f"an answer to {number} with the id {message.get('id')}")
     return message
+
+
+def plants() -> dict:
+    """Answers as they come from the wire; those that JSON-RPC or the transport forbids must be found."""
+    def stands(*texts: str, kind="application/json") -> bool:
+        lines = texts if kind == "application/json" else [f"data: {text}" for text in texts]
+        try:
+            response(Answer(200, {"content-type": kind}, "\n".join(lines).encode()), 7)
+        except Invalid:
+            return False
+        return True
+
+    result, progress = '{"jsonrpc":"2.0","id":7,"result":{}}', '{"jsonrpc":"2.0","method":"notifications/progress"}'
+    return {
+        "a result stands": stands(result),
+        "a result after progress stands": stands(progress, result, kind="text/event-stream"),
+        "no JSON is found": not stands(result[:-1]),
+        "another request's answer is found": not stands(result.replace("7", "8")),
+        "two answers are found": not stands(result, result, kind="text/event-stream"),
+        "a stream without an answer is found": not stands(kind="text/event-stream"),
+        "a result beside an error is found": not stands('{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1,"message":""}}'),
+        "an error without a number is found": not stands('{"jsonrpc":"2.0","id":7,"error":{"message":""}}'),
+        "a body of another type is found": not stands("busy", kind="text/html"),
+    }

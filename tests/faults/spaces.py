@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 from processes import Process, Processes, Trouble, program
 
@@ -10,20 +9,21 @@ BRIDGE = "baton0"
 COMMAND_SECONDS = 10
 
 
-def apart(words: list):
-    """Runs a command where it may change networks and mounts; None if we may not make such a place."""
-    # Who is not root is root in a user namespace of its own.
+def unshare() -> list:
+    """What to put before a command that changes networks and mounts. Who is not root is root in a user namespace of its own."""
     ours = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    unshare = [program("unshare"), "--net", "--mount", *ours]
-    if subprocess.run([*unshare, "true"], capture_output=True, timeout=COMMAND_SECONDS).returncode != 0:
-        return None
-    sys.stdout.flush()
-    return subprocess.run([*unshare, *words]).returncode
+    return [program("unshare"), "--net", "--mount", *ours]
 
 
 def wake():
     """A new network has a loopback that is down."""
     ip("link", "set", "lo", "up")
+
+
+def reserve(ports: set):
+    """Keeps outgoing connections off these ports: a process that comes back would find its own one taken."""
+    with open("/proc/sys/net/ipv4/ip_local_reserved_ports", "w") as reserved:
+        reserved.write(",".join(map(str, sorted(ports))))
 
 
 def bridge(address: str):

@@ -7,15 +7,17 @@ import random
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra/local"))
 
 import directory  # noqa: E402
+import spaces  # noqa: E402
 from caller import Caller  # noqa: E402
 from cluster import Cluster, write_secret  # noqa: E402
 from exchange import Broken, Invalid, NotSent, exchange  # noqa: E402
-from processes import START_SECONDS, Process, Trouble  # noqa: E402
+from processes import LISTENING, START_SECONDS, Process, Trouble  # noqa: E402
 
 READY_SECONDS = 2
 # Of the environments of one tenant, and of connections from one address: these suites are one tenant at one address.
@@ -28,7 +30,7 @@ class Stage(Cluster):
     def __init__(self, folder: Path, options):
         super().__init__(folder, options.baton)
         self.is_full, self.seed = options.full, options.seed
-        self.old_baton = options.old_baton
+        self.old_baton, self.is_apart = options.old_baton, options.apart
         self.random = random.Random(options.seed)
         self.owner = self.stranger = None
         # Gateways that were told to end: a load balancer sees by /readyz that they want no more.
@@ -41,6 +43,13 @@ class Stage(Cluster):
         self.start_workers(workers, worker_flags)
         self.owner, self.stranger = Caller(self.gateways, owner), Caller(self.gateways, stranger)
         self.wait_until_each_serves(owner)
+        if self.is_apart:
+            spaces.reserve(self.ports())
+
+    def ports(self) -> set:
+        """Where something listens that may be away for a while."""
+        listening = {urlsplit(url).port for it in self.processes for _, url in LISTENING.findall(it.out.read_text())}
+        return listening | {it.port for it in self.processes if it.port}
 
     def one_redis(self) -> str:
         return directory.start_one(self)

@@ -11,9 +11,6 @@ ENVIRONMENTS = {False: 4, True: 16}
 
 async def run(stage: Stage, verdicts: Verdicts):
     """Gateways and workers of an earlier version are exchanged one by one under calls, and one of each goes back."""
-    if stage.old_baton is None:
-        print("   not run: it needs --old-baton FILE, which tests/faults/old_baton makes", flush=True)
-        return
     new, stage.baton = stage.baton, stage.old_baton.resolve()
     stage.start(2, 2, stage.one_redis())
     stage.baton = new

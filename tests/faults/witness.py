@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from caller import PYTHON, SHELL, Caller
+from caller import PYTHON, SHELL, Caller, Reply
 from exchange import Broken, NotSent
 from processes import Trouble
 from resp import Redis
@@ -73,7 +73,7 @@ class Witness:
         except (NotSent, Broken) as trouble:
             self.unserved.append(trouble)
             return
-        if reply.is_ok and reply.stdout == f"kept-{number}\n":
+        if is_served(reply, number):
             self.served += 1
         else:
             self.unserved.append(reply)
@@ -100,8 +100,7 @@ class Witness:
         while not self.is_over:
             for who, caller, handle in self.thieves:
                 reply = await caller.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, self.gateways[turn % len(self.gateways)])
-                is_refused = reply.status == 401 if who == "nobody" else UNKNOWN in str(reply) and reply.has_not_run
-                if is_refused and not reply.stdout:
+                if is_refused(reply, has_key=who != "nobody"):
                     self.refused += 1
                 else:
                     self.granted.append(f"{who}: {reply}")
@@ -124,6 +123,39 @@ class Witness:
         """How long after Redis the last gateway created again."""
         successes = ([at for at, is_ok in tries if is_ok and at >= self.returned] for tries in self.created.values())
         return max(min(at, default=float("inf")) for at in successes) - self.returned
+
+
+def is_served(reply: Reply, number: int) -> bool:
+    return reply.is_ok and reply.stdout == f"kept-{number}\n"
+
+
+def is_refused(reply: Reply, has_key: bool) -> bool:
+    """Nothing ran and nothing is shown; who is known hears that there is no such environment, whosever it is."""
+    said_no = UNKNOWN in str(reply) and reply.has_not_run if has_key else reply.status == 401 and reply.error
+    return bool(said_no) and not reply.stdout
+
+
+def plants() -> dict:
+    """Answers that a thief or an owner may get; only those that keep the promise may pass."""
+    def tool(is_error: bool, text: str = "", **structured) -> Reply:
+        result = {"isError": is_error, "content": [{"text": text}], "structuredContent": structured}
+        return Reply(200, "gateway-1", {"result": result})
+
+    unknown, output = tool(True, UNKNOWN, executed="no"), tool(False, stdout="kept-7\n")
+    locked_out = Reply(401, "gateway-1", {"error": {"code": -32600, "message": "no key"}})
+    return {
+        "a handle that is refused passes": is_refused(unknown, True),
+        "a caller without a key that is refused passes": is_refused(locked_out, False),
+        "output shown to a thief is found": not is_refused(output, True),
+        "a refusal that may have run is found": not is_refused(tool(True, UNKNOWN, executed="maybe"), True),
+        "a refusal with output is found": not is_refused(tool(True, UNKNOWN, executed="no", stdout="x"), True),
+        "another refusal is found": not is_refused(tool(True, "busy", executed="no"), True),
+        "a caller without a key that is let in is found": not is_refused(unknown, False),
+        "an owner that is served passes": is_served(output, 7),
+        "another environment's output is found": not is_served(output, 8),
+        "an owner that is refused is found": not is_served(unknown, 7),
+        "an interpreter that lost its variables is found": not is_served(tool(True, "restarted", executed="no"), 7),
+    }
 
 
 async def endure(stage: Stage, verdicts: Verdicts, redis: Redis, gateways: list, retired: str, harm):
