@@ -17,9 +17,6 @@ ANSWER_SECONDS = 90
 # How long a keyed call is worth sending again.
 KEYED_SECONDS = 75
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-OUTCOME_UNKNOWN = 50201
-# A keyed call whose worker was lost says "not known" for ever; this often it is asked again.
-MAX_UNKNOWN = 3
 
 
 class GaveUp(Exception):
@@ -90,7 +87,6 @@ class Outcome:
     reply: Reply = None
     trouble: str = ""
     attempts: int = 0
-    unknown: int = 0
     notices: int = 0
     seconds: float = 0.0
     replicas: tuple = ()
@@ -99,15 +95,17 @@ class Outcome:
     def is_acknowledged(self) -> bool:
         return self.reply is not None and self.reply.is_ok
 
+    @property
+    def is_interrupted(self) -> bool:
+        """The last word is that its worker ended while it ran: it does not run again."""
+        return self.reply is not None and self.reply.is_replayed and self.reply.data.get("terminatedBy") == "interrupted"
+
     def takes(self, reply: Reply) -> bool:
         """Takes in an answer; true if it is the last word."""
         self.reply, self.trouble = reply, str(reply)
         self.replicas += (reply.replica,)
         # Python that was not run because of it: a shell call only carries the notice along.
         self.notices += reply.notice is not None and not reply.is_ok
-        if reply.code == OUTCOME_UNKNOWN:
-            self.unknown += 1
-            return reply.is_replayed or self.unknown >= MAX_UNKNOWN
         return reply.is_ok or reply.pause is None
 
 

@@ -51,14 +51,19 @@ def judge(stage: Stage, verdicts: Verdicts, calls: list, files: dict, took: floa
         ledger.judge([(number, outcome.key, outcome.is_acknowledged) for number, outcome in calls], files),
         f"{acknowledged} of {len(calls)} acknowledged, {took:.0f} s, killed: {killed}, seed {stage.seed}",
     )
-    troubles = [outcome.trouble for _, outcome in calls if not outcome.is_acknowledged]
-    # Only what ran in a worker when it was killed may end without a word; two calls of an environment are under way.
-    may_be_lost = stage.kills.get("worker", 0) * len(files)
-    verdicts.held("only what ran in a killed worker is not acknowledged", troubles[may_be_lost:], f"{len(troubles)} of at most {may_be_lost}")
+    open_ends = [outcome for _, outcome in calls if not outcome.is_acknowledged]
+    # One call at a time runs in an environment: so many may have met the end of their worker.
+    may_be_interrupted = stage.kills.get("worker", 0) * len(files)
+    wrong = [outcome.trouble for outcome in open_ends if not outcome.is_interrupted]
+    verdicts.held(
+        "every other one was interrupted with its worker, and says so",
+        wrong + [outcome.key for outcome in open_ends[may_be_interrupted:]],
+        f"{len(open_ends)} of at most {may_be_interrupted}",
+    )
     verdicts.held("no environment is lost", [f"{number} is not answered for" for number, found in files.items() if found is None], f"{len(files)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
     notices = sum(outcome.notices for _, outcome in calls)
-    verdicts.measured("notices of a restarted interpreter, by kills of workers × environments", notices, may_be_lost, "notices")
+    verdicts.measured("notices of a restarted interpreter, by kills of workers × environments", notices, may_be_interrupted, "notices")
     sent = sum(outcome.attempts for _, outcome in calls)
     verdicts.held("the storm was felt: calls were sent again", [] if sent > len(calls) else ["none was"], f"{sent - len(calls)} times")
 

@@ -10,8 +10,8 @@ COMMAND_SECONDS = 10
 
 
 def unshare() -> list:
-    """What to put before a command that changes networks and mounts. Who is not root is root in a user namespace of its own."""
-    ours = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    """What to put before a command that changes networks and mounts. Who is not root stays who it is, in a user namespace of its own."""
+    ours = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
     return [program("unshare"), "--net", "--mount", *ours]
 
 
