@@ -203,6 +203,16 @@ class Caller:
             await asyncio.sleep(LONGEST_PAUSE)
 
 
+def shell(handle: str, command: str) -> tuple:
+    """The tool and its arguments."""
+    return SHELL, {"environmentId": handle, "shellCommand": command}
+
+
+def python(handle: str, code: str) -> tuple:
+    """The tool and its arguments."""
+    return PYTHON, {"environmentId": handle, "pythonCode": code}
+
+
 def backoff(attempts: int) -> float:
     """Doubles up to a second, with jitter, so that those who failed together do not come back together."""
     return min(FIRST_PAUSE * 2 ** min(attempts, 10), LONGEST_PAUSE) * random.uniform(0.5, 1.0)

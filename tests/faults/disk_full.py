@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ledger
 import spaces
-from caller import PYTHON, SHELL
+from caller import python, shell
 from stage import Stage, each, environment_of
 from verdicts import Verdicts
 
@@ -27,62 +27,64 @@ async def run(stage: Stage, verdicts: Verdicts):
     handles = await each(range(ENVIRONMENTS[stage.is_full]), lambda _: stage.owner.launch())
     for number, handle in enumerate(handles):
         code = f"kept = 'kept-{number}'\nprint(kept, file=open('kept', 'w'))"
-        await stage.owner.keyless(PYTHON, {"environmentId": handle, "pythonCode": code})
+        await stage.owner.keyless(*python(handle, code))
     earlier = [(number, f"before-{number}") for number in range(len(handles))]
-    stored = [await keyed(stage, handles[number], key) for number, key in earlier]
+    for number, key in earlier:
+        await keyed(stage, handles[number], key)
     filler = disk / "filler"
     size = fill(filler)
     keys = [(number, f"full-{number}-{call}") for number in range(len(handles)) for call in range(CALLS)]
     refusals = [await keyed(stage, handles[number], key) for number, key in keys]
     wrong = [reply for reply in refusals if reply.is_ok or not reply.has_not_run or reply.stdout or reply.pause is None]
     verdicts.held("keyed calls are refused: nothing ran, come back", wrong, f"{len(refusals)} refused, {size >> 20} MiB taken")
-    verdicts.held("what was done before is still answered", [it for it in [await keyed(stage, handles[n], key) for n, key in earlier] if not it.is_replayed])
+    repeats = [await keyed(stage, handles[number], key) for number, key in earlier]
+    verdicts.held("what was done before is still answered", [reply for reply in repeats if not reply.is_replayed])
     verdicts.held("environments answer reads", await unread(stage, handles), f"{2 * len(handles)} reads")
     reply = await stage.owner.once("launchShell", {})
     verdicts.held("creating is refused: nothing was begun, come back", [] if reply.has_not_run and reply.pause else [reply])
     filler.unlink()
-    outcomes = [await stage.owner.keyed(SHELL, arguments(handles[number], key), key) for number, key in keys]
-    verdicts.held("with space again they run", [it.trouble for it in outcomes if not it.is_acknowledged], f"{len(outcomes)} calls")
-    await after_restart(stage, verdicts, disk, handles, earlier + keys, stored)
+    outcomes = [await stage.owner.keyed(*work(handles[number], key), key) for number, key in keys]
+    wrong = [outcome.trouble for outcome in outcomes if not outcome.is_acknowledged]
+    verdicts.held("with space again they run", wrong, f"{len(outcomes)} calls")
+    await after_restart(stage, verdicts, disk, handles, earlier + keys)
 
 
-async def after_restart(stage: Stage, verdicts: Verdicts, disk: Path, handles: list, keys: list, stored: list):
+async def after_restart(stage: Stage, verdicts: Verdicts, disk: Path, handles: list, keys: list):
     worker = stage.process("worker-1")
     stage.kill(worker)
     await stage.back(worker)
-    again = [await stage.owner.keyed(SHELL, arguments(handles[number], key), key) for number, key in keys]
-    verdicts.held("after a restart each has its first answer", [it.trouble for it in again if not (it.is_acknowledged and it.reply.is_replayed)], f"{len(again)} calls")
-    files = {number: (await stage.owner.keyless(SHELL, read(handle))).stdout.splitlines() for number, handle in enumerate(handles)}
-    verdicts.held("every call has exactly one line", ledger.judge([(number, key, True) for number, key in keys], files), f"{len(keys)} calls")
+    again = [await stage.owner.keyed(*work(handles[number], key), key) for number, key in keys]
+    wrong = [outcome.trouble for outcome in again if not (outcome.is_acknowledged and outcome.reply.is_replayed)]
+    verdicts.held("after a restart each has its first answer", wrong, f"{len(again)} calls")
+    read = await each(handles, lambda handle: stage.owner.keyless(*shell(handle, f"cat {ledger.FILE}")))
+    files = {number: reply.stdout.splitlines() for number, reply in enumerate(read)}
+    wrong = ledger.judge([(number, key, True) for number, key in keys], files)
+    verdicts.held("every call has exactly one line", wrong, f"{len(keys)} calls")
     unreadable = [path for path in disk.glob("environments/*/record.json") if not is_json(path)]
     held = stage.records()
     lost = [number for number, handle in enumerate(handles) if environment_of(handle) not in held]
-    left_over = "left on disk unread" in worker.err.read_text()
-    verdicts.held("nothing is corrupt or lost", unreadable + lost + (["the worker could not read something"] if left_over else []), f"{len(handles)} environments")
+    unread = [worker.name] if "left on disk unread" in worker.err.read_text() else []
+    verdicts.held("nothing is corrupt or lost", unreadable + lost + unread, f"{len(handles)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
 
 
 async def unread(stage: Stage, handles: list) -> list:
     wrong = []
     for number, handle in enumerate(handles):
-        for tool, work in ((SHELL, {"shellCommand": "cat kept"}), (PYTHON, {"pythonCode": "print(kept)"})):
-            reply = await stage.owner.once(tool, {"environmentId": handle, **work})
+        for read in (shell(handle, "cat kept"), python(handle, "print(kept)")):
+            reply = await stage.owner.once(*read)
             wrong += [] if reply.is_ok and reply.stdout == f"kept-{number}\n" else [reply]
     return wrong
 
 
 async def keyed(stage: Stage, handle: str, key: str):
     """Sent once: a refusal is the answer that is looked at here."""
-    return await stage.owner.once(SHELL, arguments(handle, key), key=key)
+    return await stage.owner.once(*work(handle, key), key=key)
 
 
-def arguments(handle: str, key: str) -> dict:
-    # Not only the file that a full disk has no room for.
-    return {"environmentId": handle, "shellCommand": f"echo ran; echo {key} >> {ledger.FILE}"}
-
-
-def read(handle: str) -> dict:
-    return {"environmentId": handle, "shellCommand": f"cat {ledger.FILE}"}
+def work(handle: str, key: str) -> tuple:
+    # It also says that it ran: the file is on the disk that is full.
+    return shell(handle, f"echo ran; echo {key} >> {ledger.FILE}")
 
 
 def fill(path: Path) -> int:

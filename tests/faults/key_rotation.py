@@ -5,7 +5,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from caller import SHELL
+from caller import shell
 from cluster import write_secret
 from exchange import Broken, NotSent
 from processes import Process
@@ -34,7 +34,7 @@ class Users:
             handle = self.handles[turn % len(self.handles)]
             ready = [gateway for gateway in self.stage.gateways if gateway not in self.stage.leaving]
             try:
-                self.take(await self.stage.owner.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, ready[turn % len(ready)]))
+                self.take(await self.stage.owner.once(*shell(handle, "cat kept"), ready[turn % len(ready)]))
             except (NotSent, Broken) as trouble:
                 self.failed.append(f"{self.step}: {trouble}")
             turn += 1
@@ -85,13 +85,13 @@ async def judge_retired(stage: Stage, verdicts: Verdicts, before: list, after: l
     let_in, refused, kept_out = [], 0, []
     for gateway in stage.gateways:
         for handle in before:
-            reply = await stage.owner.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, gateway)
+            reply = await stage.owner.once(*shell(handle, "cat kept"), gateway)
             if UNKNOWN in str(reply) and reply.has_not_run and not reply.stdout:
                 refused += 1
             else:
                 let_in.append(reply)
         for handle in after:
-            reply = await stage.owner.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, gateway)
+            reply = await stage.owner.once(*shell(handle, "cat kept"), gateway)
             kept_out += [] if reply.is_ok else [reply]
     verdicts.held("every handle of the retired key is refused, by every gateway", let_in, f"{refused} refused")
     verdicts.held("every handle of the new key is served, by every gateway", kept_out, f"{len(after) * len(stage.gateways)} calls")
@@ -102,7 +102,8 @@ async def judge_old_root(stage: Stage, verdicts: Verdicts, root: Path):
     write_secret(key, stage.printed("key", "worker", "--root", root, "--id", "worker-old"))
     reports = [word for url in stage.internal for word in ("--gateway", url)]
     worker = stage.run_baton("old-root", "worker", ["--worker-key-file", key, *reports])
-    told = worker.wait_for(lambda: worker.err.read_text().count(UNHEARD) >= len(stage.gateways), "it is told that nobody hears it")
+    is_told = lambda: worker.err.read_text().count(UNHEARD) >= len(stage.gateways)  # noqa: E731
+    told = worker.wait_for(is_told, "it is told that nobody hears it")
     verdicts.held("a worker with a key of the retired root is heard by no gateway", [] if told else ["it was heard"])
 
 
@@ -128,7 +129,7 @@ async def again(stage: Stage, process: Process, flags: dict):
 
 async def environments(stage: Stage) -> list:
     handles = await each(range(ENVIRONMENTS[stage.is_full]), lambda _: stage.owner.launch())
-    await each(handles, lambda handle: stage.owner.keyless(SHELL, {"environmentId": handle, "shellCommand": "echo kept > kept"}))
+    await each(handles, lambda handle: stage.owner.keyless(*shell(handle, "echo kept > kept")))
     return handles
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from caller import SHELL
+from caller import shell
 from cluster import call, launched, write_secret
 from processes import accepts
 from resp import Redis, asked
@@ -81,10 +81,11 @@ def retired_handle(stage: Stage, redis: str) -> str:
     """A handle of an environment that exists, sealed by a key that the gateways no longer have."""
     key = stage.folder / "retired.key"
     write_secret(key, stage.printed("key", "signing"))
-    flags = ["--signing-key-file", key, "--worker-root-key-file", stage.key("worker-root"), "--config", stage.folder / "gateway.toml", *ROOM]
-    gateway = stage.run_baton("retired", "gateway", ["--redis", redis, "--replica-id", "retired", *flags])
+    keys = ["--signing-key-file", key, "--worker-root-key-file", stage.key("worker-root")]
+    others = ["--redis", redis, "--replica-id", "retired", "--config", stage.folder / "gateway.toml", *ROOM]
+    gateway = stage.run_baton("retired", "gateway", [*keys, *others])
     url = gateway.listening("gateway")
     handle = gateway.wait_for(lambda: launched(url, stage.owner.key), "an environment")
-    call(url, stage.owner.key, SHELL, {"environmentId": handle, "shellCommand": "echo secret > kept"})
+    call(url, stage.owner.key, *shell(handle, "echo secret > kept"))
     stage.kill(gateway)
     return handle

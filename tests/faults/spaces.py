@@ -10,7 +10,8 @@ COMMAND_SECONDS = 10
 
 
 def unshare() -> list:
-    """What to put before a command that changes networks and mounts. Who is not root stays who it is, in a user namespace of its own."""
+    """What to put before a command that changes networks and mounts."""
+    # Who is not root stays who it is, for workers, and may do here what root may.
     ours = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
     return [program("unshare"), "--net", "--mount", *ours]
 

@@ -67,7 +67,8 @@ def start(stage: Stage) -> tuple:
             redis.wait_for(lambda: directory.SYNCED in redis.out.read_text(), "a first copy of the master's data")
     ports = [SENTINEL_PORT + number for number in range(directory.SENTINELS)]
     for number, port in enumerate(ports, 1):
-        server(stage, others, f"sentinel-{number}", "redis-sentinel", "sentinel.conf", directory.sentinel_conf(OLD, REDIS_PORT), OTHERS, port)
+        conf = directory.sentinel_conf(OLD, REDIS_PORT)
+        server(stage, others, f"sentinel-{number}", "redis-sentinel", "sentinel.conf", conf, OTHERS, port)
     return f"redis+sentinel://{','.join(f'{OTHERS}:{port}' for port in ports)}/baton", ("old", "others")
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from caller import PYTHON, SHELL
+from caller import python, shell
 from stage import Stage, each
 from verdicts import Verdicts
 
@@ -42,12 +42,12 @@ async def check(stage: Stage, number: int, handle: str) -> list:
     """Files are there through every gateway, and Python runs: at once, or after it was told of a restart."""
     wrong = []
     for gateway in stage.gateways:
-        shell = await stage.owner.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, gateway)
-        python = {"environmentId": handle, "pythonCode": "print(open('kept').read())"}
-        reply = await stage.owner.once(PYTHON, python, gateway)
-        if reply.notice:
-            reply = await stage.owner.once(PYTHON, python, gateway)
-        wrong += [it for it in (shell, reply) if not it.is_ok or it.stdout.strip() != f"kept-{number}"]
+        in_shell = await stage.owner.once(*shell(handle, "cat kept"), gateway)
+        read = python(handle, "print(open('kept').read())")
+        in_python = await stage.owner.once(*read, gateway)
+        if in_python.notice:
+            in_python = await stage.owner.once(*read, gateway)
+        wrong += [it for it in (in_shell, in_python) if not it.is_ok or it.stdout.strip() != f"kept-{number}"]
     return wrong
 
 
@@ -55,7 +55,7 @@ async def grow(stage: Stage, handles: list) -> list:
     """As many environments more, from every gateway; a place in the fleet is found for each."""
     made = await each(range(ENVIRONMENTS[stage.is_full]), lambda _: stage.owner.launch())
     for number, handle in enumerate(made, len(handles)):
-        reply = await stage.owner.keyless(SHELL, {"environmentId": handle, "shellCommand": f"echo kept-{number} > kept"})
+        reply = await stage.owner.keyless(*shell(handle, f"echo kept-{number} > kept"))
         if not reply.is_ok:
             raise AssertionError(f"a new environment does not begin: {reply}")
     return handles + made

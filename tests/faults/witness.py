@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from caller import PYTHON, SHELL, Caller, Reply
+from caller import Caller, Reply, python, shell
 from exchange import Broken, NotSent
 from processes import Trouble
 from resp import Redis
@@ -35,7 +35,7 @@ class Witness:
         self.handles = await each(range(ENVIRONMENTS), lambda _: self.stage.owner.launch())
         for number, handle in enumerate(self.handles):
             code = f"kept = 'kept-{number}'\nprint(kept, file=open('kept', 'w'))"
-            reply = await self.stage.owner.keyless(PYTHON, {"environmentId": handle, "pythonCode": code})
+            reply = await self.stage.owner.keyless(*python(handle, code))
             if not reply.is_ok:
                 raise Trouble(f"an environment does not begin: {reply}")
         for gateway in self.gateways:
@@ -45,7 +45,8 @@ class Witness:
         good, owner, stranger = self.handles[0], self.stage.owner, self.stage.stranger
         forged = good[:-1] + ("A" if good[-1] != "A" else "B")
         nobody = Caller(self.gateways, "btk_not-a-key")
-        self.thieves = [("a stranger", stranger, good), ("a forger", owner, forged), ("a retired key", owner, retired), ("nobody", nobody, good)]
+        self.thieves = [("a stranger", stranger, good), ("a forger", owner, forged)]
+        self.thieves += [("a retired key", owner, retired), ("nobody", nobody, good)]
 
     async def __aenter__(self):
         loops = [self.calls(number) for number in range(ENVIRONMENTS)]
@@ -67,9 +68,10 @@ class Witness:
 
     async def call(self, number: int, in_python: bool, gateway: str):
         """Sent once and without a key: nothing is there to make a failure good."""
-        tool, work = (PYTHON, {"pythonCode": "print(kept)"}) if in_python else (SHELL, {"shellCommand": "cat kept"})
+        handle = self.handles[number]
+        read = python(handle, "print(kept)") if in_python else shell(handle, "cat kept")
         try:
-            reply = await self.stage.owner.once(tool, {"environmentId": self.handles[number], **work}, gateway)
+            reply = await self.stage.owner.once(*read, gateway)
         except (NotSent, Broken) as trouble:
             self.unserved.append(trouble)
             return
@@ -99,7 +101,8 @@ class Witness:
         turn = 0
         while not self.is_over:
             for who, caller, handle in self.thieves:
-                reply = await caller.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, self.gateways[turn % len(self.gateways)])
+                gateway = self.gateways[turn % len(self.gateways)]
+                reply = await caller.once(*shell(handle, "cat kept"), gateway)
                 if is_refused(reply, has_key=who != "nobody"):
                     self.refused += 1
                 else:
@@ -184,6 +187,7 @@ async def endure(stage: Stage, verdicts: Verdicts, redis: Redis, gateways: list,
         await witness.call(number, True, gateways[number % len(gateways)])
         await witness.call(number, False, gateways[number % len(gateways)])
     held = stage.records()
-    killed = [f"{environment_of(handle)[:8]} is gone" for handle in witness.handles + witness.kept if environment_of(handle) not in held]
-    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{ENVIRONMENTS + len(witness.kept)} environments")
+    every = [environment_of(handle) for handle in witness.handles + witness.kept]
+    killed = [f"{environment[:8]} is gone" for environment in every if environment not in held]
+    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{len(every)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid + stage.stranger.invalid, f"{stage.owner.answers} answers")

@@ -1,6 +1,6 @@
 """A worker that comes back has what it had but for variables, and says so once."""
 
-from caller import PYTHON, SHELL, Reply
+from caller import Reply, python, shell
 from stage import Stage, each, environment_of, until
 from verdicts import Verdicts
 
@@ -31,7 +31,8 @@ async def run(stage: Stage, verdicts: Verdicts):
             for number, handle in enumerate(handles):
                 check = check_interrupted if number in mine else check_untouched
                 wrong += [f"environment {number}: {fault}" for fault in await check(stage, number, handle)]
-            verdicts.held(f"{worker.name} after {how}: files kept, told once, others untouched", wrong, f"{len(mine)} of its own, {len(handles) - len(mine)} of others")
+            figures = f"{len(mine)} of its own, {len(handles) - len(mine)} of others"
+            verdicts.held(f"{worker.name} after {how}: files kept, told once, others untouched", wrong, figures)
     verdicts.held("no environment is lost", [it for it in places if it not in stage.records()], f"{len(places)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
 
@@ -40,13 +41,14 @@ async def check_interrupted(stage: Stage, number: int, handle: str):
     """One Python call is told and not run; shell calls run, and carry the notice until then. The variable is set anew."""
     wrong, gateways = [], stage.gateways
     if number % 2:
-        shell = await heard(stage, SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, gateways[0])
-        if shell.notice is None or shell.stdout != f"{number}\n":
-            wrong.append(f"the shell call should have run and told of the restart: {shell}")
-    told = await heard(stage, PYTHON, {"environmentId": handle, "pythonCode": "print(kept)"}, gateways[0])
+        ran = await heard(stage, *shell(handle, "cat kept"), gateways[0])
+        if ran.notice is None or ran.stdout != f"{number}\n":
+            wrong.append(f"the shell call should have run and told of the restart: {ran}")
+    told = await heard(stage, *python(handle, "print(kept)"), gateways[0])
     if told.notice is None or told.is_ok or not told.has_not_run or told.stdout:
         wrong.append(f"the Python call should have been told instead of run: {told}")
-    after = await stage.owner.once(PYTHON, {"environmentId": handle, "pythonCode": "print('kept' in globals(), open('kept').read())"}, gateways[1])
+    look = python(handle, "print('kept' in globals(), open('kept').read())")
+    after = await stage.owner.once(*look, gateways[1])
     if after.notice is not None or after.stdout.split() != ["False", str(number)]:
         wrong.append(f"files and no variables are expected, and no second notice: {after} {after.stdout!r}")
     await define(stage, number, handle)
@@ -54,7 +56,8 @@ async def check_interrupted(stage: Stage, number: int, handle: str):
 
 
 async def check_untouched(stage: Stage, number: int, handle: str):
-    reply = await stage.owner.once(PYTHON, {"environmentId": handle, "pythonCode": "print(kept, open('kept').read())"}, stage.gateways[number % 2])
+    look = python(handle, "print(kept, open('kept').read())")
+    reply = await stage.owner.once(*look, stage.gateways[number % 2])
     as_it_was = reply.is_ok and reply.notice is None and reply.stdout.split() == [str(number)] * 2
     return [] if as_it_was else [f"another worker's restart was felt: {reply} {reply.stdout!r}"]
 
@@ -73,6 +76,6 @@ async def heard(stage: Stage, tool: str, arguments: dict, gateway: str) -> Reply
 
 
 async def define(stage: Stage, number: int, handle: str, more: str = ""):
-    reply = await stage.owner.keyless(PYTHON, {"environmentId": handle, "pythonCode": f"kept = {number}\n{more}"})
+    reply = await stage.owner.keyless(*python(handle, f"kept = {number}\n{more}"))
     if not reply.is_ok:
         raise AssertionError(f"a variable is not set: {reply}")
