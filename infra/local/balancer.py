@@ -2,10 +2,11 @@
 
 import re
 import shutil
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from processes import LOOPBACK, Processes, program
+from processes import LOOPBACK, Process, Processes, program
 
 INFRA = Path(__file__).resolve().parents[1]
 
@@ -15,6 +16,12 @@ def start(processes: Processes, prefix: Path, port: int, gateway_urls: list) -> 
     nginx = processes.run("nginx", command(prefix, port, [urlsplit(url).port for url in gateway_urls]))
     nginx.wait_until_accepting(port)
     return f"http://{LOOPBACK}:{port}/mcp"
+
+
+def reload(nginx: Process, prefix: Path, gateway_urls: list):
+    """Has a running nginx go round other gateways: its new processes take new connections, the old ones finish theirs."""
+    write_gateways(prefix, [f"{LOOPBACK}:{urlsplit(url).port}" for url in gateway_urls])
+    nginx.child.send_signal(signal.SIGHUP)
 
 
 def command(prefix: Path, port: int, gateway_ports: list) -> list:
@@ -29,6 +36,10 @@ def write_conf(prefix: Path, listen: list, gateways: list):
     (prefix / "nginx").mkdir(exist_ok=True)
     shutil.copy(INFRA / "nginx.conf", prefix)
     (prefix / "nginx/listen.conf").write_text("\n".join(listen) + "\n")
+    write_gateways(prefix, gateways)
+
+
+def write_gateways(prefix: Path, gateways: list):
     line = (INFRA / "nginx/gateways.conf").read_text().splitlines()[0]
     servers = [re.sub(r"^server \S+", f"server {gateway}", line) for gateway in gateways]
     (prefix / "nginx/gateways.conf").write_text("\n".join(servers) + "\n")

@@ -26,8 +26,9 @@ class Cluster(Processes):
         return self.run(name, [self.baton, role, *listeners, "--data-dir", self.folder / name, *flags], drains=True)
 
     def start_gateways(self, count: int, redis: str, flags: list):
+        """So many more, numbered on."""
         keys = ["--signing-key-file", self.key("signing"), "--worker-root-key-file", self.key("worker-root")]
-        for number in range(1, count + 1):
+        for number in range(len(self.gateways) + 1, len(self.gateways) + count + 1):
             name = f"gateway-{number}"
             gateway = self.run_baton(name, "gateway", ["--redis", redis, *keys, "--replica-id", name, *flags])
             self.replicas.append(name)
@@ -35,8 +36,9 @@ class Cluster(Processes):
             self.internal.append(gateway.listening("gateway-internal"))
 
     def start_workers(self, count: int, flags: list):
+        """So many more, numbered on."""
         reports = [word for url in self.internal for word in ("--gateway", url)]
-        for number in range(1, count + 1):
+        for number in range(len(self.workers) + 1, len(self.workers) + count + 1):
             key = self.key("worker", "--root", self.key("worker-root"), "--id", f"worker-{number}")
             worker = self.run_baton(f"worker-{number}", "worker", ["--worker-key-file", key, *reports, *flags])
             worker.listening("worker-rpc")

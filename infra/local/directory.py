@@ -38,7 +38,7 @@ def start_watched(processes: Processes) -> str:
         if port != master:  # until then the master takes no writes
             redis.wait_for(lambda: SYNCED in redis.out.read_text(), "a first copy of the master's data")
     sentinels = [start_sentinel(processes, number, master) for number in range(1, SENTINELS + 1)]
-    return f"redis+sentinel://{','.join(f'{LOOPBACK}:{port}' for port in sentinels)}/baton"
+    return f"redis+sentinel://baton:baton@{','.join(f'{LOOPBACK}:{port}' for port in sentinels)}/baton"
 
 
 def start_sentinel(processes: Processes, number: int, master: int) -> int:

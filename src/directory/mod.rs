@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
 pub mod embedded;
 mod events;
@@ -20,8 +23,8 @@ mod terms;
 pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
-    LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
-    WORKER_MEMORY, WORKER_TERM,
+    LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS, REPLICA_TERM,
+    RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
 };
 
 /// What replicas share.
@@ -51,8 +54,13 @@ pub trait Directory: Send + Sync + Debug {
     /// Says that this replica no longer serves.
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
 
+    /// Says which workers live. Once the list of each of them was taken the directory is complete: since when, by its
+    /// own clock. One that forgets everything is incomplete again, and then another moment is told.
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError>;
+
     /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
-    /// A repeat renews the term, whatever the limit.
+    /// A repeat renews the term, whatever the limit. While the directory is not complete nothing is reserved: it does
+    /// not know what a tenant has.
     async fn reserve(
         &self,
         tenant: TenantDigest,
@@ -77,6 +85,32 @@ pub trait Directory: Send + Sync + Debug {
         &self,
         tenant: TenantDigest,
         environment: EnvironmentId,
+    ) -> Result<(), DirectoryError>;
+
+    /// Counts one request in each of these rates of a tenant, or in none of them if one is used up. A repeat counts
+    /// again, so it never grants more. At most [`MAX_RATES`].
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError>;
+
+    /// Claims for [`LAUNCH_CLAIM_TERM`] the creation of the environment that a key names: that of its first claim, which is
+    /// remembered for [`LAUNCH_TERM`]. One that was never made is forgotten when its life is over.
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError>;
+
+    /// Says how a claimed creation went. It changes nothing where another environment is known, or that it was made.
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
     ) -> Result<(), DirectoryError>;
 
     /// Begins a tally at 0 that lives for `term` after its last change. One that is there stays as it is.
@@ -131,6 +165,15 @@ pub enum Reservation {
     Full,
 }
 
+/// What came of counting a request in some rates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// Whether it was counted; else one of the rates is used up.
+    pub granted: bool,
+    /// How much of each is in use now, as [`Rate`] tells it.
+    pub used: Vec<Duration>,
+}
+
 /// Whether a placement was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
@@ -138,6 +181,36 @@ pub enum Placed {
     Noted,
     /// A newer one is known, the environment has just been released, or its life is over.
     Stale,
+}
+
+/// The environment that a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Its id.
+    pub environment: EnvironmentId,
+    /// When its life ends at most.
+    pub not_after: Timestamp,
+}
+
+/// What is known of the environment that a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchClaim {
+    /// It is the caller's to create. One that is not what the caller proposed may be there already, for its creator did not
+    /// say.
+    Yours(Launch),
+    /// Somebody else creates it now.
+    UnderWay,
+    /// It was created.
+    Made(Launch),
+}
+
+/// How the creation of an environment went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchEnd {
+    /// It is there.
+    Made,
+    /// It is not there, and nobody tries any more: the next claim may be another's.
+    NotMade,
 }
 
 /// What adding to a tally came to.
@@ -168,6 +241,9 @@ pub enum DirectoryError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// It has forgotten what there is, and waits for the workers' lists.
+    #[error("the directory waits for the workers' lists")]
+    Incomplete,
     /// It answered what this version does not understand.
     #[error("the directory holds a record that this version cannot read: {what}")]
     Unreadable {

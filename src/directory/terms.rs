@@ -17,6 +17,14 @@ pub const SETTLING_TERM: Duration = Duration::from_secs(30);
 pub const LIST_TERM: Duration = Duration::from_mins(5);
 /// How many operations one tally counts; the next is refused.
 pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
+/// How many rates one request is counted in at once.
+pub const MAX_RATES: usize = 4;
+
+/// For how long the one that creates an environment under a key has to itself, if it does not say how that went: far longer
+/// than it may take.
+pub const LAUNCH_CLAIM_TERM: Duration = Duration::from_mins(1);
+/// How long the environment that a key launched is remembered.
+pub const LAUNCH_TERM: Duration = Duration::from_hours(24);
 
 /// The terms of one directory. Production takes the defaults, which are the constants beside this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +39,10 @@ pub struct Terms {
     pub settling: Duration,
     /// [`LIST_TERM`].
     pub list: Duration,
+    /// [`LAUNCH_CLAIM_TERM`].
+    pub launch_claim: Duration,
+    /// [`LAUNCH_TERM`].
+    pub launch: Duration,
 }
 
 impl Default for Terms {
@@ -41,6 +53,8 @@ impl Default for Terms {
             reservation: RESERVATION_TERM,
             settling: SETTLING_TERM,
             list: LIST_TERM,
+            launch_claim: LAUNCH_CLAIM_TERM,
+            launch: LAUNCH_TERM,
         }
     }
 }

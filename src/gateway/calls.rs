@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::feed::{self, Events};
-use super::limits::Slot;
+use super::limits::{Class, Slot};
 use super::observe::Observation;
 use super::outgoing::Outgoing;
 use super::reply::{self, Answer, Asker, Work};
@@ -17,7 +17,7 @@ use super::upstream::{Ask, Destination};
 use crate::domain::ids::Principal;
 use crate::mcp::{Envelope, Era, Method, RejectionKind};
 use axum::body::Body;
-use http::Response;
+use http::{HeaderName, HeaderValue, Response};
 use tokio_util::task::AbortOnDropHandle;
 
 impl Edge {
@@ -72,7 +72,9 @@ impl Edge {
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
         let Destination { server, name, replacing, mirrors } = destination;
-        let mirrored = envelope.mirrored_headers(&mirrors);
+        let mut mirrored = envelope.mirrored_headers(&mirrors);
+        // In `_meta` it goes on as it came. What is done about it is the upstream's promise.
+        mirrored.extend(key_header(&envelope));
         let asker = asker(&envelope);
         let (feed, events) = feed::of_notifications(asker.accepts_sse);
         let outgoing =
@@ -138,13 +140,22 @@ impl Edge {
         if let Some(tool) = tool {
             self.limits.admit_tool(tenant, tool)?;
         }
-        Ok(self.limits.slot(tenant).await?)
+        let class = Class::of(envelope.method(), tool).unwrap_or(Class::Execute);
+        Ok(self.limits.slot(class, tenant).await?)
     }
 }
 
 /// Whoever sent this request.
 pub(super) fn asker(envelope: &Envelope) -> Asker {
     Asker { era: envelope.era(), id: envelope.id().clone(), accepts_sse: envelope.accepts_sse() }
+}
+
+fn key_header(envelope: &Envelope) -> Option<(HeaderName, HeaderValue)> {
+    let key = envelope.meta().idempotency_key()?;
+    // One that no header can hold came in `_meta`.
+    let mut value = HeaderValue::from_str(key.as_str()).ok()?;
+    value.set_sensitive(true);
+    Some((HeaderName::from_static("idempotency-key"), value))
 }
 
 /// What nobody here has (tools, prompts and resources, "Error Handling").

@@ -20,7 +20,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::placement::{Epoch, Holding, Placement};
 use crate::mcp::ErrorCode;
 use crate::rpc::client::{Peer, Recovery, TraceHeaders, WorkerClient, WorkerError};
-use crate::rpc::wire::{FindReply, FindRequest, NotStarted};
+use crate::rpc::wire::{FindReply, FindRequest, NotStarted, Queue};
 
 /// Placements that one replica remembers.
 const REMEMBERED: usize = 100_000;
@@ -84,12 +84,24 @@ impl Locator {
         }
     }
 
-    /// Asks every worker.
     async fn search(
         &self,
         environment: EnvironmentId,
         trace: &TraceHeaders,
     ) -> Result<Placement, Failure> {
+        match self.whereabouts(environment, trace).await? {
+            Whereabouts::Held(placement) => Ok(placement),
+            Whereabouts::Gone(reason) => Err(gone_error(reason).into()),
+            Whereabouts::Nowhere => Err(gone_error(GoneReason::Lost).into()),
+        }
+    }
+
+    /// Asks every worker.
+    pub(super) async fn whereabouts(
+        &self,
+        environment: EnvironmentId,
+        trace: &TraceHeaders,
+    ) -> Result<Whereabouts, Failure> {
         let request = FindRequest { environment: environment.to_string() };
         let request = &request;
         self.fleet.refresh().await;
@@ -103,7 +115,7 @@ impl Locator {
                 Ok(FindReply::Held { claim }) => {
                     let proven = claims::proven(&claim, peer.worker(), &self.keys);
                     if let Some(holding) = proven.filter(|it| it.environment == environment) {
-                        return Ok(self.found(holding).await);
+                        return Ok(Whereabouts::Held(self.found(holding).await));
                     }
                     tracing::warn!(worker = %peer.worker(), ?environment, "claim without a ticket");
                 }
@@ -116,10 +128,8 @@ impl Locator {
             }
         }
         match gone {
-            Some(reason) => Err(gone_error(reason).into()),
-            None if silent == 0 && self.fleet.knows_all().await => {
-                Err(gone_error(GoneReason::Lost).into())
-            }
+            Some(reason) => Ok(Whereabouts::Gone(reason)),
+            None if silent == 0 && self.fleet.knows_all().await => Ok(Whereabouts::Nowhere),
             None => Err(Fault::worker_unreachable(
                 "a worker that may hold this environment cannot be reached: try again shortly",
             )
@@ -134,6 +144,17 @@ impl Locator {
         self.remember(holding.environment, holding.placement.clone());
         holding.placement
     }
+}
+
+/// What the workers say of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// One holds it.
+    Held(Placement),
+    /// One held it, and it is no more.
+    Gone(GoneReason),
+    /// Every worker was asked, and none knows it.
+    Nowhere,
 }
 
 /// One call's way to the worker that holds its environment.
@@ -191,6 +212,9 @@ impl Route<'_> {
         if let NotStarted::NotMine | NotStarted::WrongEpoch { .. } | NotStarted::Gone { .. } = why {
             self.locator.forget(self.environment);
         }
+        if let NotStarted::QueueFull { queue: Queue::Worker, .. } = why {
+            return Err(Fault::overloaded().into()); // it passes, and is none of the model's doing
+        }
         not_begun(why).map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -228,10 +252,17 @@ pub(super) fn not_begun(why: &NotStarted) -> Option<ToolError> {
         NotStarted::Gone { reason } => gone_error(gone_for(reason)),
         NotStarted::Foreign => unknown_environment(),
         NotStarted::Restarted(restarted) => restarted_error(&restarted.reason),
-        NotStarted::QueueFull { retry_after_ms } => ToolError::not_begun(
-            "This environment is busy with other calls of yours: wait for one to end, then call again.",
-        )
-        .retry_after(Duration::from_millis(*retry_after_ms)),
+        NotStarted::QueueFull { retry_after_ms, queue } => {
+            let text = match queue {
+                Queue::Environment => {
+                    "This environment is busy with other calls of yours: wait for one to end, then call again."
+                }
+                Queue::Worker => {
+                    "Nothing was run: the worker of this environment runs as many calls as it may. Call again."
+                }
+            };
+            ToolError::not_begun(text).retry_after(Duration::from_millis(*retry_after_ms))
+        }
         NotStarted::NoSandbox { why } => {
             ToolError::not_begun(format!("No sandbox could be started: {why}"))
                 .retry_after(Duration::from_secs(1))

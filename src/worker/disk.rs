@@ -4,7 +4,7 @@
 //! lock                              held while a worker uses the directory
 //! incarnation                       how often it was started, as a number that only grows
 //! environments/<id>/record.json     what the environment is
-//! environments/<id>/journal/        its tasks: what was started and goes on by itself, and how it ended
+//! environments/<id>/journal/        its tasks and calls with a key: what was started, and how it ended
 //! environments/<id>/workspace/      its files, all that its sandbox sees of this
 //! pool/<n>/                         workspaces of sandboxes that wait for an environment
 //! scratch/                          the sandbox runtime's own short-lived files

@@ -103,8 +103,12 @@ impl Program {
 
     /// A worker of a cluster; the same id has the same directory as a worker in this process would.
     pub async fn worker_of(cluster: &Cluster, id: &str) -> Self {
-        let dir = cluster.scratch.path().join(id);
-        std::fs::create_dir_all(&dir).unwrap();
+        Self::worker_in(cluster, id, &cluster.scratch.path().join(id)).await
+    }
+
+    /// One that keeps its environments in another directory.
+    pub async fn worker_in(cluster: &Cluster, id: &str, dir: &Path) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
         let key = WorkerKey::derive(&worker_root(), &WorkerId::parse(id).unwrap()).reveal();
         let key = key_file(cluster.scratch.path(), &format!("{id}.key"), &key);
         let gateways = cluster.gateways.iter().map(|it| ("--gateway", it.internal_url.clone()));

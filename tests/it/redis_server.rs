@@ -23,7 +23,7 @@ pub(crate) struct RedisServer {
 }
 
 /// How long a server may take to answer.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(20);
 
 impl RedisServer {
     pub(crate) fn start() -> Self {
@@ -51,9 +51,14 @@ impl RedisServer {
 
     /// A server with more settings.
     pub(crate) fn start_with(settings: &[&str]) -> Self {
+        Self::not_started_with(settings).started()
+    }
+
+    /// One with more settings that is not there yet.
+    pub(crate) fn not_started_with(settings: &[&str]) -> Self {
         let mut server = Self::not_started();
         server.arguments.extend(settings.iter().map(|it| (*it).to_owned()));
-        server.started()
+        server
     }
 
     /// A Sentinel of this configuration.
@@ -153,9 +158,14 @@ impl RedisServer {
 
     /// Waits for a reply; `false` if the server has ended.
     pub(crate) fn wait_until(&mut self, command: &str, reply: &str) -> bool {
+        self.wait_for(command, |said| said.contains(reply))
+    }
+
+    /// Waits until it says something that satisfies; `false` if the server has ended.
+    pub(crate) fn wait_for(&mut self, command: &str, satisfies: impl Fn(&str) -> bool) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < START {
-            if self.try_say(command).is_ok_and(|said| said.contains(reply)) {
+            if self.try_say(command).is_ok_and(|said| satisfies(&said)) {
                 return true;
             }
             let process = self.process.as_mut().expect("it was started");
@@ -164,7 +174,7 @@ impl RedisServer {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("redis-server on port {} does not answer {command} with {reply}", self.port);
+        panic!("redis-server on port {} does not answer {command} as it should", self.port);
     }
 }
 

@@ -74,6 +74,7 @@ async fn a_call_arrives_as_it_was_but_for_what_has_to_change() {
         }),
     );
     call = call.with_header("cookie", Some("of=the-client"));
+    call = call.with_header("idempotency-key", Some("k-1"));
     call = call.with_header("mcp-param-other", Some("=?base64?w7w=?="));
     let body = call.body().replace("1.5}", "1.50}");
     let answer = client.post(&call.headers(), body).await;
@@ -92,6 +93,7 @@ async fn a_call_arrives_as_it_was_but_for_what_has_to_change() {
         ("mcp-protocol-version", Some("2026-07-28")),
         ("mcp-param-other", Some("=?base64?w7w=?=")),
         ("x-upstream-key", Some("of the gateway")),
+        ("idempotency-key", Some("k-1")),
         ("cookie", None),
         ("x-ms-apikey", None),
     ] {

@@ -47,6 +47,11 @@ pub(crate) fn read(
     if names_one && settings.new {
         wrong.push("environmentId and --new → choose one".into());
     }
+    if settings.idempotency_key.is_some() && settings.new {
+        wrong.push(
+            "--idempotency-key and --new → choose one: a repeat needs the same environment".into(),
+        );
+    }
     if wrong.is_empty() {
         Ok(Call { settings, target: Target::Tool { name: tool.clone(), arguments } })
     } else {
@@ -136,5 +141,7 @@ mod tests {
         assert!(read_words(&[run, "pythonCode=1", "--new"]).unwrap().settings.new);
         assert!(read_words(&[run, "pythonCode=1", "environmentId=bte_x"]).is_ok());
         assert!(read_words(&[run, "environmentId=bte_x", "--new"]).is_err());
+        let keyed = [run, "pythonCode=1", "--new", "--idempotency-key", "k"];
+        assert!(read_words(&keyed).unwrap_err().contains("same environment"));
     }
 }

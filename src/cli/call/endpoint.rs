@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::domain::api_key::ApiKey;
-use crate::mcp::{EventReader, Mirror, encode_header};
+use crate::mcp::{EventReader, IdempotencyKey, Mirror, encode_header};
 
 use super::error::CallError;
 
@@ -36,6 +36,7 @@ const HEADER_MISMATCH: i64 = -32020;
 pub(crate) struct Endpoint {
     uri: Uri,
     api_key: Option<ApiKey>,
+    idempotency_key: Option<IdempotencyKey>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -74,7 +75,12 @@ impl Endpoint {
         connector.set_connect_timeout(Some(CONNECT_DEADLINE));
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { uri, api_key, client })
+        Ok(Self { uri, api_key, idempotency_key: None, client })
+    }
+
+    /// The same, whose tool calls have this key.
+    pub(crate) fn with_idempotency_key(self, idempotency_key: Option<IdempotencyKey>) -> Self {
+        Self { idempotency_key, ..self }
     }
 
     /// Asks what the server is; gives its name and version.
@@ -136,6 +142,9 @@ impl Endpoint {
             "io.modelcontextprotocol/clientCapabilities": {},
             "progressToken": 1,
         });
+        if let (Some(key), "tools/call") = (&self.idempotency_key, method) {
+            params["_meta"]["dev.baton/idempotencyKey"] = key.as_str().into();
+        }
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut request = Request::builder()
             .method(Method::POST)

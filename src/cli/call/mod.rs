@@ -44,6 +44,7 @@ impl Call {
         let Self { settings, target } = self;
         let outcome = async {
             let endpoint = Endpoint::new(&settings.url, settings.api_key.clone())?;
+            let endpoint = endpoint.with_idempotency_key(settings.idempotency_key);
             match target {
                 Target::List => list_tools(&endpoint, settings.json, console).await,
                 Target::Tool { name, arguments } if settings.new => {

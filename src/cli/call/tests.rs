@@ -100,6 +100,16 @@ async fn a_request_says_everything_in_its_headers() {
 }
 
 #[tokio::test]
+async fn a_call_may_have_a_key() {
+    let (url, server) = server(vec![result(&ran("", 0)), result(&ran("", 0))]);
+    call(&url, "t --idempotency-key k-1").await;
+    call(&url, "t").await;
+    let got = server.join().unwrap();
+    let key = |at: usize| got[at].body["params"]["_meta"].get("dev.baton/idempotencyKey");
+    assert_eq!((key(0), key(1)), (Some(&json!("k-1")), None));
+}
+
+#[tokio::test]
 async fn output_is_shown_as_it_comes_and_once() {
     let piece = |stream: &str, text: &str| {
         let params = json!({"progressToken": 1, "progress": 1, "message": text, "_meta": {"dev.baton/stream": stream}});

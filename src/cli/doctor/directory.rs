@@ -1,16 +1,14 @@
 //! Redis, and the workers that have reported to it through some gateway.
 
 use crate::clock::Clock;
-use crate::directory::redis::{
-    Inspection, RedisSettings, RedisUrl, SentinelReport, ask_sentinels, inspect,
-};
+use crate::directory::redis::{RedisSettings, SentinelReport, ask_sentinels, inspect};
 use crate::directory::{DirectoryConfig, open};
 use crate::domain::placement::Sighting;
 
 use super::finding::{Finding, Report, causes};
-use super::network;
+use super::{network, servers};
 
-const REDIS: &str = "redis";
+pub(super) const REDIS: &str = "redis";
 const WORKERS: &str = "workers";
 
 pub(super) async fn check(report: &mut Report<'_>, settings: &RedisSettings) {
@@ -19,12 +17,12 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &RedisSettings) {
         report.add(finding);
     }
     match inspect(settings).await {
-        Ok(inspection) => {
-            for finding in judge(&inspection, url) {
+        Ok(inspected) => {
+            for finding in servers::judge(&inspected, url, Clock::system().now()) {
                 report.add(finding);
             }
             // A gateway does not use it, so nothing is there to be found.
-            if inspection.is_replica() {
+            if inspected.is_replica() {
                 return;
             }
         }
@@ -86,36 +84,6 @@ fn judge_sentinels(reports: &[SentinelReport]) -> Vec<Finding> {
     findings
 }
 
-fn judge(found: &Inspection, url: &RedisUrl) -> Vec<Finding> {
-    let version = found.version.as_deref().unwrap_or("unknown");
-    let tls = if url.is_encrypted() { ", over TLS" } else { "" };
-    let policy = found.maxmemory_policy.as_deref();
-    let mut findings = vec![match policy {
-        Some("noeviction") => Finding::good(
-            REDIS,
-            format!("{url}{tls}, version {version}, maxmemory-policy noeviction"),
-        ),
-        None => Finding::note(
-            REDIS,
-            format!("{url}{tls}, version {version}, does not tell its maxmemory-policy"),
-        ),
-        Some(policy) => Finding::bad(
-            REDIS,
-            format!("maxmemory-policy is {policy}: quotas and placements could vanish"),
-            "redis-cli CONFIG SET maxmemory-policy noeviction, and in redis.conf",
-        ),
-    }];
-    if found.is_replica() {
-        let mend = "give --redis the address of the primary";
-        findings.push(Finding::bad(REDIS, "it is a replica and takes no writes", mend));
-    }
-    if found.replicas.is_some_and(|count| count > 0) && found.min_replicas_to_write == Some(0) {
-        let detail = "it takes writes that no replica has: a failover forgets the latest";
-        findings.push(Finding::note(REDIS, format!("{detail} (min-replicas-to-write 1 mends it)")));
-    }
-    findings
-}
-
 async fn reach(worker: &Sighting) -> Finding {
     let worker = &worker.report;
     let detail = format!(
@@ -136,27 +104,6 @@ async fn reach(worker: &Sighting) -> Finding {
 mod tests {
     use super::*;
     use crate::directory::DirectoryError;
-
-    #[test]
-    fn redis_must_not_evict_and_must_take_writes() {
-        let url = RedisUrl::parse("redis://u:s3cret@h").unwrap();
-        let check = |policy: &str, role: &str, expected: &[&str]| {
-            let found = Inspection {
-                maxmemory_policy: Some(policy.into()),
-                role: Some(role.into()),
-                ..Inspection::default()
-            };
-            let findings = judge(&found, &url);
-            assert_eq!(findings.len(), expected.len(), "{findings:?}");
-            for (finding, expected) in findings.iter().zip(expected) {
-                let text = format!("{finding:?}");
-                assert!(text.contains(expected) && !text.contains("s3cret"), "{text}");
-            }
-        };
-        check("noeviction", "master", &["Good"]);
-        check("allkeys-lru", "master", &["CONFIG SET maxmemory-policy noeviction"]);
-        check("noeviction", "slave", &["Good", "takes no writes"]);
-    }
 
     #[test]
     fn each_sentinel_is_told_of() {

@@ -8,6 +8,7 @@ mod files;
 mod finding;
 mod network;
 mod runtime;
+mod servers;
 mod upstreams;
 
 use super::console::Console;

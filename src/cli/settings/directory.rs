@@ -35,7 +35,7 @@ pub(super) fn read(read: &Reader<'_>) -> RedisSettings {
             &[flag, "redis"],
             url.is_encrypted() || !read.is_given(flag),
             "is for TLS, which --redis does not ask for",
-            "write rediss:// or rediss+sentinel://, or leave it out",
+            "write rediss://, rediss+sentinel:// or rediss-cluster://, or leave it out",
         );
     }
     for (given, other) in [(CERTIFICATE, KEY), (KEY, CERTIFICATE)] {
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn tls_takes_its_files() {
         let pair = "--redis-client-certificate-file a.pem --redis-client-key-file a.key";
-        for scheme in ["rediss://h", "rediss+sentinel://h/m"] {
+        for scheme in ["rediss://h", "rediss+sentinel://h/m", "rediss-cluster://h,i"] {
             let redis =
                 gateway(&format!("--redis {scheme} --redis-ca-file b.pem {pair}")).unwrap().redis;
             assert!(redis.url.is_encrypted() && redis.identity.is_some(), "{redis:?}");

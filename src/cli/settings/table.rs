@@ -80,7 +80,7 @@ pub const SECTIONS: &[Section] = &[
         text("config", "FILE", SERVING, "a TOML file with these settings, `-` written as `_`").flag_or_variable(),
         list("gateway", "URL", WORKER, "internal address of a gateway to report to; its reply names the others")
             .or("http://127.0.0.1:8081"),
-        text("redis", "URL", GATEWAY, "`redis[s]://[user:password@]host[:port][/db]`, `redis[s]+sentinel://…host[,host]/master[/db][?sentinel_user=U&sentinel_password=P]`; `s`: TLS")
+        text("redis", "URL", GATEWAY, "`redis[s]://[user:password@]host[:port][/db]`, `redis[s]+sentinel://…host[,host]/master[/db][?sentinel_user=U&sentinel_password=P]`, `redis[s]-cluster://…host[,host]`; `s`: TLS")
             .or("redis://127.0.0.1:6379").secret(),
         text("redis-ca-file", "FILE", GATEWAY, "who may vouch for Redis over TLS, in PEM; read once, at the start")
             .otherwise("whom the machine believes"),
@@ -125,11 +125,13 @@ pub const SECTIONS: &[Section] = &[
         number("rate-burst", (1, MAX), EDGE, "requests of one tenant at once after a pause").or("2000"),
         rates("method-rate-per-second", "requests of one tenant for one method, such as `tools/list=10`"),
         rates("tool-rate-per-second", "calls of one tenant to one tool, such as `launchShell=0.5`"),
-        number("max-calls", (1, 1_000_000), EDGE, "calls in flight at once; one more is shed").or("1024"),
+        number("max-calls", (1, 1_000_000), EDGE, "calls in flight at once; creating is shed at 70 % of them, lists at 80 %, and a few more are kept for closing and cancelling").or("1024"),
         number("max-calls-per-tenant", (1, 1_000_000), EDGE, "calls of one tenant in flight at once").or("512"),
         number("max-listens", (1, 1_000_000), EDGE, "streams of `subscriptions/listen` open at one replica").or("10000"),
         number("max-listens-per-tenant", (1, 1_000_000), EDGE, "those of one tenant").or("32"),
         number("max-body-bytes", (1024, 7 << 20), EDGE, "longest request body").or("4194304"),
+        number("max-buffered-mebibytes", (8, 1 << 20), EDGE, "request bodies held at once; what is more is shed before it is read").or("256"),
+        number("max-buffered-mebibytes-per-tenant", (8, 1 << 20), EDGE, "those of one tenant").or("64"),
         number("max-connections", (1, 1_000_000), SERVING, "connections of one listener at once").or("10000"),
         number("max-connections-per-address", (1, 1_000_000), SERVING, "connections from one address at once; behind a load balancer, raise it").or("256"),
         number("first-byte-seconds", (1, 3600), SERVING, "from a connection to its first byte").or("5"),
@@ -143,6 +145,7 @@ pub const SECTIONS: &[Section] = &[
         text("python-packages", "DIR", SANDBOX, "site-packages of a venv, read-only inside"),
         number("warm-pool", (0, 1000), SANDBOX, "sandboxes kept ready").or("2"),
         number("capacity", (1, 20_000), SANDBOX, "environments that one worker holds").or("1000"),
+        number("max-executions", (1, 20_000), SANDBOX, "calls that one worker runs at once; one more is refused if none ends within 250 ms").or("256"),
         number("memory-mebibytes", (64, 1 << 20), SANDBOX, "memory of one sandbox").or("1024"),
         number("cpu-seconds", (1, 7 * DAY), SANDBOX, "processor time of one call").or("3600"),
         number("cpu-millis", (0, 1_000_000), SANDBOX, "share of one processor in thousandths, where cgroups are writable; 0: no limit").or("0"),
@@ -165,6 +168,7 @@ pub const SECTIONS: &[Section] = &[
     Section { title: "Calling", settings: &[
         text("url", "URL", CALLER, "the endpoint to call").or("http://127.0.0.1:8080/mcp").but_otherwise(Role::Doctor, "no call is tried").flag_or_variable(),
         switch("json", CALL, "prints the result as it came").flag_only(),
+        text("idempotency-key", "KEY", CALL, "names this call, so that it can be made again: it runs once").flag_only().secret(),
         switch("new", CALL, "launches an environment for this one call, and closes it").flag_only(),
     ]},
     Section { title: "Making keys", settings: &[

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::domain::api_key::ApiKey;
+use crate::mcp::{IdempotencyKey, NotAKey};
 
 use super::dev::DevSettings;
 use super::gateway::GatewaySettings;
@@ -24,6 +25,8 @@ pub struct CallSettings {
     pub api_key: Option<ApiKey>,
     /// Whether the result is printed as it came.
     pub json: bool,
+    /// By which the call may be made again.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// Whether the call gets an environment of its own.
     pub new: bool,
 }
@@ -34,6 +37,7 @@ impl CallSettings {
             url: read.one("url", value::http_url),
             api_key: read.list("api-key", api_key).into_iter().next(),
             json: read.switch("json"),
+            idempotency_key: read.perhaps("idempotency-key", idempotency_key),
             new: read.switch("new"),
         }
     }
@@ -137,6 +141,10 @@ impl DoctorSettings {
             api_key,
         }
     }
+}
+
+fn idempotency_key(text: &str) -> Result<IdempotencyKey, Wrong> {
+    text.parse().map_err(|error: NotAKey| Wrong::new("is no key", error.to_string()))
 }
 
 fn api_key(text: &str) -> Result<ApiKey, Wrong> {

@@ -9,19 +9,26 @@ use async_trait::async_trait;
 
 use super::events::Readers;
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Placed, Replica, Reservation,
-    Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Launch, LaunchClaim, LaunchEnd,
+    Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
 mod environments;
 mod fleet;
+mod launches;
+mod rates;
 mod tallies;
 
 use environments::Environments;
 use fleet::Fleet;
+use launches::Launches;
+use rates::Rates;
 use tallies::Tallies;
 
 /// Soft state in the memory of one process.
@@ -29,6 +36,7 @@ use tallies::Tallies;
 pub struct Embedded {
     clock: Clock,
     terms: Terms,
+    begun: Timestamp,
     state: Mutex<State>,
     readers: Readers,
 }
@@ -37,6 +45,8 @@ pub struct Embedded {
 struct State {
     fleet: Fleet,
     environments: Environments,
+    launches: Launches,
+    rates: Rates,
     tallies: Tallies,
     changes_until_sweep: u32,
 }
@@ -58,7 +68,8 @@ impl From<Overfull> for DirectoryError {
 impl Embedded {
     /// An empty directory that tells the time by `clock`.
     pub fn new(clock: Clock, terms: Terms) -> Self {
-        Self { clock, terms, state: Mutex::default(), readers: Readers::default() }
+        let (begun, state, readers) = (clock.now(), Mutex::default(), Readers::default());
+        Self { clock, terms, begun, state, readers }
     }
 
     fn read(&self) -> (MutexGuard<'_, State>, Timestamp) {
@@ -81,6 +92,8 @@ impl State {
     fn sweep(&mut self, now: Timestamp) {
         self.fleet.sweep(now);
         self.environments.sweep(now);
+        self.launches.sweep(now);
+        self.rates.sweep(now);
         self.tallies.sweep(now);
         self.changes_until_sweep = SWEEP_EVERY;
     }
@@ -123,6 +136,11 @@ impl Directory for Embedded {
         Ok(())
     }
 
+    /// It begins and ends with its only gateway, and forgets nothing meanwhile.
+    async fn complete(&self, _workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+        Ok(Some(self.begun))
+    }
+
     async fn reserve(
         &self,
         tenant: TenantDigest,
@@ -155,6 +173,37 @@ impl Directory for Embedded {
     ) -> Result<(), DirectoryError> {
         let (mut state, now) = self.change();
         state.environments.release(tenant, environment, now, self.terms.settling);
+        Ok(())
+    }
+
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError> {
+        let (mut state, now) = self.change();
+        Ok(state.rates.spend(tenant, rates, now)?)
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let (mut state, now) = self.change();
+        Ok(state.launches.claim((tenant, key), mine, now, &self.terms)?)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let (mut state, now) = self.change();
+        state.launches.settle((tenant, key), environment, how, now);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::link::{CHECK_EVERY, PROBE_DEADLINE, PROBE_EVERY};
-use super::master::Master;
+use super::servers::Source;
 use super::trouble::{Trouble, in_time};
 use super::url::Address;
 use super::{keys, records};
@@ -29,7 +29,7 @@ pub(super) struct Channel {
 
 #[derive(Debug)]
 struct Shared {
-    master: Arc<Master>,
+    source: Source,
     readers: Readers,
     /// Whether the first attempt to connect is over, or takes too long to be waited for.
     tried: watch::Sender<bool>,
@@ -37,9 +37,9 @@ struct Shared {
 
 impl Channel {
     /// A channel that nobody reads yet.
-    pub(super) fn new(master: Arc<Master>) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         let tried = watch::Sender::new(false);
-        let shared = Shared { master, readers: Readers::default(), tried };
+        let shared = Shared { source, readers: Readers::default(), tried };
         Self { shared: Arc::new(shared), keeper: OnceLock::new() }
     }
 
@@ -61,7 +61,7 @@ impl Channel {
 async fn keep(shared: Arc<Shared>) {
     loop {
         let next_attempt = Instant::now() + PROBE_EVERY;
-        let mut connecting = Box::pin(connect(&shared.master));
+        let mut connecting = Box::pin(connect(&shared.source));
         let connected = if let Ok(soon) = timeout(PROBE_DEADLINE, &mut connecting).await {
             soon
         } else {
@@ -75,18 +75,18 @@ async fn keep(shared: Arc<Shared>) {
             Ok((server, connection)) => read(&shared, &server, connection).await,
             Err(trouble) => trouble,
         };
-        tracing::debug!(redis = %shared.master.url(), %trouble, cause = ?trouble, "no events are heard");
+        tracing::debug!(redis = %shared.source.url(), %trouble, cause = ?trouble, "no events are heard");
         sleep_until(next_attempt).await;
     }
 }
 
-async fn connect(master: &Master) -> Result<(Address, PubSub), Trouble> {
-    let (server, mut connection) = master.listen().await?;
+async fn connect(source: &Source) -> Result<(Address, PubSub), Trouble> {
+    let (server, mut connection) = source.listen().await?;
     in_time(PROBE_DEADLINE, connection.subscribe(keys::EVENTS)).await?;
     Ok((server, connection))
 }
 
-/// Passes messages on until the connection breaks, or the server no longer answers or is no longer the master.
+/// Passes messages on until the connection breaks, or the server no longer answers or is no longer the one to hear.
 async fn read(shared: &Shared, server: &Address, connection: PubSub) -> Trouble {
     let (mut commands, mut messages) = connection.split();
     let mut checks = interval(CHECK_EVERY);
@@ -104,7 +104,7 @@ async fn read(shared: &Shared, server: &Address, connection: PubSub) -> Trouble 
                 if let Err(trouble) = answer {
                     return trouble;
                 }
-                if shared.master.has_left(server).await {
+                if shared.source.has_left(server).await {
                     return Trouble::NotMaster;
                 }
             }

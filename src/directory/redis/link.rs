@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, RedisError, RedisResult, ScriptInvocation};
+use redis::{FromRedisValue, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::master::{Master, Server};
 use super::pace::Pace;
+use super::step::{Claim, Step};
 use super::trouble::Trouble;
-use crate::directory::DirectoryError;
 
 /// How long one operation may take, waiting for the connection included.
-const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
+pub(super) const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
 /// How long connecting, or an answer to a check, may take.
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// How often an absent server is tried, and one that is there only to close connections.
@@ -74,43 +74,46 @@ struct Record {
 impl Link {
     /// A link to a server that may be down. Returns after the first attempt to connect, or half a second of it.
     pub(super) async fn open(master: Arc<Master>) -> Self {
-        let (state, mut changes) = watch::channel(State::Connecting);
+        let link = Self::begin(master);
+        let mut changes = link.shared.state.subscribe();
+        // An error would mean that the sender is gone, and we hold it.
+        drop(changes.wait_for(|state| !matches!(state, State::Connecting)).await);
+        link
+    }
+
+    /// A link that is still to be connected: operations wait for that within their deadline.
+    pub(super) fn begin(master: Arc<Master>) -> Self {
+        let state = watch::Sender::new(State::Connecting);
         let (doubt, is_said_away) = (Notify::new(), AtomicBool::new(false));
         let shared = Arc::new(Shared { master, state, doubt, is_said_away });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&shared)));
-        // An error would mean that the sender is gone, and we hold it.
-        drop(changes.wait_for(|state| !matches!(state, State::Connecting)).await);
         Self { shared, _keeper: keeper }
     }
 
-    /// Runs a script by its digest; Redis is sent its text only when it does not know it.
-    pub(super) async fn run<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-    ) -> Result<T, DirectoryError> {
-        self.operate(async |mut connection| script.invoke_async(&mut connection).await).await
+    /// Whether operations are sent now.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(*self.shared.state.borrow(), State::Connected(_))
     }
 
-    /// Runs one command.
-    pub(super) async fn query<T: FromRedisValue>(
-        &self,
-        command: &redis::Cmd,
-    ) -> Result<T, DirectoryError> {
-        self.operate(async |mut connection| command.query_async(&mut connection).await).await
+    /// Sends one operation within [`OPERATION_DEADLINE`].
+    pub(super) async fn operate<T: FromRedisValue>(&self, step: &Step) -> Result<T, Trouble> {
+        self.operate_by(step, Claim::Owner, Instant::now() + OPERATION_DEADLINE).await
     }
 
-    async fn operate<T>(
+    /// Sends one operation, to be answered until then.
+    pub(super) async fn operate_by<T: FromRedisValue>(
         &self,
-        operation: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
-    ) -> Result<T, DirectoryError> {
-        let deadline = Instant::now() + OPERATION_DEADLINE;
+        step: &Step,
+        claim: Claim,
+        deadline: Instant,
+    ) -> Result<T, Trouble> {
         let connected = self.shared.connected(deadline).await?;
-        match timeout_at(deadline, operation(connected.commands())).await {
+        match timeout_at(deadline, step.send(&mut connected.commands(), claim)).await {
             Err(_) => {
                 self.shared.doubt.notify_one();
                 self.shared.count_failure(&connected, Trouble::Late);
-                Err(Trouble::Late.into())
+                Err(Trouble::Late)
             }
             Ok(Err(error)) => Err(self.shared.judge(&connected, error)),
             Ok(Ok(answer)) => {
@@ -141,32 +144,31 @@ impl Shared {
     }
 
     /// What an error means for the connection, and for the caller.
-    fn judge(&self, connected: &Connected, error: RedisError) -> DirectoryError {
+    fn judge(&self, connected: &Connected, error: RedisError) -> Trouble {
         use redis::ErrorKind::{AuthenticationFailed, Io, Parse, Server, UnexpectedReturnType};
-        use redis::ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
+        use redis::ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
         match error.kind() {
             // One that refuses writes was demoted: the next connection may be to the one that took its place.
             Io | AuthenticationFailed | Server(ReadOnly) => {
                 let trouble = Trouble::Failed(error);
                 self.leave(connected, trouble.clone());
-                trouble.into()
+                trouble
             }
-            Server(BusyLoading | ClusterDown | MasterDown | TryAgain) => {
+            Server(BusyLoading | MasterDown) => {
                 let trouble = Trouble::Failed(error);
                 self.count_failure(connected, trouble.clone());
-                trouble.into()
+                trouble
             }
-            Parse | UnexpectedReturnType => DirectoryError::Unreadable { what: error.to_string() },
-            _ if error.code() == Some("WRONGTYPE") => {
-                DirectoryError::Unreadable { what: error.to_string() }
-            }
+            Parse | UnexpectedReturnType => Trouble::Unreadable(error.to_string()),
+            _ if error.code() == Some("WRONGTYPE") => Trouble::Unreadable(error.to_string()),
             // It takes no writes without replicas: others may have made one of them their master.
             _ if error.code() == Some("NOREPLICAS") => {
                 self.doubt.notify_one();
-                Trouble::Failed(error).into()
+                Trouble::Failed(error)
             }
-            // It answers, so the connection is sound: out of memory, no permission, a bug in a script.
-            _ => Trouble::Failed(error).into(),
+            // It answers, so the connection is sound: out of memory, no permission, a bug in a script, a slot that is
+            // elsewhere or nowhere.
+            _ => Trouble::Failed(error),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -13,15 +14,16 @@ use futures_util::stream::FuturesUnordered;
 use redis::RedisResult;
 use redis::aio::{MultiplexedConnection, PubSub};
 
-use super::dial::{Connection, Dialer, RedisSettings};
+use super::dial::{Connection, Dialer};
 use super::link::PROBE_DEADLINE;
 use super::trouble::{Trouble, in_time};
-use super::url::{Address, Place, RedisUrl, Sentinels};
+use super::url::{Address, Lead, RedisUrl, Sentinels};
 
 /// The server that takes writes, wherever it is now.
 pub(super) struct Master {
+    lead: Lead,
     url: RedisUrl,
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
 }
 
 /// A server that answers.
@@ -35,9 +37,9 @@ pub(super) struct Server {
 pub(super) type Said = Result<Option<Address>, Trouble>;
 
 impl Master {
-    pub(super) fn new(settings: &RedisSettings) -> Self {
-        let (url, dialer) = (settings.url.clone(), Dialer::new(settings));
-        Self { url, dialer }
+    /// The one to which this leads, shown as `url` and reached with its credentials.
+    pub(super) fn new(lead: Lead, url: RedisUrl, dialer: Arc<Dialer>) -> Self {
+        Self { lead, url, dialer }
     }
 
     pub(super) fn url(&self) -> &RedisUrl {
@@ -47,9 +49,9 @@ impl Master {
     /// Whether Sentinels name another server by now. While none of them answers, or as many name this one as any
     /// other, it stays what it was.
     pub(super) async fn has_left(&self, address: &Address) -> bool {
-        match &self.url.place {
-            Place::Server(_) => false,
-            Place::Sentinels(sentinels) => {
+        match &self.lead {
+            Lead::Server(_) => false,
+            Lead::Sentinels(sentinels) => {
                 self.named_by(sentinels).await.is_ok_and(|named| !is_most_named(&named, address))
             }
         }
@@ -68,35 +70,39 @@ impl Master {
     /// Connects to it, and sees that it answers. Takes half a second at most; by Sentinels half of one to ask them, and
     /// half of one for each server that they name.
     pub(super) async fn connect(&self) -> Result<Server, Trouble> {
-        match &self.url.place {
-            Place::Server(address) => self.connect_to(address).await,
-            Place::Sentinels(sentinels) => self.follow(sentinels).await,
+        match &self.lead {
+            Lead::Server(address) => self.connect_to(address).await,
+            Lead::Sentinels(sentinels) => self.follow(sentinels).await,
         }
     }
 
     /// Connects to it, or to a replica if that is what was named, to ask what it is.
     pub(super) async fn reach(&self) -> Result<Server, Trouble> {
-        match &self.url.place {
-            Place::Server(address) => self.open(address).await.map(|(server, _)| server),
-            Place::Sentinels(sentinels) => self.follow(sentinels).await,
+        match &self.lead {
+            Lead::Server(address) => self.open(address).await.map(|(server, _)| server),
+            Lead::Sentinels(sentinels) => self.follow(sentinels).await,
         }
     }
 
     /// Connects to it to hear messages.
     pub(super) async fn listen(&self) -> Result<(Address, PubSub), Trouble> {
-        let address = match &self.url.place {
-            Place::Server(address) => address.clone(),
+        let address = match &self.lead {
+            Lead::Server(address) => address.clone(),
             // A connection for messages cannot be asked for its role.
-            Place::Sentinels(sentinels) => self.follow(sentinels).await?.address,
+            Lead::Sentinels(sentinels) => self.follow(sentinels).await?.address,
         };
-        let listening = self.dialer.listen(&address, &self.url.login);
-        let connection = in_time(PROBE_DEADLINE, listening).await?;
+        let connection = self.listen_at(&address).await?;
         Ok((address, connection))
+    }
+
+    /// Connects to this server to hear messages.
+    pub(super) async fn listen_at(&self, address: &Address) -> Result<PubSub, Trouble> {
+        in_time(PROBE_DEADLINE, self.dialer.listen(address, &self.url.login)).await
     }
 
     /// What each Sentinel says, in the order in which they were named.
     pub(super) async fn ask_all(&self) -> Vec<(Address, Said)> {
-        let Place::Sentinels(sentinels) = &self.url.place else { return Vec::new() };
+        let Lead::Sentinels(sentinels) = &self.lead else { return Vec::new() };
         let asking = sentinels.addresses.iter().map(|it| async {
             let said = self.ask(sentinels, it).await;
             (it.clone(), said)
@@ -172,10 +178,10 @@ impl Master {
     /// Whether somebody answers, who has loaded what there is, as a master.
     async fn is_master(&self, commands: &mut MultiplexedConnection) -> RedisResult<bool> {
         redis::cmd("PING").query_async::<()>(commands).await?;
-        match (role(commands).await, &self.url.place) {
+        match (role(commands).await, &self.lead) {
             (Ok(role), _) => Ok(role == "master"),
             // Some managed servers and proxies do not tell: a name is believed until a write is refused.
-            (Err(error), Place::Server(_)) if !error.is_io_error() => Ok(true),
+            (Err(error), Lead::Server(_)) if !error.is_io_error() => Ok(true),
             (Err(error), _) => Err(error),
         }
     }

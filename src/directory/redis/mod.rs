@@ -1,19 +1,23 @@
 //! The directory that replicas share: Redis, behind one link of ours.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
-    Reservation, Tally, Terms, WORKER_MEMORY,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
+    MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
+mod access;
 mod channel;
+mod cluster;
 mod dial;
 mod inspect;
 mod keys;
@@ -24,34 +28,39 @@ mod pace;
 mod reconcile;
 mod records;
 mod scripts;
+mod servers;
+mod slot;
+mod step;
 mod trouble;
 mod url;
 
+pub use access::{Access, rules as acl_rules};
+pub use cluster::{CLUSTER_SLOTS, ClusterMaster, ClusterState};
 pub use dial::RedisSettings;
-pub use inspect::{Inspection, SentinelReport, ask_sentinels, inspect};
+pub use inspect::{Inspected, Inspection, SentinelReport, ask_sentinels, inspect};
 pub use url::{BadRedisUrl, RedisUrl};
 
 use crate::clock::Clock;
 use channel::Channel;
-use link::Link;
-use master::Master;
 use reconcile::Claimed;
+use servers::Servers;
+use step::Step;
 
 /// Soft state in Redis.
 #[derive(Debug)]
 pub struct Redis {
-    link: Link,
+    servers: Servers,
     channel: Channel,
     terms: Terms,
     clock: Clock,
 }
 
 impl Redis {
-    /// Links to a server, which may be down.
+    /// Links to servers, which may be down.
     pub async fn open(settings: &RedisSettings, clock: Clock, terms: Terms) -> Self {
-        let master = Arc::new(Master::new(settings));
-        let link = Link::open(Arc::clone(&master)).await;
-        Self { link, channel: Channel::new(master), terms, clock }
+        let servers = Servers::open(settings).await;
+        let channel = Channel::new(servers.source());
+        Self { servers, channel, terms, clock }
     }
 }
 
@@ -68,7 +77,7 @@ impl Directory for Redis {
             .arg(records::digest(&report.list_digest))
             .arg(millis(self.terms.list))
             .arg(millis(WORKER_MEMORY));
-        match self.link.run(&script).await? {
+        match self.servers.run(&script).await? {
             0 => Ok(Beat::Fenced),
             1 => Ok(Beat::Current),
             2 => Ok(Beat::ListWanted),
@@ -87,7 +96,7 @@ impl Directory for Redis {
     async fn fleet(&self) -> Result<Vec<Sighting>, DirectoryError> {
         let mut script = scripts::FLEET.key(keys::SEEN);
         script.key(keys::REPORTS).arg(millis(self.terms.worker));
-        let reports: Vec<(u64, String)> = self.link.run(&script).await?;
+        let reports: Vec<(u64, String)> = self.servers.run(&script).await?;
         let now = self.clock.now().as_millis();
         let mut fleet = reports
             .iter()
@@ -100,7 +109,7 @@ impl Directory for Redis {
     async fn announce(&self, replica: &Replica) -> Result<Vec<Replica>, DirectoryError> {
         let mut script = scripts::ANNOUNCE.key(keys::REPLICAS);
         script.key(keys::URLS).arg(&replica.id).arg(&replica.url).arg(millis(self.terms.replica));
-        let all: Vec<(String, String)> = self.link.run(&script).await?;
+        let all: Vec<(String, String)> = self.servers.run(&script).await?;
         let mut all: Vec<_> = all.into_iter().map(|(id, url)| Replica { id, url }).collect();
         all.sort();
         Ok(all)
@@ -109,7 +118,16 @@ impl Directory for Redis {
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError> {
         let mut script = scripts::WITHDRAW.key(keys::REPLICAS);
         script.key(keys::URLS).arg(&replica.id).arg(&replica.url);
-        self.link.run(&script).await
+        self.servers.run(&script).await
+    }
+
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+        let mut script = scripts::COMPLETE.key(keys::COMPLETE);
+        for worker in workers {
+            script.key(keys::worker(worker));
+        }
+        let since: u64 = self.servers.run(script.arg(millis(WORKER_MEMORY))).await?;
+        Ok((since > 0).then(|| Timestamp::from_millis(since)))
     }
 
     async fn reserve(
@@ -118,9 +136,15 @@ impl Directory for Redis {
         environment: EnvironmentId,
         limit: u32,
     ) -> Result<Reservation, DirectoryError> {
+        // Quotas are in other slots, so this is a step of its own; whoever is between the two is one of those under way.
+        let mut command = redis::cmd("EXISTS");
+        command.arg(keys::COMPLETE);
+        if !self.servers.operate::<bool>(&Step::on(keys::COMPLETE, command)).await? {
+            return Err(DirectoryError::Incomplete);
+        }
         let mut script = scripts::RESERVE.key(keys::quota(tenant));
         script.arg(environment.to_string()).arg(limit).arg(millis(self.terms.reservation));
-        let granted = self.link.run(&script).await?;
+        let granted = self.servers.run(&script).await?;
         Ok(if granted { Reservation::Granted } else { Reservation::Full })
     }
 
@@ -140,9 +164,9 @@ impl Directory for Redis {
         tenant: TenantDigest,
         environment: EnvironmentId,
     ) -> Result<Option<Placement>, DirectoryError> {
-        let mut command = redis::cmd("HMGET");
-        command.arg(keys::environment(tenant, environment)).arg(&records::PLACEMENT);
-        records::placement(self.link.query(&command).await?)
+        let (key, mut command) = (keys::environment(tenant, environment), redis::cmd("HMGET"));
+        command.arg(&key).arg(&records::PLACEMENT);
+        records::placement(self.servers.operate(&Step::on(&key, command)).await?)
     }
 
     async fn release(
@@ -155,11 +179,59 @@ impl Directory for Redis {
             .key(keys::environment(tenant, environment))
             .arg(environment.to_string())
             .arg(millis(self.terms.settling));
-        self.link.run(&script).await
+        self.servers.run(&script).await
+    }
+
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError> {
+        let mut script = scripts::SPEND.prepare_invoke();
+        for (id, rate) in rates {
+            // Rounded up, so that never more is granted than the rate.
+            let interval = micros(rate.interval() + Duration::from_nanos(999));
+            let window = interval.saturating_mul(rate.burst().get().into());
+            script.key(keys::rate(tenant, *id)).arg(interval).arg(window);
+        }
+        let (granted, used): (bool, Vec<u64>) = self.servers.run(&script).await?;
+        if used.len() != rates.len() {
+            return Err(records::unreadable("an answer about rates"));
+        }
+        Ok(Spending { granted, used: used.into_iter().map(Duration::from_micros).collect() })
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        let mut script = scripts::CLAIM_LAUNCH.key(keys::launch(tenant, key));
+        script
+            .arg(mine.environment.to_string())
+            .arg(records::moment(mine.not_after))
+            .arg(millis(self.terms.launch_claim))
+            .arg(millis(self.terms.launch));
+        let (word, environment, not_after): (String, String, u64) =
+            self.servers.run(&script).await?;
+        records::launch_claim(&word, &environment, not_after)
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        let mut script = scripts::SETTLE_LAUNCH.key(keys::launch(tenant, key));
+        script.arg(environment.to_string()).arg(u8::from(how == LaunchEnd::Made));
+        self.servers.run(&script).await
     }
 
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError> {
-        self.link.run(scripts::OPEN_TALLY.key(keys::tally(tally)).arg(millis(term))).await
+        self.servers.run(scripts::OPEN_TALLY.key(keys::tally(tally)).arg(millis(term))).await
     }
 
     async fn add_to_tally(
@@ -173,7 +245,7 @@ impl Directory for Redis {
         let operation: [u8; 32] = Sha256::digest(operation).into();
         let mut script = scripts::ADD_TO_TALLY.key(keys::tally(tally));
         script.arg(&operation[..16]).arg(amount).arg(millis(term)).arg(MAX_TALLY_OPERATIONS);
-        let answer: Vec<String> = self.link.run(&script).await?;
+        let answer: Vec<String> = self.servers.run(&script).await?;
         let answer: Vec<&str> = answer.iter().map(String::as_str).collect();
         let total = |total: &str, repeated| {
             let total = total.parse().map_err(|_| records::unreadable("a tally's total"))?;
@@ -192,7 +264,7 @@ impl Directory for Redis {
     async fn publish(&self, event: &DirectoryEvent) -> Result<(), DirectoryError> {
         let mut command = redis::cmd("PUBLISH");
         command.arg(keys::EVENTS).arg(records::event(event));
-        self.link.query::<u64>(&command).await.map(drop)
+        self.servers.operate::<u64>(&Step::anywhere(command)).await.map(drop)
     }
 
     async fn subscribe(&self) -> Events {
@@ -200,8 +272,13 @@ impl Directory for Redis {
     }
 
     async fn ping(&self) -> Result<(), DirectoryError> {
-        self.link.query(&redis::cmd("PING")).await
+        self.servers.operate(&Step::on(keys::SEEN, redis::cmd("PING"))).await
     }
+}
+
+/// A part of a rate as its script takes it.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A term as the scripts take it.

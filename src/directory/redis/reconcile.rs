@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::step::Step;
 use super::{Redis, keys, millis, records, scripts};
 use crate::directory::{DirectoryError, WORKER_MEMORY};
 use crate::domain::ids::{EnvironmentId, TenantDigest, WorkerId};
@@ -40,7 +41,7 @@ impl Redis {
     ) -> Result<(), DirectoryError> {
         let (worker, digest) = (&report.worker, records::digest(&report.list_digest));
         let begun: bool = self
-            .link
+            .servers
             .run(
                 scripts::BEGIN_LIST
                     .key(keys::worker(worker))
@@ -56,8 +57,8 @@ impl Redis {
         let placed = self.place_listed(worker, holdings, &index).await?;
         let released = self.release_unlisted(worker, holdings, index).await?;
         let settled = u8::from(placed && released);
-        let finish = &*scripts::FINISH_LIST;
-        self.link.run(finish.key(keys::worker(worker)).arg(&digest).arg(settled)).await
+        let finish = &scripts::FINISH_LIST;
+        self.servers.run(finish.key(keys::worker(worker)).arg(&digest).arg(settled)).await
     }
 
     /// Notes in the worker's index that environments are, or are about to be, placed there.
@@ -73,7 +74,7 @@ impl Redis {
                 .arg(holding.tenant.to_string())
                 .arg(records::moment(holding.not_after));
         }
-        self.link.run(&script).await
+        self.servers.run(&script).await
     }
 
     /// Places environments of one worker and one tenant.
@@ -93,7 +94,7 @@ impl Redis {
                 .arg(records::fencing(holding.placement.epoch.0))
                 .arg(records::moment(holding.not_after));
         }
-        let answers: Vec<u8> = self.link.run(&script).await?;
+        let answers: Vec<u8> = self.servers.run(&script).await?;
         let read = |answer| match answer {
             0 => Ok(Claimed::Outdated),
             1 => Ok(Claimed::Noted),
@@ -104,9 +105,9 @@ impl Redis {
     }
 
     async fn index(&self, worker: &WorkerId) -> Result<Vec<(String, String)>, DirectoryError> {
-        let mut command = redis::cmd("HGETALL");
-        command.arg(keys::index(worker));
-        self.link.query(&command).await
+        let (key, mut command) = (keys::index(worker), redis::cmd("HGETALL"));
+        command.arg(&key);
+        self.servers.operate(&Step::on(&key, command)).await
     }
 
     /// Places all that a list has; whether nothing of it was released a moment ago.
@@ -179,14 +180,14 @@ impl Redis {
                 .arg(it.environment.to_string())
                 .arg(it.indexed_at);
         }
-        let answers: Vec<bool> = self.link.run(&script).await?;
+        let answers: Vec<bool> = self.servers.run(&script).await?;
         let gone = || missing.iter().zip(&answers).filter(|(_, gone)| **gone).map(|(it, _)| it);
         if gone().next().is_some() {
             let mut script = scripts::UNINDEX.key(keys::index(worker));
             for it in gone() {
                 script.arg(it.environment.to_string()).arg(&it.entry);
             }
-            self.link.run::<()>(&script).await?;
+            self.servers.run::<()>(&script).await?;
         }
         Ok(gone().count() == missing.len())
     }

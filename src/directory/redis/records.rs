@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{Audience, Change, DirectoryError, DirectoryEvent, List, MAX_CHANGES};
+use crate::directory::{
+    Audience, Change, DirectoryError, DirectoryEvent, Launch, LaunchClaim, List, MAX_CHANGES,
+};
 use crate::domain::ids::{
     EnvironmentId, Incarnation, OwnerDigest, TenantDigest, Timestamp, WorkerId,
 };
@@ -96,6 +98,23 @@ pub(super) fn placement(fields: PlacementFields) -> Result<Option<Placement>, Di
     };
     let placement = read().ok_or_else(|| unreadable("an environment's placement"))?;
     Ok(released.is_none().then_some(placement))
+}
+
+/// Reads what a claim to a launch came to.
+pub(super) fn launch_claim(
+    word: &str,
+    environment: &str,
+    not_after: u64,
+) -> Result<LaunchClaim, DirectoryError> {
+    let environment = EnvironmentId::from_hex(environment);
+    let launch = environment
+        .map(|environment| Launch { environment, not_after: Timestamp::from_millis(not_after) });
+    match (word, launch) {
+        ("yours", Some(launch)) => Ok(LaunchClaim::Yours(launch)),
+        ("made", Some(launch)) => Ok(LaunchClaim::Made(launch)),
+        ("under-way", _) => Ok(LaunchClaim::UnderWay),
+        _ => Err(unreadable("the environment that a key names")),
+    }
 }
 
 /// Reads an entry of a worker's index: the tenant, and the moment it was written.

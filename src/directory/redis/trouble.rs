@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{RedisError, RedisResult};
 use tokio::time::timeout;
 
+use super::slot::Slot;
 use super::url::Address;
 use crate::directory::DirectoryError;
 
@@ -32,11 +33,29 @@ pub(super) enum Trouble {
     NotMaster,
     #[error("connections to Redis break soon after they are made")]
     Unsteady,
+    #[error("none of the cluster's nodes answers")]
+    NoNode(#[source] Box<Trouble>),
+    #[error("no node of the cluster serves any slot")]
+    NoMaster,
+    #[error("no node of the cluster serves slot {0}")]
+    NoOwner(Slot),
+    #[error("{1}, which serves slot {0} of the cluster, cannot be used")]
+    Owner(Slot, Address, #[source] Box<Trouble>),
+    #[error("the cluster names more than {MAX_NODES} nodes")]
+    TooManyNodes,
+    #[error("{0}")]
+    Unreadable(String),
 }
+
+/// The most nodes of a cluster that are linked to.
+pub(super) const MAX_NODES: usize = 1000;
 
 impl From<Trouble> for DirectoryError {
     fn from(trouble: Trouble) -> Self {
-        Self::Away { source: Some(Box::new(trouble)) }
+        match trouble {
+            Trouble::Unreadable(what) => Self::Unreadable { what },
+            trouble => Self::Away { source: Some(Box::new(trouble)) },
+        }
     }
 }
 

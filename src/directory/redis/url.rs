@@ -1,14 +1,16 @@
 //! Where Redis is, as a setting says it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
-/// A checked address: of a server, or of Sentinels that know where it is.
+/// A checked address: of a server, of Sentinels that know where it is, or of nodes of a cluster.
 ///
 /// `redis://[user:password@]host[:port][/db]`, or
 /// `redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[/db]`, to which
-/// `?sentinel_user=…&sentinel_password=…` may be added; `rediss` instead of `redis` for TLS.
+/// `?sentinel_user=…&sentinel_password=…` may be added, or
+/// `redis-cluster://[user:password@]host[:port][,host[:port]…]`; `rediss` instead of `redis` for TLS.
 #[derive(Clone)]
 pub struct RedisUrl {
     is_encrypted: bool,
@@ -17,9 +19,18 @@ pub struct RedisUrl {
     pub(super) login: RedisConnectionInfo,
 }
 
-/// Where the server that takes writes is.
+/// Where writes are taken.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
+    /// By one server.
+    Master(Lead),
+    /// By the masters of a cluster; some of its nodes, at least one and at most [`MAX_NAMED`].
+    Cluster(Vec<Address>),
+}
+
+/// What leads to the one server that takes writes.
+#[derive(Clone, Debug)]
+pub(super) enum Lead {
     Server(Address),
     /// Where these say, which may change.
     Sentinels(Sentinels),
@@ -28,7 +39,7 @@ pub(super) enum Place {
 /// The Sentinels that watch one master.
 #[derive(Clone)]
 pub(super) struct Sentinels {
-    /// At least one, at most [`MAX_SENTINELS`].
+    /// At least one, at most [`MAX_NAMED`].
     pub(super) addresses: Vec<Address>,
     /// What they call the master.
     pub(super) master: Box<str>,
@@ -37,7 +48,7 @@ pub(super) struct Sentinels {
 }
 
 /// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Address {
     pub(super) host: Box<str>,
     pub(super) port: u16,
@@ -46,9 +57,6 @@ pub(super) struct Address {
 /// The text is no address that this version can use. It never shows the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRedisUrl {
-    /// A way of reaching Redis that is planned.
-    #[error("redis-cluster:// (Redis over Cluster) is not supported yet: use redis://host:port/db")]
-    NotYet,
     /// No server.
     #[error("a Redis address has the form redis[s]://[user:password@]host[:port][/db]")]
     Malformed,
@@ -58,13 +66,18 @@ pub enum BadRedisUrl {
          [?sentinel_user=…&sentinel_password=…]"
     )]
     MalformedSentinels,
-    /// Asking them in turn would take too long.
-    #[error("there are more than {MAX_SENTINELS} Sentinels: name some of them")]
-    TooManySentinels,
+    /// No nodes; a cluster has no databases.
+    #[error(
+        "nodes of a cluster are named as redis[s]-cluster://[user:password@]host[:port][,host[:port]…]"
+    )]
+    MalformedCluster,
+    /// All that are named are asked before Redis is said to be away.
+    #[error("there are more than {MAX_NAMED} addresses: name some of them")]
+    TooMany,
 }
 
-/// All are asked before the master is said to be away.
-const MAX_SENTINELS: usize = 9;
+/// The most Sentinels or nodes of a cluster that are named.
+pub(super) const MAX_NAMED: usize = 9;
 const SENTINEL_PORT: u16 = 26379;
 
 impl RedisUrl {
@@ -76,7 +89,8 @@ impl RedisUrl {
             "rediss" => Self::server(rest, true),
             "redis+sentinel" => Self::sentinels(rest, false),
             "rediss+sentinel" => Self::sentinels(rest, true),
-            "redis-cluster" => Err(BadRedisUrl::NotYet),
+            "redis-cluster" => Self::cluster(rest, false),
+            "rediss-cluster" => Self::cluster(rest, true),
             _ => Err(BadRedisUrl::Malformed),
         }
     }
@@ -86,9 +100,44 @@ impl RedisUrl {
         self.is_encrypted
     }
 
+    /// Whether all that are named are on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let named = match &self.place {
+            Place::Master(Lead::Server(address)) => std::slice::from_ref(address),
+            Place::Master(Lead::Sentinels(sentinels)) => &sentinels.addresses,
+            Place::Cluster(nodes) => nodes,
+        };
+        named.iter().all(Address::is_loopback)
+    }
+
+    /// Whether another server is to take the place of one that fails.
+    pub fn has_replicas(&self) -> bool {
+        !matches!(self.place, Place::Master(Lead::Server(_)))
+    }
+
     fn server(rest: &str, is_encrypted: bool) -> Result<Self, BadRedisUrl> {
         let (address, login) = read(rest).ok_or(BadRedisUrl::Malformed)?;
-        Ok(Self { is_encrypted, place: Place::Server(address), login })
+        Ok(Self { is_encrypted, place: Place::Master(Lead::Server(address)), login })
+    }
+
+    fn cluster(rest: &str, is_encrypted: bool) -> Result<Self, BadRedisUrl> {
+        const BAD: BadRedisUrl = BadRedisUrl::MalformedCluster;
+        let (who, hosts) = rest.rsplit_once('@').unwrap_or(("", rest));
+        if hosts.contains('/') {
+            return Err(BAD);
+        }
+        if hosts.split(',').count() > MAX_NAMED {
+            return Err(BadRedisUrl::TooMany);
+        }
+        let read = |host| read(host).map(|(address, _)| address).ok_or(BAD);
+        let nodes = hosts.split(',').map(read).collect::<Result<_, _>>()?;
+        let (_, login) = self::read(&format!("{who}@node")).ok_or(BAD)?;
+        Ok(Self { is_encrypted, place: Place::Cluster(nodes), login })
+    }
+
+    /// One server, reached as all that this names.
+    pub(super) fn of(&self, server: Address) -> Self {
+        Self { place: Place::Master(Lead::Server(server)), ..self.clone() }
     }
 
     fn sentinels(rest: &str, is_encrypted: bool) -> Result<Self, BadRedisUrl> {
@@ -102,8 +151,8 @@ impl RedisUrl {
         if master.is_empty() || !master.chars().all(is_name) {
             return Err(BAD);
         }
-        if hosts.split(',').count() > MAX_SENTINELS {
-            return Err(BadRedisUrl::TooManySentinels);
+        if hosts.split(',').count() > MAX_NAMED {
+            return Err(BadRedisUrl::TooMany);
         }
         let sentinel_user = sentinel_credentials(query).ok_or(BAD)?;
         let (mut addresses, mut sentinel_login) = (Vec::new(), None);
@@ -117,7 +166,7 @@ impl RedisUrl {
         let (_, login) = read(&format!("{who}@master/{db}")).ok_or(BAD)?;
         let sentinels =
             Sentinels { addresses, master: master.into(), login: sentinel_login.ok_or(BAD)? };
-        Ok(Self { is_encrypted, place: Place::Sentinels(sentinels), login })
+        Ok(Self { is_encrypted, place: Place::Master(Lead::Sentinels(sentinels)), login })
     }
 }
 
@@ -156,6 +205,17 @@ fn has_port(host: &str) -> bool {
     host.rsplit(']').next().is_some_and(|it| it.contains(':'))
 }
 
+fn joined(addresses: &[Address]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl Address {
+    fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<IpAddr>();
+        ip.map_or(&*self.host == "localhost", |ip| ip.is_loopback())
+    }
+}
+
 /// As it is written in an address.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,8 +227,7 @@ impl fmt::Display for Address {
 /// Without the credentials.
 impl fmt::Debug for Sentinels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
-        write!(f, "{}/{}", addresses.join(","), self.master)
+        write!(f, "{}/{}", joined(&self.addresses), self.master)
     }
 }
 
@@ -177,8 +236,11 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (s, db) = (if self.is_encrypted { "s" } else { "" }, self.login.db());
         match &self.place {
-            Place::Server(address) => write!(f, "redis{s}://{address}/{db}"),
-            Place::Sentinels(sentinels) => write!(f, "redis{s}+sentinel://{sentinels:?}/{db}"),
+            Place::Master(Lead::Server(address)) => write!(f, "redis{s}://{address}/{db}"),
+            Place::Master(Lead::Sentinels(sentinels)) => {
+                write!(f, "redis{s}+sentinel://{sentinels:?}/{db}")
+            }
+            Place::Cluster(nodes) => write!(f, "redis{s}-cluster://{}", joined(nodes)),
         }
     }
 }
@@ -210,6 +272,8 @@ mod tests {
             ("rediss+sentinel://a/m-1.x_y/4", "rediss+sentinel://a:26379/m-1.x_y/4"),
             ("redis+sentinel://[::1],[::2]:7/m", "redis+sentinel://[::1]:26379,[::2]:7/m/0"),
             ("redis+sentinel://a/m?sentinel_password=secret", "redis+sentinel://a:26379/m/0"),
+            ("redis-cluster://u:secret@a,[::1]:7", "redis-cluster://a:6379,[::1]:7"),
+            ("rediss-cluster://:secret@a:1", "rediss-cluster://a:1"),
         ] {
             assert_eq!(shown(text), expected);
         }
@@ -219,22 +283,24 @@ mod tests {
     fn a_server_and_its_sentinels_know_us_by_names_of_their_own() {
         let text = "redis+sentinel://u:p%40@a,b/m/2?sentinel_user=s%3A&sentinel_password=q%26";
         let url = RedisUrl::parse(text).unwrap();
-        let Place::Sentinels(sentinels) = &url.place else { panic!("{url}") };
+        let Place::Master(Lead::Sentinels(sentinels)) = &url.place else { panic!("{url}") };
         let (server, sentinel) = (&url.login, &sentinels.login);
         assert_eq!((server.username(), server.password()), (Some("u"), Some("p@")));
         assert_eq!((sentinel.username(), sentinel.password()), (Some("s:"), Some("q&")));
         assert_eq!((server.db(), sentinel.db()), (2, 0));
         let url = RedisUrl::parse("redis+sentinel://u:p@a/m").unwrap();
-        let Place::Sentinels(sentinels) = &url.place else { panic!("{url}") };
+        let Place::Master(Lead::Sentinels(sentinels)) = &url.place else { panic!("{url}") };
         assert_eq!((sentinels.login.username(), sentinels.login.password()), (None, None));
     }
 
     #[test]
-    fn what_is_planned_is_told_from_what_is_wrong() {
+    fn what_is_wrong_is_told_with_the_form_that_was_meant() {
         let check = |text: &str, expected: BadRedisUrl| {
             assert_eq!(RedisUrl::parse(text).err(), Some(expected), "{text}");
         };
-        check("redis-cluster://h", BadRedisUrl::NotYet);
+        for wrong in ["", "a,", "a,,b", "a/0", "a:x", "a?protocol=3", "a#insecure", "a@b@"] {
+            check(&format!("redis-cluster://{wrong}"), BadRedisUrl::MalformedCluster);
+        }
         for wrong in [
             "",
             "h:6379",
@@ -266,7 +332,8 @@ mod tests {
         ] {
             check(&format!("redis+sentinel://{wrong}"), BadRedisUrl::MalformedSentinels);
         }
-        let many = ["h"; MAX_SENTINELS + 1].join(",");
-        check(&format!("redis+sentinel://{many}/m"), BadRedisUrl::TooManySentinels);
+        let many = ["h"; MAX_NAMED + 1].join(",");
+        check(&format!("redis+sentinel://{many}/m"), BadRedisUrl::TooMany);
+        check(&format!("redis-cluster://{many}"), BadRedisUrl::TooMany);
     }
 }

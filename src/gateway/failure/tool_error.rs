@@ -39,6 +39,14 @@ impl ToolError {
         Self::begun(text, Executed::Maybe)
     }
 
+    /// The same as what an earlier call with its key came to, with what its client may do about that: to call once more is
+    /// not it.
+    #[must_use]
+    pub(in crate::gateway) fn of_repeat(self, executed: Executed, advice: &str) -> Self {
+        let text = format!("{} {advice}", self.text).into();
+        Self { text, executed, retry_after: None, ..self }
+    }
+
     /// With one of our error numbers.
     #[must_use]
     pub(in crate::gateway) fn with_code(mut self, code: ErrorCode) -> Self {

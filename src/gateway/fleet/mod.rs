@@ -4,12 +4,15 @@
 //! worker that has not found this replica yet, or that meets another one behind an address they share) is added from
 //! there ([`round`]).
 
+mod brake;
+mod complete;
 mod round;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -40,6 +43,11 @@ pub(super) struct Fleet {
     watch: tokio::sync::Mutex<Watch>,
     unshared: AtomicBool,
     hurry: Notify,
+    begun: Instant,
+    /// Whether no other replica served when this one began.
+    is_first: OnceLock<bool>,
+    /// Whether the directory was, when it was last looked at.
+    is_complete: AtomicBool,
     replicas: ArcSwap<Vec<Replica>>,
 }
 
@@ -68,6 +76,8 @@ impl Fleet {
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
         let (members, changing, watch, unshared, hurry) = Default::default();
+        let (begun, is_first, is_complete) =
+            (Instant::now(), OnceLock::new(), AtomicBool::new(false));
         Self {
             directory,
             keys,
@@ -79,6 +89,9 @@ impl Fleet {
             watch,
             unshared,
             hurry,
+            begun,
+            is_first,
+            is_complete,
             replicas,
         }
     }
@@ -177,6 +190,9 @@ impl Fleet {
             return reply;
         }
         match self.share(&report, heartbeat).await {
+            Ok(Beat::Current) if !self.is_complete.load(Ordering::Relaxed) => {
+                self.hurry.notify_one();
+            }
             Ok(Beat::Current) => {}
             Ok(Beat::ListWanted) => reply.list_wanted = true,
             Ok(Beat::Fenced) => reply.fenced = true,

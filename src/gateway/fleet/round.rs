@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::Fleet;
+use super::{Fleet, brake};
 use crate::directory::{Beat, DirectoryError};
 use crate::domain::ids::Timestamp;
 use crate::domain::placement::{Holding, NO_NEW_AFTER, Sighting, WorkerReport};
@@ -22,15 +22,17 @@ const SOONER: Duration = Duration::from_millis(250);
 /// A worker that has said nothing here for longer than between two reports is taken from the directory: where replicas
 /// share one address only one of them hears it, and the others must not think it silent meanwhile.
 const HEARD_HERE: Duration = Duration::from_secs(3);
-/// A worker silent for longer is out of the table; until then its environments are unreachable, not gone.
-const FORGET_AFTER: Duration = Duration::from_mins(5);
+/// Nobody is taken for lost before the directory was watched for so long.
+const WATCH_FOR: Duration = Duration::from_mins(5);
 
 /// How the directory's own table has been read.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     last: Option<Instant>,
     /// Since when without a failure.
-    since: Option<Instant>,
+    pub(super) since: Option<Instant>,
+    /// Since when it is complete, by its own clock.
+    pub(super) complete_since: Option<Timestamp>,
 }
 
 impl Fleet {
@@ -51,6 +53,7 @@ impl Fleet {
         let pause = if announced.is_ok() { ROUND } else { SOONER };
         match announced {
             Ok(mut replicas) => {
+                self.is_first.get_or_init(|| replicas.iter().all(|it| *it == self.here));
                 if !replicas.contains(&self.here) {
                     replicas.push(self.here.clone());
                 }
@@ -62,6 +65,9 @@ impl Fleet {
             self.share_anew().await;
         }
         self.refresh().await;
+        if let Err(error) = self.complete().await {
+            tracing::debug!(%error, "the directory was not looked at");
+        }
         pause
     }
 
@@ -84,7 +90,7 @@ impl Fleet {
         let asked = Instant::now();
         let mut watch = self.watch.lock().await;
         if let Some(last) = watch.last {
-            if last >= asked {
+            if last > asked {
                 return;
             }
             sleep(SOONER.saturating_sub(last.elapsed())).await;
@@ -106,9 +112,9 @@ impl Fleet {
     }
 
     /// Whether a worker that is not in the table can be taken for lost: only after the directory has been watched
-    /// without a gap for as long as a silent worker is waited for.
+    /// without a gap for as long as a silent worker is waited for. One that was emptied is watched anew.
     pub(in crate::gateway) async fn knows_all(&self) -> bool {
-        self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= FORGET_AFTER)
+        self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= WATCH_FOR)
     }
 
     /// Says that this replica no longer serves.
@@ -135,6 +141,8 @@ impl Fleet {
             tracing::warn!(worker = %report.worker, ignored, "claims without a valid ticket");
         }
         self.directory.reconcile(report, &holdings).await?;
+        // It may have been the last list that was missing.
+        self.hurry.notify_one();
         Ok(Beat::Current)
     }
 
@@ -143,14 +151,14 @@ impl Fleet {
         let _changing = self.changing.lock().expect("no panic under this lock");
         let now = self.clock.now();
         let mut members = HashMap::clone(&self.members.load());
-        // What only a file remembered goes with the directory's first word: those that live have reported by then.
-        members.retain(|_, member| now.since(member.sighting.seen) < FORGET_AFTER);
         for sighting in fleet {
             let known = members.get(&sighting.report.worker);
             if known.is_none_or(|it| is_stale(&it.sighting, &sighting, now)) {
                 members.insert(sighting.report.worker.clone(), self.member(sighting));
             }
         }
+        let patience = brake::patience(members.values().map(|it| &it.sighting), now);
+        members.retain(|_, member| now.since(member.sighting.seen) < patience);
         self.members.store(Arc::new(members));
     }
 }
@@ -204,11 +212,51 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_directory_that_was_emptied_is_watched_anew_however_soon_it_was_complete_again() {
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        for (then, now, watched) in [
+            (at(1), at(1), true),
+            (at(1), at(2), false),
+            (at(1), None, false),
+            (None, None, false),
+            (None, at(1), false),
+        ] {
+            let mut watch = Watch { last: None, since: Some(Instant::now()), complete_since: then };
+            watch.is_complete_since(now);
+            assert_eq!((watch.since.is_some(), watch.complete_since), (watched, now));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_are_forgotten_after_five_minutes_unless_they_are_over_a_third() {
+        let clock = Clock::manual(Timestamp::from_millis(1_000_000));
+        let directory: Arc<dyn Directory> =
+            Arc::new(Embedded::new(clock.clone(), Terms::default()));
+        let fleet = fleet_by(Arc::clone(&directory), clock.clone());
+        let live = async |workers: &[&str]| {
+            for worker in workers {
+                let worker = WorkerId::parse(worker).unwrap();
+                directory.beat(&WorkerReport { worker, ..report() }).await.unwrap();
+            }
+            fleet.refresh().await;
+            fleet.peers().len()
+        };
+        assert_eq!(live(&["a", "b", "c"]).await, 3);
+        clock.advance(WATCH_FOR + SOONER);
+        assert_eq!(live(&["a"]).await, 3, "two of three are silent");
+        assert_eq!(live(&["a", "b"]).await, 2, "one of three was");
+    }
+
     fn fleet(directory: Arc<dyn Directory>) -> Fleet {
+        fleet_by(directory, Clock::system())
+    }
+
+    fn fleet_by(directory: Arc<dyn Directory>, clock: Clock) -> Fleet {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let here = Replica { id: "r1".to_owned(), url: String::new() };
         let roots = vec![SecretKey::from_bytes([2; 32])];
-        Fleet::new(directory, keys, roots, Clock::system(), here)
+        Fleet::new(directory, keys, roots, clock, here)
     }
 
     #[tokio::test(start_paused = true)]

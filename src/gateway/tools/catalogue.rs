@@ -43,6 +43,7 @@ fn launch(tool: Tool, policy: &EnvironmentPolicy) -> ToolDefinition {
                 "environmentId": text("The environment's id: pass it verbatim to the other tools"),
                 "expiresAt": text("When the environment is deleted at the latest (RFC 3339)"),
                 "idleTimeoutSeconds": integer("Seconds without a call after which it is deleted"),
+                "replayed": replayed(),
             }),
             &[],
         ))

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
-use crate::directory::Reservation;
+use crate::directory::{DirectoryError, Launch, Reservation};
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, Principal, Timestamp, WorkerId};
 use crate::domain::placement::{Epoch, Holding, Placement, choose};
@@ -26,21 +26,33 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 pub(super) const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon the directory hears of an environment that ended, as a rule.
 const FREED_SOON: Duration = Duration::from_secs(5);
+/// How often a directory that waits for the workers' lists is looked at before a new environment is refused.
+const LOOKS: u32 = 12;
 /// Workers that are asked to take one new environment.
 const MAX_ASKED: usize = 3;
 
 impl Tools {
-    /// `launchShell`: a place in the quota, a worker that takes it, a handle.
+    /// `launchShell`: with a key the environment that it names, else a new one.
     pub(super) async fn launch(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
         let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_deref())?;
         let environment = EnvironmentId::from_bytes(random_id());
         let not_after = self.clock.now().after(self.policy.max_life);
+        let new = Launch { environment, not_after };
+        match &call.key {
+            Some(key) => self.launch_once(call, key, new).await,
+            None => self.create(call, new).await.map_err(|it| it.failure),
+        }
+    }
+
+    /// Creates an environment: a place in the quota, a worker that takes it, a handle.
+    pub(super) async fn create(&self, call: &Call, new: Launch) -> Result<ToolAnswer, NotCreated> {
+        let Launch { environment, not_after } = new;
         self.reserve(call, environment).await?;
         let holding = match self.give_away(call, environment, not_after).await {
             Ok(holding) => holding,
-            Err(failure) => {
+            Err(not_created) => {
                 self.release(&call.caller, environment).await;
-                return Err(failure);
+                return Err(not_created);
             }
         };
         if let Err(error) = self.directory.place(&holding).await {
@@ -49,21 +61,35 @@ impl Tools {
         }
         self.locator.remember(environment, holding.placement);
         self.environments_changed(&call.caller);
-        Ok(ToolAnswer::of(json!({
-            "environmentId": Handle::issue(environment, 0, not_after).seal(&call.caller, &self.keys),
-            "expiresAt": not_after.to_rfc3339(),
+        Ok(self.launched(call, &Handle::issue(environment, 0, not_after)))
+    }
+
+    /// What a launch returns.
+    pub(super) fn launched(&self, call: &Call, handle: &Handle<EnvironmentId>) -> ToolAnswer {
+        ToolAnswer::of(json!({
+            "environmentId": handle.seal(&call.caller, &self.keys),
+            "expiresAt": handle.not_after().to_rfc3339(),
             "idleTimeoutSeconds": self.policy.idle_timeout.as_secs(),
-        })))
+        }))
     }
 
     async fn reserve(&self, call: &Call, environment: EnvironmentId) -> Result<(), Failure> {
         let limit = self.policy.max_per_tenant;
-        match self.directory.reserve(call.caller.tenant_digest(), environment, limit).await {
-            Ok(Reservation::Granted) => Ok(()),
-            Ok(Reservation::Full) => Err(self.quota_error(call).await.into()),
-            Err(error) => {
-                tracing::warn!(%error, "quota not checked");
-                Err(Fault::directory_away().into())
+        let tenant = call.caller.tenant_digest();
+        let mut looks = LOOKS;
+        loop {
+            match self.directory.reserve(tenant, environment, limit).await {
+                Ok(Reservation::Granted) => return Ok(()),
+                Ok(Reservation::Full) => return Err(self.quota_error(call).await.into()),
+                // As a rule the workers tell it what they have within two seconds.
+                Err(DirectoryError::Incomplete) if looks > 0 => {
+                    looks -= 1;
+                    self.fleet.wait_for_lists().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "quota not checked");
+                    return Err(Fault::directory_away().into());
+                }
             }
         }
     }
@@ -100,7 +126,7 @@ impl Tools {
         call: &Call,
         environment: EnvironmentId,
         not_after: Timestamp,
-    ) -> Result<Holding, Failure> {
+    ) -> Result<Holding, NotCreated> {
         let mut sightings = self.fleet.expectations();
         if choose(environment, &sightings, self.clock.now()).is_empty() {
             self.fleet.refresh().await;
@@ -109,7 +135,7 @@ impl Tools {
         let chosen = choose(environment, &sightings, self.clock.now());
         if chosen.is_empty() {
             let message = "no worker takes new environments at the moment: try again shortly";
-            return Err(Fault::worker_unreachable(message).into());
+            return Err(Failure::from(Fault::worker_unreachable(message)).into());
         }
         for sighting in chosen.into_iter().take(MAX_ASKED) {
             let worker = &sighting.report.worker;
@@ -118,11 +144,11 @@ impl Tools {
                 return Ok(holding);
             }
         }
-        Err(Fault::overloaded().into())
+        Err(Failure::from(Fault::overloaded()).into())
     }
 
     /// Offers an environment to a worker; false if it did not take it.
-    async fn offer(&self, call: &Call, holding: &Holding) -> Result<bool, Failure> {
+    async fn offer(&self, call: &Call, holding: &Holding) -> Result<bool, NotCreated> {
         let Some(peer) = self.fleet.peer(&holding.placement.worker) else { return Ok(false) };
         let request = CreateRequest {
             claim: claims::seal(holding, &self.keys),
@@ -140,10 +166,12 @@ impl Tools {
                 match error.recovery() {
                     Recovery::Retry | Recovery::Relocate => Ok(false),
                     // It may hold the environment now. Nobody has a handle to it, so it will idle out.
-                    Recovery::GiveUp => Err(Fault::worker_unreachable(
-                        "the worker did not answer: no environment was handed out, try again",
-                    )
-                    .into()),
+                    Recovery::GiveUp => {
+                        let fault = Fault::worker_unreachable(
+                            "the worker did not answer: no environment was handed out, try again",
+                        );
+                        Err(NotCreated { failure: fault.into(), may_be_there: true })
+                    }
                 }
             }
         }
@@ -219,6 +247,19 @@ impl Tools {
         }
         listed.sort_by(|a, b| (a.created_ms, &a.environment).cmp(&(b.created_ms, &b.environment)));
         (listed, partial)
+    }
+}
+
+/// Why no environment was created.
+pub(super) struct NotCreated {
+    pub(super) failure: Failure,
+    /// Whether a worker may have it all the same.
+    pub(super) may_be_there: bool,
+}
+
+impl From<Failure> for NotCreated {
+    fn from(failure: Failure) -> Self {
+        Self { failure, may_be_there: false }
     }
 }
 

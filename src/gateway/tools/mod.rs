@@ -6,6 +6,7 @@ mod cancel;
 mod catalogue;
 mod environments;
 mod keyed;
+mod launch_once;
 mod outcome;
 mod run;
 mod samples;

@@ -247,7 +247,8 @@ async fn add(directory: &dyn Directory, operation: &str) -> bool {
 async fn the_doctor_learns_what_the_server_is_set_to() {
     let server = RedisServer::start();
     server.say("CONFIG SET min-replicas-to-write 1");
-    let inspection = inspect(&server.url()).await.unwrap();
+    let inspected = inspect(&server.url()).await.unwrap();
+    let inspection = inspected.only().unwrap();
     assert_eq!(inspection.maxmemory_policy.as_deref(), Some("noeviction"));
     assert_eq!(inspection.role.as_deref(), Some("master"));
     assert_eq!((inspection.replicas, inspection.min_replicas_to_write), (Some(0), Some(1)));

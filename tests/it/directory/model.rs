@@ -1,15 +1,18 @@
 //! The embedded directory as the model of Redis, and what only a shared directory must stand.
 #![expect(clippy::unwrap_used, reason = "a directory that is away fails the test")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::directory::{
-    Beat, Directory, DirectoryConfig, Replica, Reservation, Terms, open, open_with,
+    Beat, Directory, DirectoryConfig, DirectoryError, Launch, LaunchEnd, Replica, Reservation,
+    Terms, open, open_with,
 };
-use baton::domain::ids::{EnvironmentId, Timestamp};
+use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, Timestamp, WorkerId};
 use baton::domain::placement::Holding;
+use baton::domain::rate::Rate;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::task::JoinSet;
@@ -32,6 +35,9 @@ enum Step {
     Place { environment: u8, worker: u8, epoch: u64, over: bool },
     Locate { environment: u8 },
     Release { environment: u8 },
+    Spend { tenant: u8, rates: Vec<u8> },
+    ClaimLaunch { key: u8, environment: u8, over: bool },
+    SettleLaunch { key: u8, environment: u8, made: bool },
     OpenTally { tally: u8 },
     Add { tally: u8, operation: u8, amount: i64 },
 }
@@ -54,7 +60,13 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (environment.clone(), worker, epoch, prop::bool::weighted(0.1))
             .prop_map(|(environment, worker, epoch, over)| Step::Place { environment, worker, epoch, over }),
         3 => environment.clone().prop_map(|environment| Step::Locate { environment }),
-        2 => environment.prop_map(|environment| Step::Release { environment }),
+        2 => environment.clone().prop_map(|environment| Step::Release { environment }),
+        2 => (0..2u8, environment.clone(), prop::bool::weighted(0.1))
+            .prop_map(|(key, environment, over)| Step::ClaimLaunch { key, environment, over }),
+        2 => (0..2u8, environment, any::<bool>())
+            .prop_map(|(key, environment, made)| Step::SettleLaunch { key, environment, made }),
+        3 => (0..2u8, prop::sample::subsequence(vec![0, 1, 4], 0..=3))
+            .prop_map(|(tenant, rates)| Step::Spend { tenant, rates }),
         1 => (0..2u8).prop_map(|tally| Step::OpenTally { tally }),
         3 => (0..2u8, 0..6u8, amount)
             .prop_map(|(tally, operation, amount)| Step::Add { tally, operation, amount }),
@@ -108,6 +120,30 @@ async fn take(directory: &dyn Directory, step: &Step, start: Timestamp) -> Strin
         Step::Release { environment: id } => {
             format!("{:?}", directory.release(tenant(id % 2), environment(*id)).await.unwrap())
         }
+        Step::Spend { tenant: id, rates } => {
+            let rate = |n: &u8| {
+                let burst = NonZeroU32::new(u32::from(*n) + 1).unwrap();
+                (RateId::of("model", &n.to_string()), Rate::new(LONG, burst))
+            };
+            let rates: Vec<_> = rates.iter().map(rate).collect();
+            let spending = directory.spend(tenant(*id), &rates).await.unwrap();
+            let left = rates.iter().zip(&spending.used).map(|((_, rate), used)| rate.left(*used));
+            format!("{} {:?}", spending.granted, left.collect::<Vec<_>>())
+        }
+        Step::ClaimLaunch { key, environment: id, over } => {
+            let not_after = if *over { Timestamp::from_millis(1) } else { start.after(LONG) };
+            let mine = Launch { environment: environment(*id), not_after };
+            let key = LaunchKey::from_bytes([*key; 16]);
+            format!("{:?}", directory.claim_launch(tenant(0), key, mine).await.unwrap())
+        }
+        Step::SettleLaunch { key, environment: id, made } => {
+            let how = if *made { LaunchEnd::Made } else { LaunchEnd::NotMade };
+            let (key, environment) = (LaunchKey::from_bytes([*key; 16]), environment(*id));
+            format!(
+                "{:?}",
+                directory.settle_launch(tenant(0), key, environment, how).await.unwrap()
+            )
+        }
         Step::OpenTally { tally: id } => {
             format!("{:?}", directory.open_tally(tally(*id), LONG).await.unwrap())
         }
@@ -147,6 +183,7 @@ fn redis_answers_any_sequence_as_the_embedded_directory_does() {
             let clock = Clock::system();
             let model = open_with(&DirectoryConfig::Embedded, clock.clone(), terms).await;
             let redis = open_with(&config, clock.clone(), terms).await;
+            redis.complete(&[]).await.unwrap();
             let start = clock.now();
             for step in steps.iter().chain(&last_looks()) {
                 let expected = take(&*model, step, start).await;
@@ -166,6 +203,7 @@ async fn a_quota_is_exact_whoever_asks_at_once_and_twice() {
     let server = RedisServer::start();
     let config = DirectoryConfig::Redis(server.url());
     let directory = open(&config, Clock::system()).await;
+    directory.complete(&[]).await.unwrap();
     let mut tasks = JoinSet::new();
     for task in 0..8u8 {
         let directory = Arc::clone(&directory);
@@ -225,13 +263,18 @@ async fn workers_bring_back_what_redis_has_forgotten() {
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
     let end = Clock::system().now().after(LONG);
     let list: Vec<_> = (1..=3).map(|id| holding(id, "a", 1, end)).collect();
-    let report = report("a", 1, &list);
+    let (report, worker) = (report("a", 1, &list), WorkerId::parse("a").unwrap());
     for command in ["FLUSHALL", "SCRIPT FLUSH", "PING"] {
         server.say(command);
+        let emptied = command == "FLUSHALL";
+        assert_eq!(directory.complete(&[worker.clone()]).await.unwrap().is_none(), emptied);
+        let held = directory.reserve(tenant(0), environment(4), LIMIT).await;
+        assert_eq!(matches!(held, Err(DirectoryError::Incomplete)), emptied, "{held:?}");
         if directory.beat(&report).await.unwrap() == Beat::ListWanted {
             directory.reconcile(&report, &list).await.unwrap();
         }
         assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current, "after {command}");
+        assert!(directory.complete(&[worker.clone()]).await.unwrap().is_some());
         let at = directory.locate(tenant(0), environment(1)).await.unwrap();
         assert_eq!(at, Some(list[0].placement.clone()));
         let more = directory.reserve(tenant(0), environment(4), LIMIT).await.unwrap();
@@ -245,6 +288,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
     let start = Clock::system().now();
     let list = vec![(0, 1), (1, 1), (2, 1)];
+    directory.complete(&[]).await.unwrap();
     for step in [
         Step::Beat { worker: 0, incarnation: 1, list: list.clone() },
         Step::Place { environment: 4, worker: 0, epoch: 1, over: false },
@@ -255,6 +299,9 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
         Step::Withdraw { id: 0, url: 0 },
         Step::Reserve { environment: 5, limit: 9 },
         Step::Release { environment: 1 },
+        Step::Spend { tenant: 0, rates: vec![0, 1] },
+        Step::ClaimLaunch { key: 0, environment: 0, over: false },
+        Step::SettleLaunch { key: 0, environment: 0, made: true },
         Step::OpenTally { tally: 0 },
         Step::Add { tally: 0, operation: 0, amount: 1 },
     ] {
@@ -262,7 +309,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
     }
     let keys = server.say("KEYS *");
     let keys: Vec<_> = keys.lines().filter(|line| line.starts_with("baton:")).collect();
-    assert!(keys.len() >= 10, "{keys:?}");
+    assert!(keys.len() >= 12, "{keys:?}");
     for key in keys {
         let life = server.say(&format!("PTTL {key}"));
         assert!(life.trim_start_matches(':').trim().parse::<i64>().unwrap() > 0, "{key} {life}");

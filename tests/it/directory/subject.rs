@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton::clock::Clock;
+use baton::directory::redis::RedisUrl;
 use baton::directory::{
     Beat, Directory, DirectoryConfig, Placed, Reservation, Tally, Terms, open_with,
 };
@@ -13,6 +14,7 @@ use baton::domain::ids::{
 };
 use baton::domain::placement::{Epoch, Holding, Placement, WorkerReport, WorkerState, list_digest};
 
+use crate::redis_cluster::RedisCluster;
 use crate::redis_server::RedisServer;
 
 pub(super) const LIMIT: u32 = 3;
@@ -23,14 +25,17 @@ pub(super) const LONG: Duration = Duration::from_hours(1);
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Embedded,
+    /// As a user with the rights that `infra/redis` gives, and no others.
     Redis,
+    /// Likewise, of three masters.
+    Cluster,
 }
 
 pub(super) struct Subject {
     pub(super) directory: Arc<dyn Directory>,
     clock: Clock,
     kind: Kind,
-    _server: Option<RedisServer>,
+    _servers: Vec<RedisServer>,
 }
 
 impl Kind {
@@ -41,22 +46,34 @@ impl Kind {
     pub(super) async fn open_with(self, terms: Terms) -> Subject {
         let clock = match self {
             Self::Embedded => Clock::manual(Clock::system().now()),
-            Self::Redis => Clock::system(),
+            Self::Redis | Self::Cluster => Clock::system(),
         };
         self.open_by(clock, terms).await
     }
 
     /// One whose own clock is this one.
     pub(super) async fn open_by(self, clock: Clock, terms: Terms) -> Subject {
-        let (config, server) = match self {
-            Self::Embedded => (DirectoryConfig::Embedded, None),
+        let (url, servers) = match self {
+            Self::Embedded => (None, Vec::new()),
             Self::Redis => {
                 let server = RedisServer::start();
-                (DirectoryConfig::Redis(server.url()), Some(server))
+                admit_baton(&server);
+                let url = format!("redis://{BATON}{}", server.address());
+                (Some(url), vec![server])
+            }
+            Self::Cluster => {
+                let cluster = RedisCluster::start();
+                cluster.nodes().for_each(admit_baton);
+                (Some(cluster.url(BATON)), cluster.masters)
             }
         };
+        let config = url.map_or(DirectoryConfig::Embedded, |url| {
+            DirectoryConfig::Redis(RedisUrl::parse(&url).unwrap().into())
+        });
         let directory = open_with(&config, clock.clone(), terms).await;
-        Subject { directory, clock, kind: self, _server: server }
+        // No worker lives yet, so nothing is missing.
+        directory.complete(&[]).await.unwrap();
+        Subject { directory, clock, kind: self, _servers: servers }
     }
 }
 
@@ -65,7 +82,7 @@ impl Subject {
     pub(super) async fn pass(&self, time: Duration) {
         match self.kind {
             Kind::Embedded => self.clock.advance(time),
-            Kind::Redis => tokio::time::sleep(time).await,
+            Kind::Redis | Kind::Cluster => tokio::time::sleep(time).await,
         }
     }
 
@@ -105,6 +122,17 @@ impl Subject {
     pub(super) fn holding(&self, id: u8, worker: &str, epoch: u64) -> Holding {
         holding(id, worker, epoch, self.now().after(LONG))
     }
+}
+
+/// Who a restricted user is, in an address.
+pub(super) const BATON: &str = "baton:secret@";
+
+/// Gives a server the user that `infra/redis/redis.conf` has, with a password of ours.
+pub(super) fn admit_baton(server: &RedisServer) {
+    let conf = include_str!("../../../infra/redis/redis.conf");
+    let rights = conf.lines().find_map(|it| it.strip_prefix("user baton on nopass ")).unwrap();
+    let said = server.say(&format!("ACL SETUSER baton on >secret {rights}"));
+    assert!(said.starts_with("+OK"), "{said}");
 }
 
 pub(super) fn environment(id: u8) -> EnvironmentId {

@@ -38,6 +38,11 @@ impl Encrypted {
 
     /// With a certificate for these names.
     fn named(names: &[&str], clients: Clients) -> Self {
+        Self::set_to(names, clients, &[])
+    }
+
+    /// With more settings.
+    fn set_to(names: &[&str], clients: Clients, more: &[&str]) -> Self {
         let files = Scratch::new("tls");
         // A certificate whose subject is its issuer would be taken for its own authority.
         let about = |subject: &str, names: Vec<String>| {
@@ -69,6 +74,7 @@ impl Encrypted {
                 &["--tls-port", &port.to_string(), "--tls-auth-clients", asks][..],
                 &["--tls-cert-file", &certificate, "--tls-key-file", &key],
                 &["--tls-ca-cert-file", &ca],
+                more,
             ]
             .concat(),
         );
@@ -157,12 +163,27 @@ async fn sentinels_and_the_master_that_they_name_are_reached_over_tls() {
     ));
     let url = RedisUrl::parse(&format!("rediss+sentinel://localhost:{port}/m")).unwrap();
     let settings = RedisSettings { url, ..redis.settings() };
-    assert_eq!(inspect(&settings).await.unwrap().role.as_deref(), Some("master"));
+    let inspected = inspect(&settings).await.unwrap();
+    assert_eq!(inspected.only().unwrap().role.as_deref(), Some("master"));
     let text = refused(&RedisSettings { trust: Trust::Machine, ..settings }).await;
     assert!(
         text.contains("none of the Sentinels answers") && text.contains("UnknownIssuer"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn nodes_of_a_cluster_are_reached_over_tls_with_a_certificate() {
+    let more = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
+    let mut redis = Encrypted::set_to(&["localhost", "127.0.0.1"], Clients::Certified, &more);
+    redis.server.say("CLUSTER ADDSLOTSRANGE 0 16383");
+    assert!(redis.server.wait_until("CLUSTER INFO", "cluster_state:ok"));
+    let url = RedisUrl::parse(&format!("rediss-cluster://localhost:{}", redis.port)).unwrap();
+    let settings = RedisSettings { url: url.clone(), ..redis.identified() };
+    let directory = open(&DirectoryConfig::Redis(settings), Clock::system()).await;
+    directory.ping().await.unwrap();
+    let text = refused(&RedisSettings { url, ..redis.settings() }).await;
+    assert!(text.contains("none of the cluster's nodes answers"), "{text}");
 }
 
 #[tokio::test]

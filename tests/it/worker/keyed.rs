@@ -56,6 +56,10 @@ fn files(site: &Site, environment: &Environment) -> PathBuf {
     site.dir.path().join("environments").join(environment.id.to_string())
 }
 
+fn entry(site: &Site, environment: &Environment, call: &KeyedRequest) -> PathBuf {
+    files(site, environment).join(format!("journal/{}.json", call.execute.execution))
+}
+
 fn outcome(task: Task) -> Ended {
     assert_eq!(task.kind, JobKind::Shell);
     match task.progress {
@@ -77,7 +81,7 @@ async fn a_result_is_told_again_also_by_a_worker_that_was_started_anew() {
     environment.first(&call).await.unwrap();
     for started_anew in [false, true] {
         if started_anew {
-            drop(worker);
+            worker.stop().await;
             worker = site.worker().await;
             environment = environment.at(&worker);
         }
@@ -127,12 +131,21 @@ async fn what_ran_when_its_worker_died_is_interrupted_and_never_runs_again() {
     let _running = environment.ask(&call).await;
     let runs = files(&site, &environment).join("workspace/runs");
     eventually(async || runs.exists()).await;
-    drop(worker);
+    let entry = entry(&site, &environment, &call);
+    let under_way = fs::read(&entry).unwrap();
+    worker.stop().await;
+    let worker = site.worker().await;
+    let told = outcome(environment.at(&worker).repeat(&call).await);
+    assert_eq!(told.terminated_by.as_deref(), Some("workerStopping"));
+    worker.stop().await;
+    // As a crash would have left it.
+    fs::write(&entry, under_way).unwrap();
     for _ in 0..2 {
         let worker = site.worker().await;
         let environment = environment.at(&worker);
         assert_eq!(environment.repeat(&call).await.progress, failed("worker-restarted"));
         assert_eq!(environment.runs().await, "1\n");
+        worker.stop().await;
     }
 }
 
@@ -162,8 +175,8 @@ async fn a_key_whose_entry_does_not_read_runs_nothing() {
     let environment = worker.caller.create().await;
     let call = environment.keyed("k", shell("echo ran >> runs"));
     environment.first(&call).await.unwrap();
-    drop(worker);
-    let entry = files(&site, &environment).join(format!("journal/{}.json", call.execute.execution));
+    worker.stop().await;
+    let entry = entry(&site, &environment, &call);
     fs::write(&entry, b"{\"vers").unwrap();
     let worker = site.worker().await;
     let environment = environment.at(&worker);

@@ -6,6 +6,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local taking = redis.call('HGET', KEYS[1], 'taking')
 if not taking then return end
+-- All that it has counts in quotas now, whatever is left to settle.
+if taking == ARGV[1] then redis.call('HSET', KEYS[1], 'counted', 1) end
 if taking == ARGV[1] and ARGV[2] == '1' then
   redis.call('HSET', KEYS[1], 'list', ARGV[1], 'listed_at', now)
 else

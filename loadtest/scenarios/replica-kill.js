@@ -1,0 +1,35 @@
+// A gateway is killed with -9 every few seconds: with an idempotency key every call is answered, and ran once.
+
+import { Client } from '../lib/client.js';
+import { EXACTLY_ONCE, append, audit, launchForAppends } from '../lib/appends.js';
+import { OPTIONS, NOTHING_LOST, arrival, begin, happened, setting } from '../lib/run.js';
+import { summary } from '../lib/summary.js';
+
+const SECONDS = setting('SECONDS', 60, 5, 3600);
+const RATE = setting('RATE', 150, 1, 5000);
+const ENVIRONMENTS = setting('ENVIRONMENTS', 90, 1, 90);
+const client = new Client();
+
+export const options = {
+  ...OPTIONS,
+  scenarios: { append: arrival('appending', RATE, SECONDS, ENVIRONMENTS) },
+  thresholds: { ...NOTHING_LOST, ...EXACTLY_ONCE, ...happened('mcp_done'), mcp_refused: ['count==0'], mcp_notices: ['count==0'] },
+};
+
+export function setup() {
+  const handles = launchForAppends(client, ENVIRONMENTS);
+  begin();
+  return handles;
+}
+
+export function appending(handles) {
+  append(client, handles);
+}
+
+export function teardown(handles) {
+  audit(client, handles);
+}
+
+export function handleSummary(data) {
+  return summary(data);
+}

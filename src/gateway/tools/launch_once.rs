@@ -1,0 +1,122 @@
+//! `launchShell` with an idempotency key: the key names one environment.
+//!
+//! The directory remembers which, from before it is created. To create it again under its id is safe, so a gateway that
+//! dies on the way leaves nothing twice. A directory that forgets costs a spare environment, which idles out.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Call, ToolAnswer, Tools};
+use crate::directory::{DirectoryError, Launch, LaunchClaim, LaunchEnd};
+use crate::domain::environment::GoneReason;
+use crate::domain::handle::Handle;
+use crate::domain::ids::{LaunchKey, Principal};
+use crate::gateway::failure::{Executed, Failure, Fault, ToolError};
+use crate::gateway::locate::{Whereabouts, gone_error};
+use crate::mcp::IdempotencyKey;
+
+/// How long a repeat waits for the first call, and how long between two looks.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(200));
+
+impl Tools {
+    /// The environment that a key names: created now, or handed out again.
+    pub(super) async fn launch_once(
+        &self,
+        call: &Call,
+        key: &IdempotencyKey,
+        new: Launch,
+    ) -> Result<ToolAnswer, Failure> {
+        // Whoever guessed another's key would get that one's environment.
+        if call.caller == Principal::Anonymous {
+            return Err(ToolError::not_begun(
+                "Nothing was created: without an API key nobody is known, so a launch cannot be told to be a repeat. Call \
+                 again without an idempotency key.",
+            )
+            .into());
+        }
+        let (tenant, key) =
+            (call.caller.tenant_digest(), LaunchKey::of(&call.caller, key.as_str()));
+        let (longest, pause) = PATIENCE;
+        let until = Instant::now() + longest;
+        loop {
+            let claim = self.directory.claim_launch(tenant, key, new).await;
+            match claim.map_err(|error| away(&error))? {
+                LaunchClaim::Yours(launch) if launch == new => {
+                    return self.create_for(call, key, new).await;
+                }
+                LaunchClaim::Yours(launch) => return self.take_over(call, key, launch).await,
+                LaunchClaim::Made(launch) => {
+                    let known = self.locator.whereabouts(launch.environment, &call.trace);
+                    return self.hand_out_again(call, launch, &known.await?);
+                }
+                LaunchClaim::UnderWay if Instant::now() < until => sleep(pause).await,
+                LaunchClaim::UnderWay => return Err(Fault::launch_under_way().into()),
+            }
+        }
+    }
+
+    async fn create_for(
+        &self,
+        call: &Call,
+        key: LaunchKey,
+        new: Launch,
+    ) -> Result<ToolAnswer, Failure> {
+        let created = self.create(call, new).await;
+        match &created {
+            Ok(_) => self.settle(call, key, new, LaunchEnd::Made).await,
+            // The claim runs out by itself, and who comes then looks for it first.
+            Err(not_created) if not_created.may_be_there => {}
+            Err(_) => self.settle(call, key, new, LaunchEnd::NotMade).await,
+        }
+        created.map_err(|it| it.failure)
+    }
+
+    /// Goes on where somebody stopped, who may have created it or not.
+    async fn take_over(
+        &self,
+        call: &Call,
+        key: LaunchKey,
+        launch: Launch,
+    ) -> Result<ToolAnswer, Failure> {
+        let known = self.locator.whereabouts(launch.environment, &call.trace).await?;
+        if known == Whereabouts::Nowhere {
+            return self.create_for(call, key, launch).await;
+        }
+        self.settle(call, key, launch, LaunchEnd::Made).await;
+        self.hand_out_again(call, launch, &known)
+    }
+
+    fn hand_out_again(
+        &self,
+        call: &Call,
+        launch: Launch,
+        known: &Whereabouts,
+    ) -> Result<ToolAnswer, Failure> {
+        let gone = match known {
+            Whereabouts::Held(_) => {
+                let handle = Handle::issue(launch.environment, 0, launch.not_after);
+                return Ok(self.launched(call, &handle).replayed());
+            }
+            Whereabouts::Gone(reason) => gone_error(*reason),
+            Whereabouts::Nowhere if launch.not_after <= self.clock.now() => {
+                gone_error(GoneReason::Expired)
+            }
+            Whereabouts::Nowhere => gone_error(GoneReason::Lost),
+        };
+        let gone = gone.of_repeat(Executed::Yes, "Use a new idempotency key for that, or none.");
+        Ok(ToolAnswer::from(&gone).replayed())
+    }
+
+    async fn settle(&self, call: &Call, key: LaunchKey, launch: Launch, how: LaunchEnd) {
+        let (tenant, environment) = (call.caller.tenant_digest(), launch.environment);
+        if let Err(error) = self.directory.settle_launch(tenant, key, environment, how).await {
+            tracing::debug!(%error, ?environment, "not settled; the claim runs out by itself");
+        }
+    }
+}
+
+fn away(error: &DirectoryError) -> Failure {
+    tracing::warn!(%error, "an idempotency key was not looked up");
+    Fault::directory_away().into()
+}
