@@ -7,7 +7,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from exchange import Broken, Invalid, NotSent, exchange
+from exchange import Answer, Broken, Invalid, NotSent, exchange
 
 REVISION = "2026-07-28"
 PREFIX = "io.modelcontextprotocol/"
@@ -17,9 +17,10 @@ ANSWER_SECONDS = 90
 # How long a keyed call is worth sending again.
 KEYED_SECONDS = 75
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-OUTCOME_UNKNOWN = 50201
-# A keyed call whose worker was lost says "not known" for ever; this often it is asked again.
-MAX_UNKNOWN = 3
+
+
+class GaveUp(Exception):
+    """What had to be answered was not, in all the time there was."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,6 @@ class Outcome:
     reply: Reply = None
     trouble: str = ""
     attempts: int = 0
-    unknown: int = 0
     notices: int = 0
     seconds: float = 0.0
     replicas: tuple = ()
@@ -95,14 +95,17 @@ class Outcome:
     def is_acknowledged(self) -> bool:
         return self.reply is not None and self.reply.is_ok
 
+    @property
+    def is_interrupted(self) -> bool:
+        """The last word is that its worker ended while it ran: it does not run again."""
+        return self.reply is not None and self.reply.is_replayed and self.reply.data.get("terminatedBy") == "interrupted"
+
     def takes(self, reply: Reply) -> bool:
         """Takes in an answer; true if it is the last word."""
         self.reply, self.trouble = reply, str(reply)
         self.replicas += (reply.replica,)
-        self.notices += reply.notice is not None
-        if reply.code == OUTCOME_UNKNOWN:
-            self.unknown += 1
-            return reply.is_replayed or self.unknown >= MAX_UNKNOWN
+        # Python that was not run because of it: a shell call only carries the notice along.
+        self.notices += reply.notice is not None and not reply.is_ok
         return reply.is_ok or reply.pause is None
 
 
@@ -181,7 +184,7 @@ class Caller:
                     return reply
                 pause = max(pause, reply.pause)
             if time.monotonic() + pause - began > KEYED_SECONDS:
-                raise TimeoutError(f"{tool} was not begun within {KEYED_SECONDS} s: {reply}")
+                raise GaveUp(f"{tool} was not begun within {KEYED_SECONDS} s: {reply}")
             await asyncio.sleep(pause)
 
     async def launch(self) -> str:
@@ -196,8 +199,18 @@ class Caller:
             except (NotSent, Broken) as error:
                 trouble = str(error)
             if time.monotonic() - began > KEYED_SECONDS:
-                raise TimeoutError(f"no environment within {KEYED_SECONDS} s: {trouble}")
+                raise GaveUp(f"no environment within {KEYED_SECONDS} s: {trouble}")
             await asyncio.sleep(LONGEST_PAUSE)
+
+
+def shell(handle: str, command: str) -> tuple:
+    """The tool and its arguments."""
+    return SHELL, {"environmentId": handle, "shellCommand": command}
+
+
+def python(handle: str, code: str) -> tuple:
+    """The tool and its arguments."""
+    return PYTHON, {"environmentId": handle, "pythonCode": code}
 
 
 def backoff(attempts: int) -> float:
@@ -223,3 +236,27 @@ def response(answer, number: int) -> dict:
     if message.get("id", number) != number or ("result" in message and "id" not in message):
         raise Invalid(f"an answer to {number} with the id {message.get('id')}")
     return message
+
+
+def plants() -> dict:
+    """Answers as they come from the wire; those that JSON-RPC or the transport forbids must be found."""
+    def stands(*texts: str, kind="application/json") -> bool:
+        lines = texts if kind == "application/json" else [f"data: {text}" for text in texts]
+        try:
+            response(Answer(200, {"content-type": kind}, "\n".join(lines).encode()), 7)
+        except Invalid:
+            return False
+        return True
+
+    result, progress = '{"jsonrpc":"2.0","id":7,"result":{}}', '{"jsonrpc":"2.0","method":"notifications/progress"}'
+    return {
+        "a result stands": stands(result),
+        "a result after progress stands": stands(progress, result, kind="text/event-stream"),
+        "no JSON is found": not stands(result[:-1]),
+        "another request's answer is found": not stands(result.replace("7", "8")),
+        "two answers are found": not stands(result, result, kind="text/event-stream"),
+        "a stream without an answer is found": not stands(kind="text/event-stream"),
+        "a result beside an error is found": not stands('{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1,"message":""}}'),
+        "an error without a number is found": not stands('{"jsonrpc":"2.0","id":7,"error":{"message":""}}'),
+        "a body of another type is found": not stands("busy", kind="text/html"),
+    }

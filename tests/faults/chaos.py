@@ -5,7 +5,7 @@ import random
 import time
 
 import ledger
-from caller import SHELL
+from caller import shell
 from exchange import Broken, NotSent
 from processes import accepts
 from stage import Stage, done, each, until
@@ -51,16 +51,23 @@ def judge(stage: Stage, verdicts: Verdicts, calls: list, files: dict, took: floa
         ledger.judge([(number, outcome.key, outcome.is_acknowledged) for number, outcome in calls], files),
         f"{acknowledged} of {len(calls)} acknowledged, {took:.0f} s, killed: {killed}, seed {stage.seed}",
     )
-    troubles = [outcome.trouble for _, outcome in calls if not outcome.is_acknowledged]
-    # Only what ran in a worker when it was killed may end without a word; two calls of an environment are under way.
-    may_be_lost = stage.kills.get("worker", 0) * len(files)
-    verdicts.held("only what ran in a killed worker is not acknowledged", troubles[may_be_lost:], f"{len(troubles)} of at most {may_be_lost}")
-    verdicts.held("no environment is lost", [f"{number} is not answered for" for number, found in files.items() if found is None], f"{len(files)} environments")
+    open_ends = [outcome for _, outcome in calls if not outcome.is_acknowledged]
+    # One call at a time runs in an environment: so many may have met the end of their worker.
+    may_be_interrupted = stage.kills.get("worker", 0) * len(files)
+    wrong = [outcome.trouble for outcome in open_ends if not outcome.is_interrupted]
+    verdicts.held(
+        "every other one was interrupted with its worker, and says so",
+        wrong + [outcome.key for outcome in open_ends[may_be_interrupted:]],
+        f"{len(open_ends)} of at most {may_be_interrupted}",
+    )
+    lost = [f"{number} is not answered for" for number, found in files.items() if found is None]
+    verdicts.held("no environment is lost", lost, f"{len(files)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
     notices = sum(outcome.notices for _, outcome in calls)
-    verdicts.measured("notices of a restarted interpreter, by kills of workers × environments", notices, may_be_lost, "notices")
+    verdicts.measured("Python not run but told of a restart, by kills × environments", notices, may_be_interrupted, "notices")
     sent = sum(outcome.attempts for _, outcome in calls)
-    verdicts.held("the storm was felt: calls were sent again", [] if sent > len(calls) else ["none was"], f"{sent - len(calls)} times")
+    calm = [] if sent > len(calls) else ["none was"]
+    verdicts.held("the storm was felt: calls were sent again", calm, f"{sent - len(calls)} times")
 
 
 async def call_all(stage: Stage, handles: list) -> list:
@@ -74,8 +81,7 @@ async def call_all(stage: Stage, handles: list) -> list:
             await asyncio.sleep(began + number * interval - time.monotonic())
             key = f"chaos-{environment:02}-{number:05}"
             pause = 0 if number % 3 == 0 else round(stage.random.uniform(0.05, MOST_WORK_SECONDS), 3)
-            tool, arguments = ledger.entry(key, number % 4 < 2, pause)
-            outcome = await stage.owner.keyed(tool, {"environmentId": handles[environment], **arguments}, key)
+            outcome = await stage.owner.keyed(*ledger.entry(handles[environment], key, number % 4 < 2, pause), key)
             calls.append((environment, outcome))
 
     await asyncio.gather(*(caller(environment) for environment in range(len(handles)) for _ in range(AT_ONCE)))
@@ -137,5 +143,5 @@ async def gives(stage: Stage, gateway: str) -> bool:
 
 
 async def lines(stage: Stage, handle: str):
-    reply = await stage.owner.keyless(SHELL, {"environmentId": handle, "shellCommand": f"touch {ledger.FILE}; cat {ledger.FILE}"})
+    reply = await stage.owner.keyless(*shell(handle, f"touch {ledger.FILE}; cat {ledger.FILE}"))
     return reply.stdout.splitlines() if reply.is_ok else None

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import ledger
-from caller import SHELL
+from caller import shell
 from stage import Stage, done, each, environment_of, until
 from verdicts import Verdicts
 
@@ -20,7 +20,7 @@ async def run(stage: Stage, verdicts: Verdicts):
     dying, other = stage.kind("gateway")
     handles = await each(range(CALLS[stage.is_full]), lambda _: stage.owner.launch())
     # Their sandboxes stand before the clock runs.
-    await each(handles, lambda handle: stage.owner.keyless(SHELL, {"environmentId": handle, "shellCommand": "true"}), 8)
+    await each(handles, lambda handle: stage.owner.keyless(*shell(handle, "true")), 8)
     calls = [asyncio.create_task(begin(stage, number, handle)) for number, handle in enumerate(handles)]
     await all_begun(stage, handles)
     stage.kill(dying)
@@ -49,7 +49,7 @@ async def begin(stage: Stage, number: int, handle: str):
     gateway = stage.gateways[number % 2]
     # The line is written before the work, so that a second run would be seen, and `started` says when to kill.
     command = f"echo {key} >> {ledger.FILE}; touch started; sleep {WORK_SECONDS[stage.is_full]}"
-    return await stage.owner.keyed(SHELL, {"environmentId": handle, "shellCommand": command}, key, gateway)
+    return await stage.owner.keyed(*shell(handle, command), key, gateway)
 
 
 async def all_begun(stage: Stage, handles: list):
@@ -62,5 +62,5 @@ async def all_begun(stage: Stage, handles: list):
 
 
 async def lines(stage: Stage, handle: str) -> list:
-    reply = await stage.owner.keyless(SHELL, {"environmentId": handle, "shellCommand": f"cat {ledger.FILE}"})
+    reply = await stage.owner.keyless(*shell(handle, f"cat {ledger.FILE}"))
     return reply.stdout.splitlines() if reply.is_ok else None

@@ -1,17 +1,17 @@
 """What was promised to callers against what the files say: each call appends its key to a file in its environment."""
 
-from caller import PYTHON, SHELL
+from caller import python, shell
 
 FILE = "ledger"
 
 
-def entry(key: str, in_python: bool, pause: float) -> tuple:
-    """The tool and the arguments that write `key` down, after `pause` seconds of work."""
+def entry(handle: str, key: str, in_python: bool, pause: float) -> tuple:
+    """The tool and its arguments that write `key` down, after `pause` seconds of work."""
     if in_python:
         code = f"import time\ntime.sleep({pause})\nwith open({FILE!r}, 'a') as ledger:\n    ledger.write({key!r} + '\\n')\n"
-        return PYTHON, {"pythonCode": code}
+        return python(handle, code)
     work = f"sleep {pause} && " if pause else ""
-    return SHELL, {"shellCommand": f"{work}echo {key} >> {FILE}"}
+    return shell(handle, f"{work}echo {key} >> {FILE}")
 
 
 def judge(calls: list, files: dict) -> list:

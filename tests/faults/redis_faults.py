@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from caller import SHELL
+from caller import shell
 from cluster import call, launched, write_secret
 from processes import accepts
 from resp import Redis, asked
@@ -12,7 +12,6 @@ from verdicts import Verdicts
 from witness import Witness, endure
 
 OUTAGE_SECONDS = {False: 10, True: 60}
-FAILOVER_SECONDS = 20
 # Workers report to a replica that they know every two seconds.
 COLD_SECONDS = 5
 
@@ -24,7 +23,7 @@ async def away(stage: Stage, verdicts: Verdicts):
     retired = retired_handle(stage, redis)
     server, cold = stage.process("redis"), stage.kind("gateway")[-1]
 
-    async def harm(witness: Witness) -> float:
+    async def harm(witness: Witness):
         stage.kill(server)
         ends = time.monotonic() + OUTAGE_SECONDS[stage.is_full]
         stage.kill(cold)
@@ -33,7 +32,7 @@ async def away(stage: Stage, verdicts: Verdicts):
         verdicts.measured("a gateway that started without Redis serves every environment", took, COLD_SECONDS)
         await asyncio.sleep(max(0, ends - time.monotonic()))
         server.restart()
-        return await back(Redis.of(redis))
+        await witness.sees_redis_back()
 
     await endure(stage, verdicts, Redis.of(redis), stage.gateways[:2], retired, harm)
 
@@ -44,10 +43,10 @@ async def flushall(stage: Stage, verdicts: Verdicts):
     stage.start(3, 2, redis)
     retired = retired_handle(stage, redis)
 
-    async def harm(_) -> float:
+    async def harm(witness: Witness):
         answer = await asked(await Redis.of(redis).master(), "FLUSHALL")
         verdicts.held("Redis forgot everything", [] if answer == "OK" else [answer])
-        return time.monotonic()
+        await witness.sees_redis_back()
 
     await endure(stage, verdicts, Redis.of(redis), stage.gateways, retired, harm)
 
@@ -58,22 +57,15 @@ async def failover(stage: Stage, verdicts: Verdicts):
     stage.start(3, 2, url)
     retired, redis = retired_handle(stage, url), Redis.of(url)
 
-    async def harm(_) -> float:
+    async def harm(witness: Witness):
         old = await redis.master()
         server = next(it for it in stage.kind("redis") if it.port == old[1])
         stage.kill(server)
-        returned = await back(redis, old)
+        await witness.sees_redis_back(old)
         server.restart()
         await until(lambda: done(accepts(server.port)), "the old master accepts connections again")
-        return returned
 
     await endure(stage, verdicts, redis, stage.gateways, retired, harm)
-
-
-async def back(redis: Redis, other_than=None) -> float:
-    """The moment from which Redis takes writes."""
-    await until(lambda: redis.takes_writes(other_than), "Redis takes writes", FAILOVER_SECONDS)
-    return time.monotonic()
 
 
 async def serves_all(witness: Witness, gateway: str) -> bool:
@@ -89,10 +81,11 @@ def retired_handle(stage: Stage, redis: str) -> str:
     """A handle of an environment that exists, sealed by a key that the gateways no longer have."""
     key = stage.folder / "retired.key"
     write_secret(key, stage.printed("key", "signing"))
-    flags = ["--signing-key-file", key, "--worker-root-key-file", stage.key("worker-root"), "--config", stage.folder / "gateway.toml", *ROOM]
-    gateway = stage.run_baton("retired", "gateway", ["--redis", redis, "--replica-id", "retired", *flags])
+    keys = ["--signing-key-file", key, "--worker-root-key-file", stage.key("worker-root")]
+    others = ["--redis", redis, "--replica-id", "retired", "--config", stage.folder / "gateway.toml", *ROOM]
+    gateway = stage.run_baton("retired", "gateway", [*keys, *others])
     url = gateway.listening("gateway")
     handle = gateway.wait_for(lambda: launched(url, stage.owner.key), "an environment")
-    call(url, stage.owner.key, SHELL, {"environmentId": handle, "shellCommand": "echo secret > kept"})
+    call(url, stage.owner.key, *shell(handle, "echo secret > kept"))
     stage.kill(gateway)
     return handle

@@ -7,15 +7,17 @@ import random
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra/local"))
 
 import directory  # noqa: E402
+import spaces  # noqa: E402
 from caller import Caller  # noqa: E402
 from cluster import Cluster, write_secret  # noqa: E402
 from exchange import Broken, Invalid, NotSent, exchange  # noqa: E402
-from processes import START_SECONDS, Process, Trouble  # noqa: E402
+from processes import LISTENING, START_SECONDS, Process, Trouble  # noqa: E402
 
 READY_SECONDS = 2
 # Of the environments of one tenant, and of connections from one address: these suites are one tenant at one address.
@@ -28,9 +30,11 @@ class Stage(Cluster):
     def __init__(self, folder: Path, options):
         super().__init__(folder, options.baton)
         self.is_full, self.seed = options.full, options.seed
-        self.old_baton = options.old_baton
+        self.old_baton, self.is_apart = options.old_baton, options.apart
         self.random = random.Random(options.seed)
         self.owner = self.stranger = None
+        # Gateways that were told to end: a load balancer sees by /readyz that they want no more.
+        self.leaving = set()
 
     def start(self, gateways: int, workers: int, redis: str, gateway_flags=(), worker_flags=()):
         """All of it, on free ports; returns when each gateway gives environments."""
@@ -39,6 +43,13 @@ class Stage(Cluster):
         self.start_workers(workers, worker_flags)
         self.owner, self.stranger = Caller(self.gateways, owner), Caller(self.gateways, stranger)
         self.wait_until_each_serves(owner)
+        if self.is_apart:
+            spaces.reserve(self.ports())
+
+    def ports(self) -> set:
+        """Where something listens that may be away for a while."""
+        listening = {urlsplit(url).port for it in self.processes for _, url in LISTENING.findall(it.out.read_text())}
+        return listening | {it.port for it in self.processes if it.port}
 
     def one_redis(self) -> str:
         return directory.start_one(self)
@@ -73,9 +84,13 @@ class Stage(Cluster):
         role = process.name.split("-")[0]
         ready = process.listening(f"{role}-internal") + "/readyz"
         await until(lambda: answers(ready), f"{process.name} is ready again")
+        if role == "gateway":
+            self.leaving.discard(self.url(process))
 
     async def stopped(self, process: Process) -> int:
         """Tells a process to end, and waits until it has, while the load goes on."""
+        if process.name.startswith("gateway-"):
+            self.leaving.add(self.url(process))
         process.terminate()
         await until(lambda: done(process.child.poll() is not None), f"{process.name} ends", 60)
         return process.child.returncode

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from caller import PYTHON, SHELL, Caller
+from caller import Caller, Reply, python, shell
 from exchange import Broken, NotSent
 from processes import Trouble
 from resp import Redis
@@ -11,9 +11,11 @@ from stage import Stage, each, environment_of, until
 from verdicts import Verdicts
 
 ENVIRONMENTS = 12
+# Of those created meanwhile.
+KEPT = 300
 CALL_EVERY, CREATE_EVERY, STEAL_EVERY = 0.1, 0.2, 0.2
 BACK_SECONDS, COMPLETE_SECONDS = 5, 10
-DIRECTORY_AWAY = 50303
+FAILOVER_SECONDS = 20
 UNKNOWN = "You have no such environment"
 
 
@@ -24,6 +26,8 @@ class Witness:
         self.stage, self.redis, self.gateways = stage, redis, gateways
         self.handles, self.thieves, self.tasks, self.is_over = [], [], [], False
         self.served, self.unserved, self.refused, self.granted = 0, [], 0, []
+        self.returned, self.completion = None, None
+        self.kept = []
         self.created, self.wrong_refusals = {gateway: [] for gateway in gateways}, []
 
     async def prepare(self, retired: str):
@@ -31,7 +35,7 @@ class Witness:
         self.handles = await each(range(ENVIRONMENTS), lambda _: self.stage.owner.launch())
         for number, handle in enumerate(self.handles):
             code = f"kept = 'kept-{number}'\nprint(kept, file=open('kept', 'w'))"
-            reply = await self.stage.owner.keyless(PYTHON, {"environmentId": handle, "pythonCode": code})
+            reply = await self.stage.owner.keyless(*python(handle, code))
             if not reply.is_ok:
                 raise Trouble(f"an environment does not begin: {reply}")
         for gateway in self.gateways:
@@ -41,7 +45,8 @@ class Witness:
         good, owner, stranger = self.handles[0], self.stage.owner, self.stage.stranger
         forged = good[:-1] + ("A" if good[-1] != "A" else "B")
         nobody = Caller(self.gateways, "btk_not-a-key")
-        self.thieves = [("a stranger", stranger, good), ("a forger", owner, forged), ("a retired key", owner, retired), ("nobody", nobody, good)]
+        self.thieves = [("a stranger", stranger, good), ("a forger", owner, forged)]
+        self.thieves += [("a retired key", owner, retired), ("nobody", nobody, good)]
 
     async def __aenter__(self):
         loops = [self.calls(number) for number in range(ENVIRONMENTS)]
@@ -63,13 +68,14 @@ class Witness:
 
     async def call(self, number: int, in_python: bool, gateway: str):
         """Sent once and without a key: nothing is there to make a failure good."""
-        tool, work = (PYTHON, {"pythonCode": "print(kept)"}) if in_python else (SHELL, {"shellCommand": "cat kept"})
+        handle = self.handles[number]
+        read = python(handle, "print(kept)") if in_python else shell(handle, "cat kept")
         try:
-            reply = await self.stage.owner.once(tool, {"environmentId": self.handles[number], **work}, gateway)
+            reply = await self.stage.owner.once(*read, gateway)
         except (NotSent, Broken) as trouble:
             self.unserved.append(trouble)
             return
-        if reply.is_ok and reply.stdout == f"kept-{number}\n":
+        if is_served(reply, number):
             self.served += 1
         else:
             self.unserved.append(reply)
@@ -82,7 +88,10 @@ class Witness:
                 self.wrong_refusals.append(trouble)
             else:
                 self.created[gateway].append((time.monotonic(), reply.is_ok))
-                if reply.is_ok:
+                if reply.is_ok and len(self.kept) < KEPT:
+                    # What a master wrote down before it was lost must be found again too.
+                    self.kept.append(reply.data["environmentId"])
+                elif reply.is_ok:
                     await self.stage.owner.once("closeEnvironment", {"environmentId": reply.data["environmentId"]}, gateway)
                 elif not (reply.has_not_run and reply.pause):
                     self.wrong_refusals.append(reply)
@@ -92,51 +101,93 @@ class Witness:
         turn = 0
         while not self.is_over:
             for who, caller, handle in self.thieves:
-                reply = await caller.once(SHELL, {"environmentId": handle, "shellCommand": "cat kept"}, self.gateways[turn % len(self.gateways)])
-                is_refused = reply.status == 401 if who == "nobody" else UNKNOWN in str(reply) and reply.has_not_run
-                if is_refused and not reply.stdout:
+                gateway = self.gateways[turn % len(self.gateways)]
+                reply = await caller.once(*shell(handle, "cat kept"), gateway)
+                if is_refused(reply, has_key=who != "nobody"):
                     self.refused += 1
                 else:
                     self.granted.append(f"{who}: {reply}")
             turn += 1
             await asyncio.sleep(STEAL_EVERY)
 
+    async def sees_redis_back(self, other_than=None):
+        """Waits until Redis takes writes, at another master than this one; from here on the promises count."""
+        await until(lambda: self.redis.takes_writes(other_than), "Redis takes writes", FAILOVER_SECONDS)
+        self.returned = time.monotonic()
+        self.completion = asyncio.create_task(until(self.is_complete, "the directory is complete again", 3 * COMPLETE_SECONDS))
+
     async def is_complete(self) -> bool:
-        """Whether the directory has every environment that was there before, with its worker."""
+        """Whether the directory has every environment, old or new, with its worker."""
+        mine = [environment_of(handle) for handle in [*self.handles, *self.kept]]
         noted, held = await self.redis.environments(), self.stage.records()
-        mine = [environment_of(handle) for handle in self.handles]
         return all(it in held and noted.get(it) == held[it] for it in mine)
 
-    def back_after(self, returned: float) -> float:
-        """How long after its return the last gateway created again."""
-        first = [min((at for at, is_ok in tries if is_ok and at >= returned), default=float("inf")) for tries in self.created.values()]
-        return max(first) - returned
+    def back_after(self) -> float:
+        """How long after Redis the last gateway created again."""
+        successes = ([at for at, is_ok in tries if is_ok and at >= self.returned] for tries in self.created.values())
+        return max(min(at, default=float("inf")) for at in successes) - self.returned
+
+
+def is_served(reply: Reply, number: int) -> bool:
+    return reply.is_ok and reply.stdout == f"kept-{number}\n"
+
+
+def is_refused(reply: Reply, has_key: bool) -> bool:
+    """Nothing ran and nothing is shown; who is known hears that there is no such environment, whosever it is."""
+    said_no = UNKNOWN in str(reply) and reply.has_not_run if has_key else reply.status == 401 and reply.error
+    return bool(said_no) and not reply.stdout
+
+
+def plants() -> dict:
+    """Answers that a thief or an owner may get; only those that keep the promise may pass."""
+    def tool(is_error: bool, text: str = "", **structured) -> Reply:
+        result = {"isError": is_error, "content": [{"text": text}], "structuredContent": structured}
+        return Reply(200, "gateway-1", {"result": result})
+
+    unknown, output = tool(True, UNKNOWN, executed="no"), tool(False, stdout="kept-7\n")
+    locked_out = Reply(401, "gateway-1", {"error": {"code": -32600, "message": "no key"}})
+    return {
+        "a handle that is refused passes": is_refused(unknown, True),
+        "a caller without a key that is refused passes": is_refused(locked_out, False),
+        "output shown to a thief is found": not is_refused(output, True),
+        "a refusal that may have run is found": not is_refused(tool(True, UNKNOWN, executed="maybe"), True),
+        "a refusal with output is found": not is_refused(tool(True, UNKNOWN, executed="no", stdout="x"), True),
+        "another refusal is found": not is_refused(tool(True, "busy", executed="no"), True),
+        "a caller without a key that is let in is found": not is_refused(unknown, False),
+        "an owner that is served passes": is_served(output, 7),
+        "another environment's output is found": not is_served(output, 8),
+        "an owner that is refused is found": not is_served(unknown, 7),
+        "an interpreter that lost its variables is found": not is_served(tool(True, "restarted", executed="no"), 7),
+    }
 
 
 async def endure(stage: Stage, verdicts: Verdicts, redis: Redis, gateways: list, retired: str, harm):
-    """Holds the promises while `harm` is done; it returns the moment from which Redis took writes again."""
+    """Holds the promises while `harm` is done, which says when Redis is back."""
     witness = Witness(stage, redis, gateways)
     await witness.prepare(retired)
     async with witness:
         await asyncio.sleep(2)
-        returned = await harm(witness)
-        await until(witness.is_complete, "the directory is complete again", 3 * COMPLETE_SECONDS)
-        complete = time.monotonic() - returned
-        await asyncio.sleep(max(0, returned + BACK_SECONDS + 1 - time.monotonic()))
+        await harm(witness)
+        complete = await witness.completion
+        await asyncio.sleep(max(0, witness.returned + BACK_SECONDS + 1 - time.monotonic()))
+    lost = [] if await witness.is_complete() else ["some are not in it"]
     tries = [attempt for attempts in witness.created.values() for attempt in attempts]
     refusals = sum(not is_ok for _, is_ok in tries)
-    late = [f"refused {at - returned:.1f} s after" for at, is_ok in tries if not is_ok and at > returned + BACK_SECONDS]
+    after = [at - witness.returned for at, is_ok in tries if not is_ok]
+    late = [f"refused {seconds:.1f} s after" for seconds in after if seconds > BACK_SECONDS]
     verdicts.held("every call to an environment is served, none sent twice", witness.unserved, f"{witness.served} calls")
-    verdicts.measured("creating is back after Redis", witness.back_after(returned), BACK_SECONDS)
+    verdicts.measured("creating is back after Redis", witness.back_after(), BACK_SECONDS)
     verdicts.held("and stays", late, f"{len(tries) - refusals} created, {refusals} refused meanwhile")
     verdicts.held("a refused creation began nothing and says when to come back", witness.wrong_refusals)
     verdicts.measured("the directory is complete after Redis", complete, COMPLETE_SECONDS)
+    verdicts.held("and has what was created meanwhile", lost, f"{len(witness.kept)} environments")
     verdicts.held("nobody is let in", witness.granted, f"{witness.refused} refused")
     witness.unserved.clear()
     for number in range(ENVIRONMENTS):
         await witness.call(number, True, gateways[number % len(gateways)])
         await witness.call(number, False, gateways[number % len(gateways)])
     held = stage.records()
-    killed = [handle[-6:] for handle in witness.handles if environment_of(handle) not in held]
-    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{ENVIRONMENTS} environments")
+    every = [environment_of(handle) for handle in witness.handles + witness.kept]
+    killed = [f"{environment[:8]} is gone" for environment in every if environment not in held]
+    verdicts.held("no environment is killed: files and variables are kept", killed + witness.unserved, f"{len(every)} environments")
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid + stage.stranger.invalid, f"{stage.owner.answers} answers")
