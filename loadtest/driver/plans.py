@@ -59,7 +59,7 @@ PLANS = {
     ),
     "replica-kill": Plan(
         seconds=60, rate=150, faults=faults.kill_gateways(every=5),
-        short={"seconds": 8, "rate": 60, "faults": faults.kill_gateways(every=2), "settings": {"ENVIRONMENTS": 40}},
+        short={"seconds": 8, "rate": 40, "faults": faults.kill_gateways(every=2), "settings": {"ENVIRONMENTS": 40}},
     ),
     "worker-kill": Plan(
         seconds=60, rate=60, faults=faults.kill_workers(every=8),
