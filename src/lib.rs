@@ -10,7 +10,7 @@
 //! | 2 | [`worker`] | `rpc`, `domain` |
 //! | 3 | [`dev`], [`cli`] | all of them |
 //!
-//! [`clock`], [`telemetry`], [`serve`] and [`tls`] stand beside the layers: more than one of them uses each.
+//! [`clock`], [`net`], [`telemetry`], [`serve`] and [`tls`] stand beside the layers: more than one of them uses each.
 //! `tests/it/layering.rs` holds the same table and fails when it is broken.
 
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod directory;
 pub mod domain;
 pub mod gateway;
 pub mod mcp;
+pub mod net;
 pub mod rpc;
 pub mod serve;
 pub mod telemetry;

@@ -71,6 +71,37 @@ def stream(connection, request):
     return "close"
 
 
+SMUGGLED = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+AMBIGUOUS = [
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+    b"Content-Length: 5\r\nTransfer-Encoding: xchunked",
+    b"Content-Length: 5\r\nTransfer-Encoding : chunked",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    b"Transfer-Encoding: chunked, identity",
+    b"Content-Length: 5\r\nContent-Length: 0",
+    b"Content-Length: 5, 5",
+    b"Content-Length: +5",
+    b"Content-Length: -5",
+    b"Content-Length: 5\r\nX-A: 1\r\n folded",
+    b"Content-Length: 5\r\nHost: b",
+]
+
+
+def raw(port: int, data: bytes) -> bytes:
+    """Everything that is answered to these bytes, until nginx closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(data)
+        reply = b""
+        try:
+            while more := client.recv(65536):
+                reply += more
+        except ConnectionResetError:
+            pass
+        return reply
+
+
 def post(port: int, headers=b"", body=BODY) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
     client.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost:%d\r\nContent-Type: application/json\r\n" % port + headers
@@ -135,10 +166,10 @@ def main():
     with report.check("passes Host and odd header names, and keeps a client from naming itself"):
         seen = Upstream(answer)
         with Nginx(seen) as port:
-            exchange(port, b"Mcp-Param-My_Value: 1\r\nX-Forwarded-For: 203.0.113.9\r\n")
+            exchange(port, b"Mcp-Param-My_Value: 1\r\nX-Forwarded-For: 203.0.113.9\r\nForwarded: for=203.0.113.9\r\n")
         head = seen.requests[0].lower()
         expect(b"\r\nhost: localhost:%d\r\n" % port in head and b"mcp-param-my_value: 1" in head, head)
-        expect(b"x-forwarded-for: 127.0.0.1\r\n" in head, head)
+        expect(b"x-forwarded-for: 127.0.0.1\r\n" in head and b"203.0.113.9" not in head, head)
 
     with report.check("refuses two framings in one request"):
         seen = Upstream(answer)
@@ -146,6 +177,24 @@ def main():
             reply = exchange(port, b"Transfer-Encoding: chunked\r\n")
         expect(reply.split(b" ")[1] == b"400" and not seen.requests, reply)
         expect(json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == -32600, reply)
+
+    with report.check("lets no framing through that two readers could take in two ways"):
+        seen = Upstream(answer)
+        with Nginx(seen) as port:
+            for lines in AMBIGUOUS:
+                reply = raw(port, b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n\r\n0\r\n\r\n" + SMUGGLED)
+                statuses = [part[:3] for part in reply.split(b"HTTP/1.1 ")[1:]]
+                expect(len(statuses) == 1 and statuses[0] in (b"400", b"501"), (lines, reply))
+                expect(not seen.requests, (lines, seen.requests))
+
+    with report.check("frames chunks anew, and what follows them is a request of its own"):
+        seen = Upstream(answer)
+        with Nginx(seen) as port:
+            chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+            raw(port, b"POST /mcp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked + LAST)
+        first, last = seen.requests
+        expect(b"content-length: %d\r\n" % len(BODY) in first.lower() and first.endswith(BODY), first)
+        expect(b"transfer-encoding" not in first.lower() and last.startswith(b"GET /health "), (first, last))
 
     with report.check("streams events as they come, and a client's going away reaches the gateway within a second"):
         with Nginx(Upstream(stream)) as port:

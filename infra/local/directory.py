@@ -1,6 +1,5 @@
 """What replicas share: one Redis, or a master and two replicas with the three Sentinels that choose among them."""
 
-import shutil
 from pathlib import Path
 
 from processes import LOOPBACK, Processes, free_port, program
@@ -27,16 +26,16 @@ def start_watched(processes: Processes) -> str:
     master = free_port()
     ports = [master] + [free_port() for _ in range(REDIS - 1)]
     for number, port in enumerate(ports, 1):
-        follows = [] if port == master else ["--replicaof", LOOPBACK, master]
         folder = processes.folder / f"redis-{number}"
         folder.mkdir(exist_ok=True)
-        own = folder / "redis.conf"  # a Sentinel has its server write down whom it follows after a failover
-        shutil.copy(CONFIGURATION / "redis.conf", own)
+        # Sentinel has a server write down whom it follows now, and that is what it comes back with.
+        own = folder / "redis.conf"
+        own.write_text((CONFIGURATION / "redis.conf").read_text() + ("" if port == master else f"replicaof {LOOPBACK} {master}\n"))
         redis = processes.run(f"redis-{number}", [
-            program("redis-server"), own, "--bind", LOOPBACK, "--port", port, "--dir", folder, *follows,
+            program("redis-server"), own, "--bind", LOOPBACK, "--port", port, "--dir", folder,
         ])
         redis.wait_until_accepting(port)
-        if follows:  # until then the master takes no writes
+        if port != master:  # until then the master takes no writes
             redis.wait_for(lambda: SYNCED in redis.out.read_text(), "a first copy of the master's data")
     sentinels = [start_sentinel(processes, number, master) for number in range(1, SENTINELS + 1)]
     return f"redis+sentinel://{','.join(f'{LOOPBACK}:{port}' for port in sentinels)}/baton"

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
 pub mod embedded;
 mod events;
@@ -20,8 +21,8 @@ mod terms;
 pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
-    LIST_TERM, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms,
-    WORKER_MEMORY, WORKER_TERM,
+    LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM,
+    Terms, WORKER_MEMORY, WORKER_TERM,
 };
 
 /// What replicas share.
@@ -79,6 +80,14 @@ pub trait Directory: Send + Sync + Debug {
         environment: EnvironmentId,
     ) -> Result<(), DirectoryError>;
 
+    /// Counts one request in each of these rates of a tenant, or in none of them if one is used up. A repeat counts
+    /// again, so it never grants more. At most [`MAX_RATES`].
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError>;
+
     /// Begins a tally at 0 that lives for `term` after its last change. One that is there stays as it is.
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError>;
 
@@ -129,6 +138,15 @@ pub enum Reservation {
     Granted,
     /// It has as many as it may.
     Full,
+}
+
+/// What came of counting a request in some rates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// Whether it was counted; else one of the rates is used up.
+    pub granted: bool,
+    /// How much of each is in use now, as [`Rate`] tells it.
+    pub used: Vec<Duration>,
 }
 
 /// Whether a placement was noted.

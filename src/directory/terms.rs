@@ -17,6 +17,8 @@ pub const SETTLING_TERM: Duration = Duration::from_secs(30);
 pub const LIST_TERM: Duration = Duration::from_mins(5);
 /// How many operations one tally counts; the next is refused.
 pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
+/// How many rates one request is counted in at once.
+pub const MAX_RATES: usize = 4;
 
 /// The terms of one directory. Production takes the defaults, which are the constants beside this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -251,6 +251,10 @@ id16! {
     TallyId
 }
 id16! {
+    /// Names a rate of one tenant that all replicas hold together.
+    RateId
+}
+id16! {
     /// What is called with an idempotency key: a repeat has the same one, another call another.
     ArgumentsDigest
 }
@@ -273,6 +277,19 @@ impl EnvironmentId {
         let hash: [u8; 32] = Sha256::digest(self.0).into();
         let first = hash[..5].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         format!("{first:010x}")
+    }
+}
+
+impl RateId {
+    /// The rate of this scope, such as a method, and of this name in it.
+    pub fn of(scope: &str, name: &str) -> Self {
+        Self(digest16(b"baton-rate", &[scope, name]))
+    }
+
+    /// The rate of this tenant and subject.
+    pub fn of_subject(subject: OwnerDigest) -> Self {
+        // Already a digest, of what no scope's name can be.
+        Self(subject.0)
     }
 }
 
@@ -321,7 +338,7 @@ macro_rules! plain_debug {
         }
     )*};
 }
-plain_debug!(ExecutionId ArgumentsDigest LaunchKey TallyId TenantDigest OwnerDigest);
+plain_debug!(ExecutionId ArgumentsDigest LaunchKey TallyId RateId TenantDigest OwnerDigest);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ pub mod handle;
 pub mod ids;
 pub mod keyring;
 pub mod placement;
+pub mod rate;
 pub mod sealed;
 pub mod task;
 pub mod ticket;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::dispatch::{Edge, refuse};
 use super::failure::Failure;
 use super::feed::{self, Events};
-use super::limits::Slot;
+use super::limits::{Class, Slot};
 use super::observe::Observation;
 use super::outgoing::Outgoing;
 use super::reply::{self, Answer, Asker, Work};
@@ -138,7 +138,8 @@ impl Edge {
         if let Some(tool) = tool {
             self.limits.admit_tool(tenant, tool)?;
         }
-        Ok(self.limits.slot(tenant).await?)
+        let class = Class::of(envelope.method(), tool).unwrap_or(Class::Execute);
+        Ok(self.limits.slot(class, tenant).await?)
     }
 }
 

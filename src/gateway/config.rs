@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{
-    CorsPolicy, Credentials, EnvironmentPolicy, InFlight, Listens, Network, Rates, ToolChoice,
-    UpstreamSet,
+    Buffers, CorsPolicy, Credentials, EnvironmentPolicy, InFlight, Listens, Network, Rates,
+    ToolChoice, UpstreamSet,
 };
 use crate::clock::Clock;
 use crate::directory::Directory;
@@ -53,6 +53,8 @@ pub struct Config {
     pub rates: Rates,
     /// How much at once.
     pub in_flight: InFlight,
+    /// How much of requests is held at once.
+    pub buffers: Buffers,
     /// How many clients listen.
     pub listens: Listens,
     /// Bytes of a request's body.

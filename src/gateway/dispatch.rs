@@ -17,7 +17,7 @@ use super::failure::{Failure, TurnedAway, accepted, fail, json_response, reject,
 use super::guard::Guard;
 use super::handover::{self, Handover};
 use super::identity::Credentials;
-use super::limits::Limits;
+use super::limits::{Limits, Room};
 use super::listen::Hub;
 use super::observe::{Observation, Observer};
 use super::proxies::Proxies;
@@ -31,7 +31,7 @@ use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
     ServerCapabilities,
 };
-use crate::serve::{BodyError, Peer, need_not_come, read_body};
+use crate::serve::{BodyError, Peer, discard_body, need_not_come, read_body_into};
 use crate::telemetry::{Outcome, TraceContext};
 
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
@@ -101,9 +101,7 @@ impl Edge {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
         match self.admit(&parts, body).await {
-            Ok((caller, body)) => {
-                self.read(came, &parts.headers, caller, &body, From::Client).await
-            }
+            Ok((caller, body)) => self.read(came, &parts.headers, caller, body, From::Client).await,
             Err(reason) => {
                 let response = turn_away(reason);
                 self.observer.turned_away(came, response.status(), None);
@@ -113,7 +111,11 @@ impl Edge {
     }
 
     /// Host, Origin, who asks, sizes: all that comes before MCP.
-    async fn admit(&self, parts: &Parts, body: Body) -> Result<(Principal, Bytes), TurnedAway> {
+    async fn admit(
+        &self,
+        parts: &Parts,
+        mut body: Body,
+    ) -> Result<(Principal, (Bytes, Room)), TurnedAway> {
         self.guard.admit(&parts.headers)?;
         let caller = match self.credentials.authenticate(&parts.headers) {
             Ok(caller) => caller,
@@ -127,13 +129,24 @@ impl Edge {
         if need_not_come(&parts.headers, &body, self.max_body_bytes) {
             return Err(TurnedAway::TooLarge(self.max_body_bytes));
         }
-        let body = read_body(body, self.max_body_bytes, BODY_DEADLINE).await;
-        let body = body.map_err(|error| match error {
+        let mut room = self.limits.room(caller.tenant_digest());
+        let grow = |bytes| {
+            let grown = room.grow_to(u64::try_from(bytes).unwrap_or(u64::MAX));
+            self.limits.counted(grown).is_ok()
+        };
+        let bytes = read_body_into(grow, &mut body, self.max_body_bytes, BODY_DEADLINE).await;
+        let bytes = bytes.map_err(|error| match error {
             BodyError::TooLarge { max_bytes } => TurnedAway::TooLarge(max_bytes),
+            BodyError::NoRoom => {
+                let headers = parts.headers.clone();
+                // The refusal does not wait for that.
+                self.calls.spawn(async move { discard_body(&headers, body, BODY_DEADLINE).await });
+                TurnedAway::NoRoom
+            }
             BodyError::Slow { .. } => TurnedAway::Slow,
             BodyError::Broken(_) => TurnedAway::Broken,
         })?;
-        Ok((caller, body))
+        Ok((caller, (bytes, room)))
     }
 
     /// What was asked, and by whom it is answered.
@@ -142,14 +155,14 @@ impl Edge {
         came: Instant,
         headers: &HeaderMap,
         caller: Principal,
-        body: &Bytes,
+        (body, room): (Bytes, Room),
         from: From,
     ) -> Response<Body> {
-        let envelope = match Envelope::parse(headers, body) {
+        let mut envelope = match Envelope::parse(headers, &body) {
             Ok(Incoming::Request(envelope)) => envelope,
             Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
                 if let Incoming::Response = incoming {
-                    self.bring_answer((headers, body), caller, from).await;
+                    self.bring_answer((headers, &body), caller, from).await;
                 }
                 self.observer.turned_away(came, StatusCode::ACCEPTED, None);
                 return accepted();
@@ -160,6 +173,8 @@ impl Edge {
                 return response;
             }
         };
+        // What was read is a copy; whoever works on it holds it.
+        envelope.keep(room);
         let tool = match envelope.method() {
             Method::CallTool => envelope.name().and_then(|name| self.tools.find(name)),
             _ => None,
@@ -169,10 +184,11 @@ impl Edge {
         if from == From::Client
             && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
         {
-            let came = (headers, body.clone());
+            let came = (headers, body);
             // Boxed: it is seldom, and every request would carry room for it.
             return Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await;
         }
+        drop(body);
         self.dispatch(envelope, caller, tool, observation).await
     }
 
@@ -268,7 +284,7 @@ impl Edge {
     }
 
     /// The answers that are the same for everyone, with all that upstreams have said of themselves by now.
-    fn standing(&self) -> Arc<Standing> {
+    pub(super) fn standing(&self) -> Arc<Standing> {
         let standing = self.standing.load_full();
         let version = self.upstreams.version();
         if standing.version() == version {

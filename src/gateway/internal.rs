@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::routing::{get, post};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::dispatch::Edge;
@@ -19,6 +19,8 @@ use crate::rpc::wire::HEARTBEAT;
 use crate::serve::{Drain, read_body};
 use crate::telemetry::Metrics;
 
+/// When to look again whether a replica is there that is about to stop, in seconds.
+const NEXT_START: HeaderValue = HeaderValue::from_static("5");
 /// How long a report may take to arrive.
 const REPORT_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -79,7 +81,9 @@ async fn take_over(State(internal): State<Arc<Internal>>, request: Request) -> R
 /// Fails while draining; never for Redis, without which most of the work goes on.
 async fn ready(State(internal): State<Arc<Internal>>) -> Response<Body> {
     if internal.drain.is_draining() {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        let mut draining = plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        draining.headers_mut().insert(RETRY_AFTER, NEXT_START);
+        return draining;
     }
     plain(StatusCode::OK, "ready\n")
 }

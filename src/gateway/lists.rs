@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 
+use super::discover::Standing;
 use super::dispatch::{Edge, not_served};
 use super::failure::Failure;
+use super::limits::Class;
 use super::observe::Observation;
 use super::upstream::{Listing, Listings, Server, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
@@ -45,16 +47,17 @@ impl Edge {
         let tenant = caller.tenant_digest();
         self.limits.admit_tenant(tenant)?;
         self.limits.admit_method(tenant, envelope.method())?;
+        let cursor = envelope.text_param("cursor")?;
+        let _slot = match self.rendered(listed, cursor.is_some()) {
+            // To refuse it would be no less work.
+            Some(standing) => return Ok(standing.tools(envelope.era()).to(envelope.id())),
+            None => self.limits.slot(Class::List, tenant).await?,
+        };
         let standing = self.standing_where(|can| can.lists(listed)).await;
         if !standing.capabilities().lists(listed) {
             return Err(not_served(envelope).into());
         }
-        let cursor = envelope.text_param("cursor")?;
-        // Without upstreams the list of tools is the same for everybody, and has one page.
-        if listed == Listed::Tools && self.upstreams.is_empty() && cursor.is_none() {
-            return Ok(standing.tools(envelope.era()).to(envelope.id()));
-        }
-        let own = self.own_items(listed, envelope.era(), caller, observation).await?;
+        let own = self.own_items(listed, envelope.era(), caller, observation).await;
         let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
         let page = merged.page(cursor.as_deref(), PAGE, caller, &self.keys, self.clock.now());
         // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
@@ -65,19 +68,26 @@ impl Edge {
         Ok(Reply::new(envelope.era(), &self.identity, &page).to(envelope.id()))
     }
 
+    /// The list of tools where it is the same for everybody and has one page: without upstreams.
+    fn rendered(&self, listed: Listed, has_cursor: bool) -> Option<Arc<Standing>> {
+        let is_same = listed == Listed::Tools && self.upstreams.is_empty() && !has_cursor;
+        let standing = is_same.then(|| self.standing())?;
+        standing.capabilities().lists(listed).then_some(standing)
+    }
+
     async fn own_items(
         &self,
         listed: Listed,
         era: Era,
         caller: &Principal,
         observation: &Observation,
-    ) -> Result<Own, Failure> {
-        Ok(match listed {
+    ) -> Own {
+        match listed {
             Listed::Tools => self.own.tools(era).clone(),
             Listed::Prompts => Own::default(),
-            Listed::Resources => self.own_resources(caller, observation).await?,
+            Listed::Resources => self.own_resources(caller, observation).await,
             Listed::ResourceTemplates => self.own_templates(),
-        })
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::placement::{Epoch, Holding, Placement};
 use crate::mcp::ErrorCode;
 use crate::rpc::client::{Peer, Recovery, TraceHeaders, WorkerClient, WorkerError};
-use crate::rpc::wire::{FindReply, FindRequest, NotStarted};
+use crate::rpc::wire::{FindReply, FindRequest, NotStarted, Queue};
 
 /// Placements that one replica remembers.
 const REMEMBERED: usize = 100_000;
@@ -191,6 +191,9 @@ impl Route<'_> {
         if let NotStarted::NotMine | NotStarted::WrongEpoch { .. } | NotStarted::Gone { .. } = why {
             self.locator.forget(self.environment);
         }
+        if let NotStarted::QueueFull { queue: Queue::Worker, .. } = why {
+            return Err(Fault::overloaded().into()); // it passes, and is none of the model's doing
+        }
         not_begun(why).map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -228,10 +231,17 @@ pub(super) fn not_begun(why: &NotStarted) -> Option<ToolError> {
         NotStarted::Gone { reason } => gone_error(gone_for(reason)),
         NotStarted::Foreign => unknown_environment(),
         NotStarted::Restarted(restarted) => restarted_error(&restarted.reason),
-        NotStarted::QueueFull { retry_after_ms } => ToolError::not_begun(
-            "This environment is busy with other calls of yours: wait for one to end, then call again.",
-        )
-        .retry_after(Duration::from_millis(*retry_after_ms)),
+        NotStarted::QueueFull { retry_after_ms, queue } => {
+            let text = match queue {
+                Queue::Environment => {
+                    "This environment is busy with other calls of yours: wait for one to end, then call again."
+                }
+                Queue::Worker => {
+                    "Nothing was run: the worker of this environment runs as many calls as it may. Call again."
+                }
+            };
+            ToolError::not_begun(text).retry_after(Duration::from_millis(*retry_after_ms))
+        }
         NotStarted::NoSandbox { why } => {
             ToolError::not_begun(format!("No sandbox could be started: {why}"))
                 .retry_after(Duration::from_secs(1))

@@ -51,7 +51,7 @@ use tower::ServiceExt as _;
 pub use config::Config;
 pub use cors::CorsPolicy;
 pub use identity::{ApiKeys, Credentials};
-pub use limits::{InFlight, Rate, Rates};
+pub use limits::{Buffers, InFlight, Rate, Rates};
 pub use listen::Listens;
 pub use proxies::{Network, NotANetwork};
 pub use tools::{EnvironmentPolicy, Tool, ToolChoice};
@@ -64,6 +64,7 @@ pub use crate::mcp::Method;
 
 use crate::directory::Replica;
 use crate::mcp::Identity;
+use crate::net::Net;
 use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
@@ -98,17 +99,23 @@ pub struct Gateway {
     clients: Listener,
     internals: Listener,
     internal_url: String,
+    net: Net,
     config: Config,
 }
 
 impl Gateway {
     /// Takes the addresses.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let clients = bind(config.listen, "--listen")?;
-        let internals = bind(config.internal_listen, "--internal-listen")?;
+        Self::bind_on(Net::system(), config)
+    }
+
+    /// Takes the addresses on this network, where the workers are reached too.
+    pub fn bind_on(net: Net, config: Config) -> io::Result<Self> {
+        let clients = bind(&net, config.listen, "--listen")?;
+        let internals = bind(&net, config.internal_listen, "--internal-listen")?;
         let own = || format!("http://{}", internals.local_addr());
         let internal_url = config.advertise.clone().unwrap_or_else(own);
-        Ok(Self { clients, internals, internal_url, config })
+        Ok(Self { clients, internals, internal_url, net, config })
     }
 
     /// The MCP endpoint.
@@ -128,7 +135,7 @@ impl Gateway {
 
     /// Serves until the drain is over. Returns how many connections were cut at its deadline.
     pub async fn serve(self, drain: Drain) -> usize {
-        let Self { clients, internals, internal_url, config } = self;
+        let Self { clients, internals, internal_url, net, config } = self;
         let here = Replica { id: config.replica.clone(), url: internal_url };
         let fleet = Arc::new(Fleet::new(
             Arc::clone(&config.directory),
@@ -147,7 +154,7 @@ impl Gateway {
         let cors = config.cors.clone();
         let directory = Arc::clone(&config.directory);
         let clock = config.clock.clone();
-        let edge = Arc::new(edge(config, clients.local_addr(), &fleet, &metrics, &tasks));
+        let edge = Arc::new(edge(config, (&net, clients.local_addr()), &fleet, &metrics, &tasks));
         let (hub, keys) = (Arc::clone(&edge.hub), edge.keys.clone());
         let expired = Expired::new(hub, Arc::clone(&fleet), keys, clock.clone());
         let internal = Arc::new(Internal {
@@ -190,8 +197,8 @@ impl Gateway {
     }
 }
 
-fn bind(address: SocketAddr, flag: &str) -> io::Result<Listener> {
-    Listener::bind(address).map_err(|error| {
+fn bind(net: &Net, address: SocketAddr, flag: &str) -> io::Result<Listener> {
+    Listener::bind_on(net, address).map_err(|error| {
         let text =
             format!("cannot listen on {address}: {error}; choose another address with {flag}");
         io::Error::new(error.kind(), text)
@@ -309,12 +316,12 @@ fn metrics(config: &Config, clients: &Listener, fleet: &Arc<Fleet>) -> Metrics {
 
 fn edge(
     config: Config,
-    listen: SocketAddr,
+    (net, listen): (&Net, SocketAddr),
     fleet: &Arc<Fleet>,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
 ) -> Edge {
-    let client = WorkerClient::new(config.clock.clone());
+    let client = WorkerClient::on(net, config.clock.clone());
     let locator = Locator::new(
         Arc::clone(fleet),
         Arc::clone(&config.directory),
@@ -354,7 +361,12 @@ fn edge(
         proxies: Proxies::new(config.trusted_proxies),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
-        limits: Limits::new(config.rates, config.in_flight, fleet.replica_count(), metrics),
+        limits: Limits::new(
+            config.rates,
+            (config.in_flight, config.buffers),
+            fleet.replica_count(),
+            metrics,
+        ),
         observer: Observer::new(config.tracer, config.access_log, metrics, &Tool::ALL),
         standing: ArcSwap::from_pointee(Standing::new(&identity, &own, &[], 0)),
         own,

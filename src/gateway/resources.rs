@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::dispatch::Edge;
 use super::failure::Failure;
+use super::limits::Class;
 use super::lists::{FRESH_FOR, Own, OwnItem};
 use super::observe::Observation;
 use super::outgoing::trace_headers;
@@ -78,15 +79,10 @@ impl Edge {
     }
 
     /// The caller's own environments as resources: those of `listEnvironments`. The anonymous have none of their own.
-    pub(super) async fn own_resources(
-        &self,
-        caller: &Principal,
-        observation: &Observation,
-    ) -> Result<Own, Failure> {
+    pub(super) async fn own_resources(&self, caller: &Principal, observation: &Observation) -> Own {
         if !self.tools.choice.environments {
-            return Ok(Own::default());
+            return Own::default();
         }
-        let _slot = self.limits.slot(caller.tenant_digest()).await?;
         let span = observation.span().start_client(|| "worker list".to_owned());
         let (environments, _) = self.tools.own_environments(caller, &trace_headers(&span)).await;
         span.end();
@@ -103,7 +99,7 @@ impl Edge {
             OwnItem { key, definition }
         };
         let items = environments.iter().map(resource).collect();
-        Ok(Own { items, fresh_for: Duration::ZERO, private: true })
+        Own { items, fresh_for: Duration::ZERO, private: true }
     }
 
     /// `resources/read`.
@@ -115,7 +111,7 @@ impl Edge {
     ) -> Result<Vec<u8>, Failure> {
         self.admit_resources(envelope, caller)?;
         let uri = envelope.name().unwrap_or_default();
-        let _slot = self.limits.slot(caller.tenant_digest()).await?;
+        let _slot = self.limits.slot(Class::Execute, caller.tenant_digest()).await?;
         let span = observation.span().start_client(|| "worker list".to_owned());
         let read = read_own(&self.tools, uri, caller, &trace_headers(&span)).await;
         span.end();
@@ -141,7 +137,12 @@ impl Edge {
         if let Some(handle) = handle_in(&self.tools, uri) {
             let named = self.tools.named(handle, caller);
             named.map_err(|error| missing_for(envelope, error.into()))?;
-        } else if !self.upstreams.has_resource(uri, caller).await {
+            return Ok(
+                Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id())
+            );
+        }
+        let _slot = self.limits.slot(Class::List, caller.tenant_digest()).await?;
+        if !self.upstreams.has_resource(uri, caller).await {
             return Err(missing(envelope, unknown(uri)));
         }
         Ok(Reply::new(envelope.era(), &self.identity, &Empty::default()).to(envelope.id()))

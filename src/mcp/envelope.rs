@@ -1,5 +1,6 @@
 //! The one place where headers, `_meta` and body are compared.
 
+use std::any::Any;
 use std::borrow::Cow;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -47,6 +48,7 @@ pub struct Envelope {
     meta: Meta,
     mirrored: Vec<(HeaderName, HeaderValue)>,
     accept: Accept,
+    lease: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Envelope {
@@ -102,7 +104,8 @@ impl Envelope {
             Ok(Agreement { method, name, meta }) => {
                 let mirrored =
                     head.params().map(|(name, value)| (name.clone(), value.clone())).collect();
-                Ok(Self { era, id, method, name, params, meta, mirrored, accept: head.accept() })
+                let (accept, lease) = (head.accept(), None);
+                Ok(Self { era, id, method, name, params, meta, mirrored, accept, lease })
             }
             Err(refusal) => Err(refusal.to(era, Some(id))),
         }
@@ -187,6 +190,11 @@ impl Envelope {
         let mirrors = if self.era.is_modern() { mirrors } else { &[] };
         let check = |mirror: &Mirror| mirror.check(&self.mirrored, self.arguments());
         mirrors.iter().try_for_each(check).map_err(|refusal| self.refusal(refusal))
+    }
+
+    /// Holds something for as long as the request is held, such as the room it takes.
+    pub fn keep(&mut self, lease: impl Any + Send + Sync) {
+        self.lease = Some(Box::new(lease));
     }
 
     /// Refuses this request for a reason found behind the door, such as an unknown tool.

@@ -21,6 +21,7 @@ use super::wire::{
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::WorkerKey;
+use crate::net::Net;
 
 /// How long a worker may take to take an execution in, or refuse it: it answers before anything runs.
 const TAKEN_IN: Duration = Duration::from_secs(10);
@@ -93,7 +94,12 @@ impl Peer {
 impl WorkerClient {
     /// A client without connections.
     pub fn new(clock: Clock) -> Self {
-        Self(Http1::new(clock))
+        Self::on(&Net::system(), clock)
+    }
+
+    /// A client without connections on this network.
+    pub fn on(net: &Net, clock: Clock) -> Self {
+        Self(Http1::new(net, clock))
     }
 
     /// Gives a new environment to a worker. Safe to repeat.

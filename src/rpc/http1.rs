@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
@@ -21,6 +20,7 @@ use super::wire::Refusal;
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, Timestamp};
 use crate::domain::keyring::WorkerKey;
+use crate::net::{Connector, Net};
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ const MAX_OFFSETS: usize = 4096;
 /// Sends sealed calls.
 #[derive(Clone, Debug)]
 pub(super) struct Http1 {
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<Connector, Full<Bytes>>,
     clock: Clock,
     offsets: Arc<Mutex<HashMap<String, i64>>>,
 }
@@ -84,18 +84,14 @@ impl Until {
 }
 
 impl Http1 {
-    pub(super) fn new(clock: Clock) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(KEEPALIVE));
+    pub(super) fn new(net: &Net, clock: Clock) -> Self {
         let http = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_IDLE_MAX)
             .pool_timer(TokioTimer::new())
             // A resend is a decision, and it is the caller's.
             .retry_canceled_requests(false)
-            .build(connector);
+            .build(net.connector(CONNECT, KEEPALIVE));
         Self { http, clock, offsets: Arc::default() }
     }
 

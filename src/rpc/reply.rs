@@ -6,6 +6,9 @@ use http::{HeaderValue, Response, StatusCode};
 use super::door::{Admitted, Shut};
 use super::wire::Refusal;
 
+/// When to come back to whoever cannot answer now, in seconds.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
 /// A sealed answer with a JSON body.
 pub fn sealed(
     admitted: &Admitted,
@@ -17,6 +20,9 @@ pub fn sealed(
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(http::header::RETRY_AFTER, SOON);
+    }
     let body = response.body().clone();
     admitted.seal(response.headers_mut(), status, &body);
     response

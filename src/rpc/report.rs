@@ -15,6 +15,7 @@ use super::wire::{HEARTBEAT, Heartbeat, HeartbeatReply, Refusal};
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, WorkerId};
 use crate::domain::keyring::WorkerKey;
+use crate::net::Net;
 
 /// Longest report.
 pub const MAX_REPORT: usize = 8 << 20;
@@ -34,8 +35,8 @@ pub struct Reporter {
 
 impl Reporter {
     /// Reports as the worker that has this key.
-    pub fn new(clock: Clock, key: WorkerKey, incarnation: Incarnation) -> Self {
-        Self { http: Http1::new(clock), key, incarnation }
+    pub fn new(net: &Net, clock: Clock, key: WorkerKey, incarnation: Incarnation) -> Self {
+        Self { http: Http1::new(net, clock), key, incarnation }
     }
 
     /// Reports to one gateway.

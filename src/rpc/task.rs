@@ -149,6 +149,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::wire::Queue;
 
     #[test]
     fn every_answer_reads_back() {
@@ -159,7 +160,9 @@ mod tests {
         let progress = [
             Progress::Working,
             Progress::Ended { ended: Box::default() },
-            Progress::NotStarted { why: NotStarted::QueueFull { retry_after_ms: 1 } },
+            Progress::NotStarted {
+                why: NotStarted::QueueFull { retry_after_ms: 1, queue: Queue::Environment },
+            },
             Progress::Failed { reason: "worker-restarted".to_owned() },
             Progress::Cancelled,
             Progress::Over,

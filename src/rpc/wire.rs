@@ -216,10 +216,13 @@ pub enum NotStarted {
     Foreign,
     /// The variables were lost since the last call; told once instead of running Python code without them.
     Restarted(Restarted),
-    /// As many calls wait for the environment as may.
+    /// As many calls wait as may.
     QueueFull {
         /// When a place may be free, in milliseconds.
         retry_after_ms: u64,
+        /// For what they wait. (Gateways that do not know the word take it for the environment.)
+        #[serde(default)]
+        queue: Queue,
     },
     /// The worker could not start a sandbox.
     NoSandbox {
@@ -239,6 +242,17 @@ pub enum NotStarted {
     },
     /// The worker's disk did not take the key.
     KeyNotKept,
+}
+
+/// For what calls wait at a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Queue {
+    /// Other calls of the same environment.
+    #[default]
+    Environment,
+    /// Executions of any environment: the worker runs as many as it may.
+    Worker,
 }
 
 /// Why a worker did not look at a call, or a gateway at a report; the answer's status is not 200.
@@ -407,7 +421,7 @@ mod tests {
             NotStarted::WrongEpoch { epoch: 2 },
             NotStarted::Foreign,
             NotStarted::Restarted(Restarted { reason: "worker-restarted".to_owned() }),
-            NotStarted::QueueFull { retry_after_ms: 1 },
+            NotStarted::QueueFull { retry_after_ms: 1, queue: Queue::Worker },
             NotStarted::NoSandbox { why: "full".to_owned() },
             NotStarted::Cancelled,
             NotStarted::NotKept,

@@ -5,14 +5,13 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -22,6 +21,7 @@ use super::connection::{self, Shared};
 use super::drain::Drain;
 use super::limits::ConnectionLimits;
 use super::listener::{ConnectionCounts, Listener};
+use crate::net::Stream;
 
 /// After an accept that failed for want of descriptors or memory: trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -109,12 +109,12 @@ where
 }
 
 /// The next connection. Waits out a lack of descriptors; errors of the one that came are not ours.
-async fn accept(listener: &Listener, complaint: &mut Complaint) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &Listener, complaint: &mut Complaint) -> (Stream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 // Answers are written in one piece; waiting for more would only add latency.
-                if let Err(error) = socket.set_nodelay(true) {
+                if let Err(error) = socket.set_nodelay() {
                     tracing::debug!(%peer, %error, "connection was gone before it began");
                     continue;
                 }

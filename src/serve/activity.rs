@@ -5,7 +5,9 @@
 //! no timer per connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::limits::ConnectionLimits;
 

@@ -23,6 +23,9 @@ pub enum BodyError {
     /// 413: more bytes than allowed, or more announced.
     #[error("the body is larger than {max_bytes} bytes")]
     TooLarge { max_bytes: usize },
+    /// 503: whoever counts the bytes has no room for it.
+    #[error("there is no room for the body")]
+    NoRoom,
     /// 408: not complete within the deadline.
     #[error("the body was not complete within {deadline:?}")]
     Slow { deadline: Duration },
@@ -37,15 +40,39 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    read_body_into(|_| true, body, max_bytes, deadline).await
+}
+
+/// The same for a body whose bytes are counted: `room` makes room for so many in all, or says that there is none. What was
+/// not read then is left to [`discard_body`].
+pub async fn read_body_into<B>(
+    mut room: impl FnMut(usize) -> bool,
+    body: B,
+    max_bytes: usize,
+    deadline: Duration,
+) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut body = std::pin::pin!(body);
     let until = Instant::now() + deadline;
-    let read = timeout_at(until, collect(body.as_mut(), max_bytes))
+    let read = timeout_at(until, collect(body.as_mut(), max_bytes, &mut room))
         .await
         .map_err(|_| BodyError::Slow { deadline })?;
     if let Err(BodyError::TooLarge { .. }) = read {
         timeout_at(until, discard(body)).await.ok();
     }
     read
+}
+
+/// Reads a body to its end and keeps nothing of it, so that an answer that was sent already is not lost. A client that
+/// waits to be told whether to send it is told nothing.
+pub async fn discard_body<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B, deadline: Duration) {
+    let waits = headers.contains_key(EXPECT);
+    if !waits {
+        tokio::time::timeout(deadline, discard(std::pin::pin!(body))).await.ok();
+    }
 }
 
 /// Whether a body is announced as too large by a client that waits to be told whether to send it: to read any of it would
@@ -55,7 +82,11 @@ pub fn need_not_come(headers: &HeaderMap, body: &impl Body, max_bytes: usize) ->
     headers.contains_key(EXPECT) && body.size_hint().lower() > max_bytes
 }
 
-async fn collect<B>(mut body: Pin<&mut B>, max_bytes: usize) -> Result<Bytes, BodyError>
+async fn collect<B>(
+    mut body: Pin<&mut B>,
+    max_bytes: usize,
+    room: &mut impl FnMut(usize) -> bool,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -65,14 +96,21 @@ where
     if announced > max_bytes {
         return Err(too_large());
     }
+    if !room(announced) {
+        return Err(BodyError::NoRoom);
+    }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|cause| BodyError::Broken(cause.into()))?.into_data() else {
             continue; // trailers: nothing in MCP reads them
         };
-        if first.len().max(rest.len()) + data.len() > max_bytes {
+        let in_all = first.len().max(rest.len()) + data.len();
+        if in_all > max_bytes {
             return Err(too_large());
+        }
+        if !room(in_all) {
+            return Err(BodyError::NoRoom);
         }
         // Most bodies come in one piece, which is passed on as it is.
         if first.is_empty() {
@@ -81,7 +119,7 @@ where
         }
         if rest.is_empty() {
             // The pages of what was announced cost nothing until bytes arrive.
-            rest.reserve(announced.max(first.len() + data.len()));
+            rest.reserve(announced.max(in_all));
             rest.extend_from_slice(&first);
         }
         rest.extend_from_slice(&data);
@@ -182,6 +220,17 @@ mod tests {
         check(3, 3).await;
         check(1 + (DISCARDED_BYTES >> 20), 1 + (DISCARDED_BYTES >> 20)).await;
         check(1000, 1 + (DISCARDED_BYTES >> 20)).await;
+    }
+
+    #[tokio::test]
+    async fn room_is_asked_for_before_bytes_are_read_and_as_more_come() {
+        let read =
+            async |body, room: usize| read_body_into(|bytes| bytes <= room, body, 10, SOON).await;
+        let no_room = read(Full::new(Bytes::from_static(b"abcdef")).boxed(), 5).await;
+        assert!(matches!(no_room, Err(BodyError::NoRoom)));
+        let no_room = read(BodyExt::boxed(pieces(&["abc", "def"])), 5).await;
+        assert!(matches!(no_room, Err(BodyError::NoRoom)));
+        assert_eq!(read(BodyExt::boxed(pieces(&["abc", "def"])), 6).await.unwrap(), "abcdef");
     }
 
     #[tokio::test]

@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
@@ -24,6 +23,7 @@ use super::activity::Activity;
 use super::body::Tracked;
 use super::drain::Drain;
 use super::{guard, limits};
+use crate::net::Stream;
 
 /// The address at the other end of the connection, as an extension of every request.
 /// Behind a proxy it is the proxy's.
@@ -41,7 +41,7 @@ pub(super) struct Shared<S> {
 
 /// Serves one connection until it ends; dropping the future cuts it, and drops its handlers.
 pub(super) async fn run<S, B>(
-    socket: TcpStream,
+    socket: Stream,
     peer: SocketAddr,
     activity: Arc<Activity>,
     shared: Arc<Shared<S>>,
@@ -134,7 +134,7 @@ where
 
 /// A socket that reports what it hears, and when the other side stops listening.
 struct Watched {
-    socket: TcpStream,
+    socket: Stream,
     activity: Arc<Activity>,
 }
 

@@ -5,33 +5,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-
-/// Connections the kernel holds for us while the loop is busy.
-const BACKLOG: u32 = 1024;
+use crate::net::{Acceptor, Net, Stream};
 
 /// A bound address whose connections [`serve`](super::serve) takes.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    acceptor: Acceptor,
     pub(super) counts: ConnectionCounts,
 }
 
 impl Listener {
     /// Binds and listens; port 0 takes a free one. Must run inside a tokio runtime.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the connections of the process before.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let socket = socket.listen(BACKLOG)?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address, counts: ConnectionCounts::default() })
+        Self::bind_on(&Net::system(), address)
+    }
+
+    /// Binds and listens on this network.
+    pub fn bind_on(net: &Net, address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { acceptor: net.listen(address)?, counts: ConnectionCounts::default() })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.acceptor.local_addr()
     }
 
     /// The counts of this listener, to be read while it is being served.
@@ -39,8 +34,8 @@ impl Listener {
         self.counts.clone()
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.socket.accept().await
+    pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        self.acceptor.accept().await
     }
 }
 

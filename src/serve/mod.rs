@@ -19,7 +19,7 @@ mod listener;
 mod tests;
 
 pub use accept::{Drained, serve};
-pub use body::{BodyError, need_not_come, read_body};
+pub use body::{BodyError, discard_body, need_not_come, read_body, read_body_into};
 pub use connection::Peer;
 pub use drain::{Drain, DrainTimings, drain_on_signal};
 pub use limits::ConnectionLimits;

@@ -49,6 +49,7 @@ pub struct Metrics {
     closed: Family<Labels, Counter>,
     spans: Family<Labels, Counter>,
     lost_lines: Counter,
+    tasks: Gauge,
     readings: Mutex<Readings>,
 }
 
@@ -72,6 +73,7 @@ impl Metrics {
             closed: Family::default(),
             spans: Family::default(),
             lost_lines: Counter::default(),
+            tasks: Gauge::default(),
             readings: Mutex::default(),
         };
         new.register(instance);
@@ -108,6 +110,7 @@ impl Metrics {
         plain(table, "baton_connections_closed", "Connections closed on our side", &self.closed);
         plain(table, "baton_spans", "Recorded spans, by what became of them", &self.spans);
         plain(table, "baton_access_lines_lost", "Access-log lines nobody took", &self.lost_lines);
+        plain(table, "baton_tasks", "Tasks of the process's runtime", &self.tasks);
     }
 
     /// `mcp.server.operation.duration` of one method, and of one tool of the table.
@@ -199,6 +202,9 @@ impl Metrics {
         let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         readings.0.iter().for_each(|read| read());
         drop(readings);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.tasks.set(runtime.metrics().num_alive_tasks().try_into().unwrap_or(i64::MAX));
+        }
         encoded(&self.registry)
     }
 

@@ -14,7 +14,7 @@ use super::sandboxes;
 use crate::domain::environment::{EnvironmentState, GoneReason, IllegalTransition, Interruption};
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
 use crate::domain::placement::Epoch;
-use crate::rpc::wire::{Claim, Listed, NotStarted};
+use crate::rpc::wire::{Claim, Listed, NotStarted, Queue};
 
 /// How many calls may wait behind the one that runs.
 pub(super) const QUEUE: usize = 8;
@@ -141,7 +141,7 @@ impl Environment {
         self.check(target)?;
         let mut life = self.life();
         if life.calls.len() > QUEUE {
-            return Err(busy());
+            return Err(busy(Queue::Environment));
         }
         let stop = self.over.child_token();
         life.calls_ever += 1;
@@ -338,10 +338,10 @@ impl Environment {
     }
 }
 
-/// Others are before this call, and it cannot wait for all of them.
-pub(super) fn busy() -> NotStarted {
+/// Others are before this call in a queue, and it cannot wait for all of them.
+pub(super) fn busy(queue: Queue) -> NotStarted {
     let retry_after_ms = u64::try_from(QUEUE_RETRY.as_millis()).unwrap_or(u64::MAX);
-    NotStarted::QueueFull { retry_after_ms }
+    NotStarted::QueueFull { retry_after_ms, queue }
 }
 
 impl Place {

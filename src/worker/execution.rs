@@ -22,7 +22,7 @@ use super::tasks::{enter, fail};
 use super::walls;
 use crate::domain::environment::{EnvironmentState, Interruption};
 use crate::domain::ids::ExecutionId;
-use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Restarted, TaskTerms};
+use crate::rpc::wire::{Ended, Frame, NotStarted, Otherwise, Queue, Restarted, TaskTerms};
 
 /// How long an execution goes on when its connection is lost without a cancel: the gateway may have died, and
 /// nobody will ask for the result.
@@ -87,19 +87,25 @@ impl Execution {
                 return self.conclude(Verdict::NotStarted(NotStarted::NotKept), answer).await;
             }
         }
+        let host = Arc::clone(&self.host);
+        let turn = async {
+            let slot = environment.turn().await;
+            let running = host.start_running().await.ok_or_else(|| busy(Queue::Worker))?;
+            Ok((slot, running))
+        };
         let turn = tokio::select! {
             biased;
             () = self.place.stop.cancelled() => Err(environment.why_not()),
             () = self.abandoned(&mut answer) => return,
-            slot = environment.turn() => Ok(slot),
-            () = sleep_until(self.until) => Err(busy()),
+            turn = turn => turn,
+            () = sleep_until(self.until) => Err(busy(Queue::Environment)),
         };
-        let mut slot = match turn {
-            Ok(slot) => slot,
+        let (mut slot, running) = match turn {
+            Ok(turn) => turn,
             Err(why) => return self.conclude(Verdict::NotStarted(why), answer).await,
         };
         let verdict = self.take_turn(&environment, &mut slot, &mut answer).await;
-        let host = Arc::clone(&self.host);
+        drop(running);
         // The turn ends when the disk knows.
         self.conclude(verdict, answer).await;
         if let Err(error) = environment.save_if_stale(&host).await {
@@ -232,7 +238,6 @@ impl Execution {
         sandbox: &mut dyn Sandbox,
         answer: &mut oneshot::Sender<Frame>,
     ) -> Option<Outcome> {
-        let _running = self.host.count_running();
         let mut job = self.order.job.clone();
         job.timeout = job.timeout.min(self.until.saturating_duration_since(Instant::now()));
         let longest = job.timeout + OVERRUN;

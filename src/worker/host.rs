@@ -2,12 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use super::disk::Disk;
 use super::packages::Packages;
 use super::record::Record;
 use super::sandboxes::Sandboxes;
+use super::surroundings::DiskScheduler;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, Timestamp};
 
@@ -15,10 +19,12 @@ use crate::domain::ids::{EnvironmentId, Timestamp};
 #[derive(Debug)]
 pub(super) struct Host {
     disk: Arc<Disk>,
+    scheduler: Arc<dyn DiskScheduler>,
     sandboxes: Sandboxes,
     packages: Packages,
     clock: Clock,
-    running: AtomicU32,
+    max_executions: usize,
+    places: Semaphore,
 }
 
 /// A record could not be written.
@@ -26,18 +32,24 @@ pub(super) struct Host {
 #[error("the record could not be written")]
 pub(super) struct Unsaved(#[from] io::Error);
 
-/// Counts one running execution until dropped.
+/// How long an execution whose turn it is waits for others to end, where as many run as may: gateways have queues, and
+/// refuse sooner.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// One running execution, until dropped.
 #[derive(Debug)]
-pub(super) struct Running<'a>(&'a AtomicU32);
+pub(super) struct Running<'a>(#[expect(dead_code, reason = "held")] SemaphorePermit<'a>);
 
 impl Host {
     pub(super) fn new(
-        disk: Arc<Disk>,
+        (disk, scheduler): (Arc<Disk>, Arc<dyn DiskScheduler>),
         sandboxes: Sandboxes,
         packages: Packages,
         clock: Clock,
+        max_executions: usize,
     ) -> Self {
-        Self { disk, sandboxes, packages, clock, running: AtomicU32::new(0) }
+        let places = Semaphore::new(max_executions);
+        Self { disk, scheduler, sandboxes, packages, clock, max_executions, places }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -54,13 +66,13 @@ impl Host {
 
     /// How many executions run.
     pub(super) fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+        let running = self.max_executions.saturating_sub(self.places.available_permits());
+        u32::try_from(running).unwrap_or(u32::MAX)
     }
 
-    /// One more execution runs.
-    pub(super) fn count_running(&self) -> Running<'_> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(&self.running)
+    /// One more execution runs, in the order in which they ask; nothing if as many run as may and none ends soon.
+    pub(super) async fn start_running(&self) -> Option<Running<'_>> {
+        timeout(PATIENCE, self.places.acquire()).await.ok()?.ok().map(Running)
     }
 
     /// Writes a record; it is on disk when this returns.
@@ -89,12 +101,12 @@ impl Host {
         work: impl FnOnce(&Disk) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let disk = Arc::clone(&self.disk);
-        tokio::task::spawn_blocking(move || work(&disk)).await.map_err(io::Error::other)?
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let (done, result) = oneshot::channel();
+        let work = move || {
+            // Whoever asked may have left.
+            done.send(work(&disk)).ok();
+        };
+        self.scheduler.run(Box::new(work)).await;
+        result.await.map_err(io::Error::other)?
     }
 }

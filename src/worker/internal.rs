@@ -10,6 +10,9 @@ use super::supervisor::Supervisor;
 use crate::serve::{ConnectionCounts, Drain};
 use crate::telemetry::{ConnectionReading, Metrics};
 
+/// When to look again whether a worker is there that is about to stop, in seconds.
+const NEXT_START: HeaderValue = HeaderValue::from_static("5");
+
 /// `/livez`, `/readyz` and `/metrics`.
 #[derive(Debug)]
 pub(super) struct Internal {
@@ -49,7 +52,9 @@ impl Internal {
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if self.drain.is_draining() => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+                response.headers_mut().insert(header::RETRY_AFTER, NEXT_START);
+                response
             }
             "/readyz" => text(StatusCode::OK, "ready\n".to_owned()),
             "/metrics" => {

@@ -14,7 +14,7 @@ use super::output::Output;
 use super::supervisor::{Answer, Supervisor};
 use crate::domain::ids::{ArgumentsDigest, ExecutionId};
 use crate::rpc::task::{Progress, Task};
-use crate::rpc::wire::{Frame, NotStarted};
+use crate::rpc::wire::{Frame, NotStarted, Queue};
 
 /// Who asks for an execution with a key.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ impl Supervisor {
                 answer
             }
             Claimed::Conflict => return Err(NotStarted::KeyConflict),
-            Claimed::Crowded => return Err(busy()),
+            Claimed::Crowded => return Err(busy(Queue::Environment)),
         };
         let waiting = Waiting { environment, execution, caller };
         Ok(Answer { waiting: Some(waiting), ..answer })

@@ -1,6 +1,6 @@
 //! The worker: runs environments and is the only authority over them.
 //!
-//! In reading order: [`run`]; `server` lets calls in and `stream` answers executions; `supervisor` holds every
+//! In reading order: [`run`]; `surroundings` is what it stands on; `server` lets calls in and `stream` answers executions; `supervisor` holds every
 //! `environment`, each of which runs one `execution` at a time in what `sandboxes` gives it from [`sandbox`];
 //! `record`, `journal` and `disk` are what a restart finds, `tasks` and `keyed` those that outlive their connection; `heartbeat` tells
 //! the gateways.
@@ -25,6 +25,7 @@ mod sandboxes;
 mod server;
 mod stream;
 mod supervisor;
+mod surroundings;
 mod tasks;
 #[cfg(test)]
 mod testing;
@@ -53,13 +54,15 @@ use self::heartbeat::{Fenced, Heart};
 use self::host::Host;
 use self::internal::Internal;
 use self::packages::Packages;
-use self::sandbox::{Limits, ProbeError, Runtime, Settings};
+use self::sandbox::{Limits, ProbeError, Settings};
 use self::sandboxes::Sandboxes;
 use self::server::Server;
 use self::supervisor::Supervisor;
+pub use self::surroundings::{DiskScheduler, Surroundings};
 use crate::clock::Clock;
 use crate::domain::ids::Incarnation;
 use crate::domain::keyring::WorkerKey;
+use crate::net::Net;
 use crate::rpc::frames::MAX_PAYLOAD;
 use crate::rpc::report::{MAX_CLAIMS, Reporter};
 use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
@@ -91,6 +94,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many environments it may hold.
     pub capacity: u32,
+    /// How many executions run at once.
+    pub max_executions: usize,
     /// How sandboxes are isolated: `auto`, or a runtime by name.
     pub runtime: String,
     /// The program that becomes a sandbox's launcher; `/proc/self/exe` unless a test says otherwise.
@@ -159,14 +164,24 @@ pub async fn run(
     drain: Drain,
     listening: impl FnOnce(&Addresses),
 ) -> Result<(), WorkerStop> {
+    run_in(Surroundings::system(), config, drain, listening).await
+}
+
+/// Runs a worker in these surroundings.
+pub async fn run_in(
+    surroundings: Surroundings,
+    config: Config,
+    drain: Drain,
+    listening: impl FnOnce(&Addresses),
+) -> Result<(), WorkerStop> {
     check(&config)?;
-    let rpc = bind(config.listen)?;
-    let internal = bind(config.internal_listen)?;
+    let net = surroundings.net.clone();
+    let rpc = bind(&net, config.listen)?;
+    let internal = bind(&net, config.internal_listen)?;
     let disk = Disk::open(&config.data_dir)?;
     let disk = if sandbox::comes_by_path(&config.runtime) { disk.let_pass()? } else { disk };
     let incarnation = disk.next_incarnation(config.clock.now())?;
-    let runtime = sandbox::probe(&config.runtime, &settings(&config, &disk)).await?;
-    let supervisor = supervisor(&config, disk, runtime)?;
+    let supervisor = supervisor(&config, disk, surroundings).await?;
     let _stop_when_dropped = supervisor.start();
 
     let addresses = Addresses {
@@ -185,7 +200,7 @@ pub async fn run(
     let status =
         Arc::new(Internal::new(metrics, drain.clone(), Arc::clone(&supervisor), rpc.counts()));
     let heart = Heart {
-        reporter: Reporter::new(config.clock, config.key, incarnation),
+        reporter: Reporter::new(&net, config.clock, config.key, incarnation),
         supervisor: Arc::clone(&supervisor),
         url: addresses.rpc.clone(),
         drain: drain.clone(),
@@ -265,8 +280,8 @@ fn check(config: &Config) -> Result<(), WorkerStop> {
     Ok(())
 }
 
-fn bind(address: SocketAddr) -> Result<Listener, WorkerStop> {
-    Listener::bind(address).map_err(|source| WorkerStop::Listen { address, source })
+fn bind(net: &Net, address: SocketAddr) -> Result<Listener, WorkerStop> {
+    Listener::bind_on(net, address).map_err(|source| WorkerStop::Listen { address, source })
 }
 
 fn url(listener: &Listener) -> String {
@@ -282,11 +297,15 @@ fn settings(config: &Config, disk: &Disk) -> Settings {
     }
 }
 
-fn supervisor(
+async fn supervisor(
     config: &Config,
     disk: Disk,
-    runtime: Arc<dyn Runtime>,
+    surroundings: Surroundings,
 ) -> Result<Arc<Supervisor>, WorkerStop> {
+    let runtime = match surroundings.runtime {
+        Some(runtime) => runtime,
+        None => sandbox::probe(&config.runtime, &settings(config, &disk)).await?,
+    };
     let records = disk.recover()?;
     let can = runtime.capabilities();
     tracing::info!(
@@ -303,6 +322,8 @@ fn supervisor(
     let sandboxes =
         Sandboxes::new(runtime, Arc::clone(&disk), config.limits.clone(), config.warm_pool);
     let packages = Packages::in_dir(config.python_packages.as_deref());
-    let host = Arc::new(Host::new(disk, sandboxes, packages, config.clock.clone()));
+    let (clock, most) = (config.clock.clone(), config.max_executions);
+    let disk = (disk, surroundings.disk);
+    let host = Arc::new(Host::new(disk, sandboxes, packages, clock, most));
     Ok(Arc::new(Supervisor::recover(host, config.capacity, records)))
 }

@@ -306,7 +306,7 @@ fn bare(status: StatusCode) -> Response<Body> {
 
 fn status_of(error: &BodyError) -> StatusCode {
     match error {
-        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::TooLarge { .. } | BodyError::NoRoom => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
         BodyError::Broken(_) => StatusCode::BAD_REQUEST,
     }

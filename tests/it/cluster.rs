@@ -18,8 +18,8 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{EnvironmentId, Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    ApiKeys, Config, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens, Rates,
-    ToolChoice,
+    ApiKeys, Buffers, Config, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight,
+    Listens, Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -147,6 +147,7 @@ pub fn worker_config(id: &str, dir: &Path, gateways: Vec<String>) -> worker::Con
         key: WorkerKey::derive(&worker_root(), &WorkerId::parse(id).unwrap()),
         data_dir: dir.to_owned(),
         capacity: 50,
+        max_executions: 256,
         runtime: "auto".to_owned(),
         launcher: env!("CARGO_BIN_EXE_baton").into(),
         python: None,
@@ -300,6 +301,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         upstreams: watch::channel(Arc::from([])).1,
         rates: Rates::default(),
         in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
+        buffers: Buffers { bytes: 256 << 20, bytes_per_tenant: 64 << 20 },
         listens: Listens { streams: 100, streams_per_tenant: 32 },
         max_body_bytes: 4 << 20,
         connections: ConnectionLimits::default(),

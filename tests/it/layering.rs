@@ -7,17 +7,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A layer, and what of ours it may name.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("mcp", &[]),
     ("clock", &["domain"]),
-    ("serve", &[]),
+    ("net", &[]),
+    ("serve", &["net"]),
     ("telemetry", &[]),
     ("tls", &[]),
     ("directory", &["domain", "clock", "tls"]),
-    ("rpc", &["domain", "clock"]),
-    ("gateway", &["mcp", "directory", "rpc", "domain", "clock", "serve", "telemetry", "tls"]),
-    ("worker", &["rpc", "domain", "clock", "serve", "telemetry"]),
+    ("rpc", &["domain", "clock", "net"]),
+    (
+        "gateway",
+        &["mcp", "directory", "rpc", "domain", "clock", "net", "serve", "telemetry", "tls"],
+    ),
+    ("worker", &["rpc", "domain", "clock", "net", "serve", "telemetry"]),
     ("dev", &["gateway", "worker", "directory", "rpc", "domain", "clock", "serve", "telemetry"]),
     (
         "cli",

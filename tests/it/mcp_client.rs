@@ -122,11 +122,20 @@ impl McpClient {
 
     /// The same, where the connection may be closed instead of an answer.
     pub async fn try_open(&self, modern: &Modern) -> Result<Messages, Error> {
-        let request = self.request("POST", &modern.headers(), modern.body());
-        let response = self.http.request(request);
+        self.open_as(&modern.headers(), modern.body()).await
+    }
+
+    /// The same of these bytes with these headers.
+    pub async fn open_as(
+        &self,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Messages, Error> {
+        let body = body.into();
+        let asked = self.judged("POST", headers, &body);
+        let response = self.http.request(self.request("POST", headers, body));
         let response = tokio::time::timeout(DEADLINE, response).await.expect("no head came")?;
         let (parts, body) = response.into_parts();
-        let asked = self.judged("POST", &modern.headers(), modern.body().as_bytes());
         let (waiting, broken) = (Vec::new(), false);
         Ok(Messages { status: parts.status, headers: parts.headers, broken, body, waiting, asked })
     }

@@ -39,13 +39,16 @@ struct Schema {
 pub struct Asked {
     revision: String,
     method: String,
-    id: Value,
+    /// None of a body that this test cannot read: too deep for it, or with a number too large.
+    id: Option<Value>,
 }
 
 impl Asked {
     /// Of a request in any state: of garbage only errors may come.
     pub fn of(headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let message: Value = serde_json::from_slice(body).unwrap_or_default();
+        let read = serde_json::from_slice::<Value>(body).ok();
+        let id = read.as_ref().map(|message| message["id"].clone());
+        let message = read.unwrap_or_default();
         let header = |name: &str| {
             headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
         };
@@ -57,7 +60,7 @@ impl Asked {
             None => LEGACY,
         };
         let method = message["method"].as_str().unwrap_or_default().to_owned();
-        Self { revision: revision.to_owned(), method, id: message["id"].clone() }
+        Self { revision: revision.to_owned(), method, id }
     }
 
     /// Whether this message may come in answer to it; says what is wrong if it may not.
@@ -73,8 +76,10 @@ impl Asked {
                 definition.ok_or_else(|| format!("{revision} has no {kind} {method}"))?;
             return schema.fits(&definition, message);
         }
-        if message.get("id").is_some_and(|id| *id != self.id) {
-            return Err(format!("the id is {}, asked was {}", message["id"], self.id));
+        if let (Some(asked), Some(told)) = (&self.id, message.get("id"))
+            && asked != told
+        {
+            return Err(format!("the id is {told}, asked was {asked}"));
         }
         if let Some(code) = message["error"]["code"].as_i64() {
             return schema.fits(&schema.error(code, message), message);

@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::gateway::{
-    self, ApiKeys, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice, UpstreamSet,
+    self, ApiKeys, Buffers, Credentials, InFlight, Listens, Method, Rates, Tool, ToolChoice,
+    UpstreamSet,
 };
 use crate::serve::{ConnectionLimits, Drain, DrainTimings};
 use crate::telemetry::{AccessLog, Identity, Telemetry, TelemetryError, logs, process_environment};
@@ -77,6 +78,10 @@ pub(super) fn gateway(
             streams: edge.max_listens,
             streams_per_tenant: edge.max_listens_per_tenant,
         },
+        buffers: Buffers {
+            bytes: edge.max_buffered_bytes,
+            bytes_per_tenant: edge.max_buffered_bytes_per_tenant,
+        },
         max_body_bytes: edge.max_body_bytes,
         connections: connections(&process.connections),
         data_dir: Some(process.data_dir.clone()),
@@ -107,6 +112,7 @@ pub(super) fn worker(
         launcher: PathBuf::from(SELF),
         python: Some(sandbox.python.clone()),
         python_packages: sandbox.python_packages.clone(),
+        max_executions: sandbox.max_executions,
         warm_pool: sandbox.warm_pool,
         limits: limits(&sandbox.limits),
         clock: Clock::system(),

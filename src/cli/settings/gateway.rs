@@ -95,6 +95,10 @@ pub struct EdgeSettings {
     pub max_listens_per_tenant: usize,
     /// Longest request body.
     pub max_body_bytes: usize,
+    /// Bytes of request bodies held at once.
+    pub max_buffered_bytes: u64,
+    /// Those of one tenant.
+    pub max_buffered_bytes_per_tenant: u64,
     /// Whether there is a line for each exchange.
     pub access_log: bool,
     /// Other MCP servers behind it.
@@ -119,6 +123,8 @@ impl EdgeSettings {
             max_listens: read.number("max-listens"),
             max_listens_per_tenant: read.number("max-listens-per-tenant"),
             max_body_bytes: read.number("max-body-bytes"),
+            max_buffered_bytes: read.bytes("max-buffered-mebibytes"),
+            max_buffered_bytes_per_tenant: read.bytes("max-buffered-mebibytes-per-tenant"),
             access_log: read.switch("access-log"),
             upstreams: read.upstreams(),
         }

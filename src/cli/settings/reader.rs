@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
 
     /// A whole number of units, in bytes.
     pub(super) fn bytes(&self, flag: &str) -> u64 {
-        let unit = if flag.ends_with("-mebibytes") { 1 << 20 } else { 1 << 10 };
+        let unit = if flag.contains("-mebibytes") { 1 << 20 } else { 1 << 10 };
         self.number::<u64>(flag) * unit
     }
 

@@ -64,6 +64,8 @@ pub struct SandboxSettings {
     pub warm_pool: usize,
     /// Environments that the worker holds.
     pub capacity: u32,
+    /// Executions that it runs at once.
+    pub max_executions: usize,
     /// What one sandbox may use.
     pub limits: SandboxLimits,
 }
@@ -122,6 +124,7 @@ impl SandboxSettings {
             python_packages: read.perhaps("python-packages", value::path),
             warm_pool: read.number("warm-pool"),
             capacity: read.number("capacity"),
+            max_executions: read.number("max-executions"),
             limits: SandboxLimits {
                 memory_bytes: read.bytes("memory-mebibytes"),
                 cpu_seconds: read.number("cpu-seconds"),

@@ -10,18 +10,21 @@ use async_trait::async_trait;
 use super::events::Readers;
 use super::{
     Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Placed, Replica, Reservation,
-    Tally, Terms, WORKER_MEMORY,
+    Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, Timestamp};
+use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest, Timestamp};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
 mod environments;
 mod fleet;
+mod rates;
 mod tallies;
 
 use environments::Environments;
 use fleet::Fleet;
+use rates::Rates;
 use tallies::Tallies;
 
 /// Soft state in the memory of one process.
@@ -37,6 +40,7 @@ pub struct Embedded {
 struct State {
     fleet: Fleet,
     environments: Environments,
+    rates: Rates,
     tallies: Tallies,
     changes_until_sweep: u32,
 }
@@ -81,6 +85,7 @@ impl State {
     fn sweep(&mut self, now: Timestamp) {
         self.fleet.sweep(now);
         self.environments.sweep(now);
+        self.rates.sweep(now);
         self.tallies.sweep(now);
         self.changes_until_sweep = SWEEP_EVERY;
     }
@@ -156,6 +161,15 @@ impl Directory for Embedded {
         let (mut state, now) = self.change();
         state.environments.release(tenant, environment, now, self.terms.settling);
         Ok(())
+    }
+
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError> {
+        let (mut state, now) = self.change();
+        Ok(state.rates.spend(tenant, rates, now)?)
     }
 
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError> {

@@ -10,13 +10,14 @@
 //! | `baton:{w:W}:index` | hash | environment → tenant, and since when it may be there | until the last of them ends |
 //! | `baton:{t:T}:quota` | zset | environment → until when it counts | until the last of them ends |
 //! | `baton:{t:T}:env:E` | hash | placement, owner | `not_after`; once released, the settling term |
+//! | `baton:{t:T}:rate:R` | string | the moment (µs) at which nothing of the rate is in use | until that moment |
 //! | `baton:{y:Y}:tally` | hash | total, and the total after each operation | the tally's term after its last change |
 //!
 //! One channel, `baton:{fleet}:events`, carries what replicas tell one another; what is told on it is not kept.
 //!
 //! What changes together shares a hash tag, so each script touches one slot. Tenants appear as digests only.
 
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest, WorkerId};
+use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest, WorkerId};
 
 pub(super) const SEEN: &str = "baton:{fleet}:seen";
 pub(super) const REPORTS: &str = "baton:{fleet}:reports";
@@ -38,6 +39,10 @@ pub(super) fn quota(tenant: TenantDigest) -> String {
 
 pub(super) fn environment(tenant: TenantDigest, environment: EnvironmentId) -> String {
     format!("baton:{{t:{tenant}}}:env:{environment}")
+}
+
+pub(super) fn rate(tenant: TenantDigest, rate: RateId) -> String {
+    format!("baton:{{t:{tenant}}}:rate:{rate}")
 }
 
 pub(super) fn tally(tally: TallyId) -> String {

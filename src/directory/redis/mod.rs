@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Beat, Directory, DirectoryError, DirectoryEvent, Events, MAX_TALLY_OPERATIONS, Placed, Replica,
-    Reservation, Tally, Terms, WORKER_MEMORY,
+    Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
-use crate::domain::ids::{EnvironmentId, TallyId, TenantDigest};
+use crate::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
 use crate::domain::placement::{Holding, Placement, Sighting, WorkerReport};
+use crate::domain::rate::Rate;
 
 mod channel;
 mod dial;
@@ -158,6 +159,25 @@ impl Directory for Redis {
         self.link.run(&script).await
     }
 
+    async fn spend(
+        &self,
+        tenant: TenantDigest,
+        rates: &[(RateId, Rate)],
+    ) -> Result<Spending, DirectoryError> {
+        let mut script = scripts::SPEND.prepare_invoke();
+        for (id, rate) in rates {
+            // Rounded up, so that never more is granted than the rate.
+            let interval = micros(rate.interval() + Duration::from_nanos(999));
+            let window = interval.saturating_mul(rate.burst().get().into());
+            script.key(keys::rate(tenant, *id)).arg(interval).arg(window);
+        }
+        let (granted, used): (bool, Vec<u64>) = self.link.run(&script).await?;
+        if used.len() != rates.len() {
+            return Err(records::unreadable("an answer about rates"));
+        }
+        Ok(Spending { granted, used: used.into_iter().map(Duration::from_micros).collect() })
+    }
+
     async fn open_tally(&self, tally: TallyId, term: Duration) -> Result<(), DirectoryError> {
         self.link.run(scripts::OPEN_TALLY.key(keys::tally(tally)).arg(millis(term))).await
     }
@@ -202,6 +222,11 @@ impl Directory for Redis {
     async fn ping(&self) -> Result<(), DirectoryError> {
         self.link.query(&redis::cmd("PING")).await
     }
+}
+
+/// A part of a rate as its script takes it.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A term as the scripts take it.

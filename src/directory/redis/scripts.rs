@@ -24,6 +24,7 @@ scripts! {
     UNLIST = "unlist.lua";
     INDEX = "index.lua";
     UNINDEX = "unindex.lua";
+    SPEND = "spend.lua";
     OPEN_TALLY = "open_tally.lua";
     ADD_TO_TALLY = "add_to_tally.lua";
 }

@@ -21,11 +21,14 @@ pub(in crate::gateway) struct Fault {
 
 /// When to come back where nobody knows better.
 const SOON: Duration = Duration::from_secs(1);
+/// When to come back after an overload: not all at once.
+const COME_BACK_MS: std::ops::Range<u64> = 500..2_500;
 
 impl Fault {
     /// This replica has as much to do as it may.
     pub(in crate::gateway) fn overloaded() -> Self {
-        Self::new(ErrorCode::Overloaded, "overloaded: try again shortly", Executed::No)
+        let message = Cow::Borrowed("overloaded: nothing was run; try again after retryAfterMs");
+        Self::passing(ErrorCode::Overloaded, message, Executed::No, come_back())
     }
 
     /// This was asked too often.
@@ -172,6 +175,10 @@ impl Fault {
     }
 
     pub(super) fn status(&self) -> StatusCode {
+        // Proxies send a 5xx again, and this may have run.
+        if self.executed != Executed::No {
+            return StatusCode::OK;
+        }
         match self.code {
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             ErrorCode::Overloaded
@@ -179,9 +186,15 @@ impl Fault {
             | ErrorCode::DirectoryAway
             | ErrorCode::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            // Proxies send a 5xx again, and this may have run.
-            ErrorCode::OutcomeUnknown => StatusCode::OK,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+}
+
+/// A moment of [`COME_BACK_MS`], another one each time.
+fn come_back() -> Duration {
+    let mut random = [0; 2];
+    getrandom::fill(&mut random).expect("the kernel gives random bytes");
+    let spread = COME_BACK_MS.end - COME_BACK_MS.start;
+    Duration::from_millis(COME_BACK_MS.start + u64::from(u16::from_le_bytes(random)) % spread)
 }

@@ -1,5 +1,7 @@
 //! What can go wrong, and how each is said: nothing else knows a status code.
 
+#[cfg(test)]
+mod audit;
 mod fault;
 mod response;
 mod tool_error;

@@ -1,5 +1,7 @@
 //! Responses that are no results.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
@@ -8,6 +10,11 @@ use super::{Fault, UpstreamError};
 use crate::gateway::identity::Unauthenticated;
 use crate::mcp::{Era, ErrorCode, Rejection, RejectionKind, RequestId, render_error};
 
+/// When to look again whether somebody has mended what does not pass by itself.
+const MENDED: Duration = Duration::from_mins(1);
+/// When one who sent too many wrong credentials may send another.
+const GUESS_AGAIN: Duration = Duration::from_secs(1);
+
 /// The response for an upstream's error, before any of a result was sent.
 pub(in crate::gateway) fn pass_on(
     error: &UpstreamError,
@@ -15,7 +22,11 @@ pub(in crate::gateway) fn pass_on(
     id: &RequestId,
 ) -> Response<Body> {
     let status = if era.is_modern() { error.status() } else { StatusCode::OK };
-    json_response(status, error.body(era, id))
+    let mut response = json_response(status, error.body(era, id));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(RETRY_AFTER, seconds(error.retry_after()).into());
+    }
+    response
 }
 
 /// A request that was turned away before it was read as MCP.
@@ -36,6 +47,9 @@ pub(in crate::gateway) enum TurnedAway {
     /// The endpoint takes POST (streamable-http, "Earlier Streamable HTTP Revisions").
     #[error("the MCP endpoint takes POST: there are no sessions and no standing streams here")]
     Method,
+    /// As much of requests is held here as may be; nothing of this one was read.
+    #[error("no room for the body")]
+    NoRoom,
     /// The body is larger than allowed.
     #[error("the body is too large: at most {0} bytes")]
     TooLarge(usize),
@@ -53,8 +67,13 @@ pub(in crate::gateway) enum TurnedAway {
 /// The response for a request that was turned away.
 pub(in crate::gateway) fn turn_away(reason: TurnedAway) -> Response<Body> {
     let status = match reason {
+        // Whoever sent a body that nobody read does not know its id here.
+        TurnedAway::NoRoom => return faulty(&Fault::overloaded(), Era::Modern, None),
+        TurnedAway::Guessing => {
+            let fault = Fault::rate_limited(reason.to_string(), GUESS_AGAIN);
+            return faulty(&fault, Era::Modern, None);
+        }
         TurnedAway::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-        TurnedAway::Guessing => StatusCode::TOO_MANY_REQUESTS,
         TurnedAway::Host | TurnedAway::Origin => StatusCode::FORBIDDEN,
         TurnedAway::Method => StatusCode::METHOD_NOT_ALLOWED,
         TurnedAway::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -71,9 +90,6 @@ pub(in crate::gateway) fn turn_away(reason: TurnedAway) -> Response<Body> {
         }
         TurnedAway::Method => {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
-        }
-        TurnedAway::Guessing => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
     }
@@ -103,14 +119,22 @@ pub(in crate::gateway) fn reject(rejection: &Rejection) -> Response<Body> {
 
 /// The response for a fault, before any of a result was sent.
 pub(in crate::gateway) fn fail(fault: &Fault, era: Era, id: &RequestId) -> Response<Body> {
+    faulty(fault, era, Some(id))
+}
+
+fn faulty(fault: &Fault, era: Era, id: Option<&RequestId>) -> Response<Body> {
     let status = if era.is_modern() { fault.status() } else { StatusCode::OK };
-    let mut response = json_response(status, fault.body(Some(id)));
-    if let Some(wait) = fault.retry_after {
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    let mut response = json_response(status, fault.body(id));
+    let unmended = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(MENDED);
+    if let Some(wait) = fault.retry_after.or(unmended) {
+        response.headers_mut().insert(RETRY_AFTER, seconds(wait).into());
     }
     response
+}
+
+/// In whole seconds, as the header has it: not sooner than is meant.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
 
 /// A response with a JSON body.

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Fleet;
 use crate::directory::{Beat, DirectoryError};
@@ -84,7 +84,7 @@ impl Fleet {
         let asked = Instant::now();
         let mut watch = self.watch.lock().await;
         if let Some(last) = watch.last {
-            if last >= asked {
+            if last > asked {
                 return;
             }
             sleep(SOONER.saturating_sub(last.elapsed())).await;

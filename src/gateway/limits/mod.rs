@@ -1,5 +1,9 @@
-//! Rates and calls in flight: this replica's share of what a tenant may do.
+//! Rates, calls in flight and bytes held: this replica's share of what a tenant may do, and what is shed when it is too much.
 
+mod bodies;
+mod class;
+mod pace;
+mod queue;
 mod rates;
 mod slots;
 
@@ -11,6 +15,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use governor::{Quota, RateLimiter};
 
+use self::bodies::Bodies;
+pub(super) use self::bodies::Room;
+pub(super) use self::class::Class;
 use self::rates::{Keyed, Limiters, check};
 pub(super) use self::slots::Slot;
 use self::slots::Slots;
@@ -20,6 +27,7 @@ use crate::gateway::tools::Tool;
 use crate::mcp::Method;
 use crate::telemetry::{Counter, Metrics};
 
+pub use self::bodies::Buffers;
 pub use self::rates::{Rate, Rates};
 pub use self::slots::InFlight;
 
@@ -60,6 +68,7 @@ pub(super) struct Limits {
     limiters: ArcSwap<Limiters>,
     guesses: Keyed<IpAddr>,
     slots: Slots,
+    bodies: Arc<Bodies>,
     refused: Refused,
 }
 
@@ -77,7 +86,7 @@ impl Limits {
     /// Limits for one replica of `replicas`; what they refuse is counted.
     pub(super) fn new(
         rates: Rates,
-        in_flight: InFlight,
+        (in_flight, buffers): (InFlight, Buffers),
         replicas: NonZeroU32,
         metrics: &Metrics,
     ) -> Self {
@@ -93,6 +102,7 @@ impl Limits {
             rates,
             guesses: RateLimiter::dashmap(Quota::per_second(GUESSES).allow_burst(GUESSES_AT_ONCE)),
             slots: Slots::new(in_flight),
+            bodies: Bodies::new(buffers),
         }
     }
 
@@ -130,9 +140,18 @@ impl Limits {
     }
 
     /// Takes a place in flight, waiting for it a short while.
-    pub(super) async fn slot(&self, tenant: TenantDigest) -> Result<Slot, Refusal> {
-        let slot = self.slots.take(tenant).await;
-        slot.inspect_err(|_| {
+    pub(super) async fn slot(&self, class: Class, tenant: TenantDigest) -> Result<Slot, Refusal> {
+        self.counted(self.slots.take(class, tenant).await)
+    }
+
+    /// Room for a body, which grows as that comes.
+    pub(super) fn room(&self, tenant: TenantDigest) -> Room {
+        self.bodies.room(tenant)
+    }
+
+    /// Counts what was refused because too much is done here at once.
+    pub(super) fn counted<T>(&self, taken: Result<T, Refusal>) -> Result<T, Refusal> {
+        taken.inspect_err(|_| {
             self.refused.busy.inc();
         })
     }
@@ -141,7 +160,6 @@ impl Limits {
     pub(super) fn tidy(&self) {
         self.limiters.load().tidy();
         self.guesses.retain_recent();
-        self.slots.tidy();
     }
 }
 
@@ -150,7 +168,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::{Name, Principal};
 
-    fn tenant(name: &str) -> TenantDigest {
+    pub(super) fn tenant(name: &str) -> TenantDigest {
         let name = Name::parse(name).unwrap();
         Principal::verified(name.clone(), name).tenant_digest()
     }
@@ -168,7 +186,8 @@ mod tests {
         let tools = vec![(Tool::Whoami, rate), (Tool::Tally, rate)];
         let in_flight = InFlight { calls: 2, calls_per_tenant: 1 };
         let rates = Rates { tools, ..Rates::default() };
-        Limits::new(rates, in_flight, number(replicas), metrics)
+        let buffers = Buffers { bytes: 10, bytes_per_tenant: 10 };
+        Limits::new(rates, (in_flight, buffers), number(replicas), metrics)
     }
 
     fn admitted(limits: &Limits) -> usize {
@@ -207,8 +226,8 @@ mod tests {
         let metrics = Metrics::new("g-1", &[]);
         let limits = counted(9, 1, &metrics);
         assert_eq!(admitted(&limits), 9);
-        let _first = limits.slot(tenant("a")).await.unwrap();
-        assert!(limits.slot(tenant("a")).await.is_err());
+        let _first = limits.slot(Class::Execute, tenant("a")).await.unwrap();
+        assert!(limits.slot(Class::Execute, tenant("a")).await.is_err());
         let body = metrics.render();
         for (reason, count) in
             [("rate_tool", 91), ("overloaded", 1), ("rate_tenant", 0), ("rate_address", 0)]
@@ -216,20 +235,5 @@ mod tests {
             let line = format!("baton_refusals_total{{reason=\"{reason}\"}} {count}");
             assert!(body.lines().any(|has| has == line), "{line}\nis not in\n{body}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_tenant_has_its_places_in_flight() {
-        let limits = limits(1, 1);
-        let first = limits.slot(tenant("a")).await.unwrap();
-        assert_eq!(limits.slot(tenant("a")).await.unwrap_err(), Refusal::Busy);
-        let _other = limits.slot(tenant("b")).await.unwrap();
-        assert_eq!(
-            limits.slot(tenant("c")).await.unwrap_err(),
-            Refusal::Busy,
-            "the replica is full"
-        );
-        drop(first);
-        assert!(limits.slot(tenant("a")).await.is_ok());
     }
 }

@@ -21,7 +21,7 @@ use super::calls::asker;
 use super::dispatch::{Edge, not_served, refuse};
 use super::failure::{Failure, json_response};
 use super::feed;
-use super::limits::Slot;
+use super::limits::{Class, Slot};
 use super::observe::Observation;
 use super::outgoing::trace_headers;
 use super::reply::{self, Answer};
@@ -76,7 +76,8 @@ impl Edge {
             Ok(None) => return self.forward(envelope, caller, observation).await,
             Err(failure) => return refuse(&failure, &envelope, observation),
         };
-        let slot = match self.limits.slot(asked.caller.tenant_digest()).await {
+        let class = Class::of(envelope.method(), None).unwrap_or(Class::Execute);
+        let slot = match self.limits.slot(class, asked.caller.tenant_digest()).await {
             Ok(slot) => slot,
             Err(refusal) => return refuse(&refusal.into(), &envelope, observation),
         };

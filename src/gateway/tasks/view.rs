@@ -136,7 +136,7 @@ fn result(answer: &ToolAnswer, identity: &Identity) -> Box<RawValue> {
 mod tests {
     use super::*;
     use crate::rpc::task::JobKind;
-    use crate::rpc::wire::{Ended, NotStarted};
+    use crate::rpc::wire::{Ended, NotStarted, Queue};
 
     fn check(progress: Progress, status: &str, shown: &str) -> OurTask {
         let (kind, created_ms, updated_ms) = (JobKind::Python, 1_000, 2_000);
@@ -155,7 +155,7 @@ mod tests {
     fn a_tool_that_failed_completes_its_task() {
         let ended = Box::new(Ended { exit_code: 1, ..Ended::default() });
         check(Progress::Ended { ended }, "completed", r#""isError":true"#);
-        let why = NotStarted::QueueFull { retry_after_ms: 1 };
+        let why = NotStarted::QueueFull { retry_after_ms: 1, queue: Queue::Environment };
         check(Progress::NotStarted { why }, "completed", "busy with other calls");
     }
 

@@ -41,6 +41,7 @@ pub(in crate::gateway) fn answer(kind: JobKind, ended: Ended) -> ToolAnswer {
     let failed = failed || ended.terminated_by.is_some();
     if failed {
         structured["executed"] = Executed::Yes.as_str().into();
+        structured["retryable"] = false.into(); // by itself: the model may well write other code
     }
     let answer = ToolAnswer::of(structured).with_images(ended.images);
     if failed { answer.failed() } else { answer }

@@ -201,7 +201,10 @@ pub(super) fn answer(
         Ok(result) if id == Some(&RequestId::from(number)) => Ok(Answered::Result(result)),
         Ok(_) => Err(Trouble::Protocol("the answer has another id")),
         // An error may be about a request whose id could not be read.
-        Err(error) => Ok(Answered::Error(UpstreamError::new(exchange.status(), error))),
+        Err(error) => {
+            let head = (exchange.status(), exchange.headers());
+            Ok(Answered::Error(UpstreamError::new(head, error)))
+        }
     }
 }
 

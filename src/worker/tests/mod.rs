@@ -26,6 +26,7 @@ use super::sandbox::{
 };
 use super::sandboxes::Sandboxes;
 use super::supervisor::{Answer, Supervisor};
+use super::surroundings::Surroundings;
 use super::testing::TempDir;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
@@ -125,7 +126,8 @@ impl Stage {
         let sandboxes = Sandboxes::new(runtime, Arc::clone(&disk), Limits::default(), 0);
         let clock = Clock::manual(Timestamp::from_millis(1_000));
         let packages = Packages::in_dir(None);
-        let host = Arc::new(Host::new(disk, sandboxes, packages, clock));
+        let disk = (disk, Surroundings::system().disk);
+        let host = Arc::new(Host::new(disk, sandboxes, packages, clock, 100));
         let supervisor = Arc::new(Supervisor::recover(host, 10, Vec::new()));
         Self { dir, broken, supervisor }
     }

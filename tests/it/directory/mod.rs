@@ -24,6 +24,7 @@ mod fleet;
 mod link;
 mod lists;
 mod model;
+mod rates;
 mod sentinel;
 mod subject;
 mod tallies;

@@ -1,6 +1,7 @@
 //! The embedded directory as the model of Redis, and what only a shared directory must stand.
 #![expect(clippy::unwrap_used, reason = "a directory that is away fails the test")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use baton::clock::Clock;
 use baton::directory::{
     Beat, Directory, DirectoryConfig, Replica, Reservation, Terms, open, open_with,
 };
-use baton::domain::ids::{EnvironmentId, Timestamp};
+use baton::domain::ids::{EnvironmentId, RateId, Timestamp};
 use baton::domain::placement::Holding;
+use baton::domain::rate::Rate;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::task::JoinSet;
@@ -32,6 +34,7 @@ enum Step {
     Place { environment: u8, worker: u8, epoch: u64, over: bool },
     Locate { environment: u8 },
     Release { environment: u8 },
+    Spend { tenant: u8, rates: Vec<u8> },
     OpenTally { tally: u8 },
     Add { tally: u8, operation: u8, amount: i64 },
 }
@@ -55,6 +58,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(environment, worker, epoch, over)| Step::Place { environment, worker, epoch, over }),
         3 => environment.clone().prop_map(|environment| Step::Locate { environment }),
         2 => environment.prop_map(|environment| Step::Release { environment }),
+        3 => (0..2u8, prop::sample::subsequence(vec![0, 1, 4], 0..=3))
+            .prop_map(|(tenant, rates)| Step::Spend { tenant, rates }),
         1 => (0..2u8).prop_map(|tally| Step::OpenTally { tally }),
         3 => (0..2u8, 0..6u8, amount)
             .prop_map(|(tally, operation, amount)| Step::Add { tally, operation, amount }),
@@ -107,6 +112,16 @@ async fn take(directory: &dyn Directory, step: &Step, start: Timestamp) -> Strin
         }
         Step::Release { environment: id } => {
             format!("{:?}", directory.release(tenant(id % 2), environment(*id)).await.unwrap())
+        }
+        Step::Spend { tenant: id, rates } => {
+            let rate = |n: &u8| {
+                let burst = NonZeroU32::new(u32::from(*n) + 1).unwrap();
+                (RateId::of("model", &n.to_string()), Rate::new(LONG, burst))
+            };
+            let rates: Vec<_> = rates.iter().map(rate).collect();
+            let spending = directory.spend(tenant(*id), &rates).await.unwrap();
+            let left = rates.iter().zip(&spending.used).map(|((_, rate), used)| rate.left(*used));
+            format!("{} {:?}", spending.granted, left.collect::<Vec<_>>())
         }
         Step::OpenTally { tally: id } => {
             format!("{:?}", directory.open_tally(tally(*id), LONG).await.unwrap())
@@ -255,6 +270,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
         Step::Withdraw { id: 0, url: 0 },
         Step::Reserve { environment: 5, limit: 9 },
         Step::Release { environment: 1 },
+        Step::Spend { tenant: 0, rates: vec![0, 1] },
         Step::OpenTally { tally: 0 },
         Step::Add { tally: 0, operation: 0, amount: 1 },
     ] {
@@ -262,7 +278,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
     }
     let keys = server.say("KEYS *");
     let keys: Vec<_> = keys.lines().filter(|line| line.starts_with("baton:")).collect();
-    assert!(keys.len() >= 10, "{keys:?}");
+    assert!(keys.len() >= 12, "{keys:?}");
     for key in keys {
         let life = server.say(&format!("PTTL {key}"));
         assert!(life.trim_start_matches(':').trim().parse::<i64>().unwrap() > 0, "{key} {life}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use baton::rpc::client::TraceHeaders;
 use baton::rpc::wire::{
     CancelRequest, CloseRequest, CreateReply, Done, FindReply, FindRequest, Frame, ListRequest,
-    NotStarted,
+    NotStarted, Queue,
 };
 use baton::worker::Config;
 
@@ -172,7 +172,10 @@ async fn eight_calls_may_wait_and_a_cancelled_one_makes_room() {
         waiting.push((request, execution));
     }
     let refused = environment.try_python("1").await.unwrap_err();
-    assert!(matches!(refused, NotStarted::QueueFull { retry_after_ms: 1.. }), "{refused:?}");
+    assert!(
+        matches!(refused, NotStarted::QueueFull { retry_after_ms: 1.., queue: Queue::Environment }),
+        "{refused:?}"
+    );
 
     let (request, mut execution) = waiting.remove(3);
     cancel(&environment, &request.execution).await;

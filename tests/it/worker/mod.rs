@@ -4,6 +4,7 @@
 mod keyed;
 mod lifecycle;
 mod process;
+mod releases;
 mod restart;
 mod site;
 mod tasks;

@@ -62,6 +62,7 @@ pub(super) fn config(dir: &Path, clock: Clock, gateways: Vec<String>) -> Config 
         key: key("w1"),
         data_dir: dir.to_owned(),
         capacity: 20,
+        max_executions: 256,
         runtime: "auto".to_owned(),
         launcher: PathBuf::from(env!("CARGO_BIN_EXE_baton")),
         python: None,

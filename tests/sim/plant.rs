@@ -1,0 +1,214 @@
+//! A worker with a bug: a wrapper around the real one's rpc that has its key, and does to calls what the bug would.
+//! A simulation that finds nothing proves something only if it finds these.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use baton::clock::Clock;
+use baton::domain::keyring::WorkerKey;
+use baton::rpc::auth::Link;
+use baton::rpc::client::{Execution, Peer, TraceHeaders, WorkerClient, WorkerError};
+use baton::rpc::door::{Admitted, Door};
+use baton::rpc::frames::Encoder;
+use baton::rpc::reply;
+use baton::rpc::wire::{
+    CANCEL, CLOSE, CREATE, EXECUTE, ExecuteRequest, FIND, FindReply, FindRequest, Frame, Job, LIST,
+};
+use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::service_fn;
+
+use crate::dice::Dice;
+use crate::history::History;
+use crate::network;
+
+/// What is wrong with the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// Nothing, and there is no wrapper.
+    Nothing,
+    /// Nothing: the wrapper only looks on.
+    Witness,
+    /// They forget idempotency keys.
+    NoDedupe,
+    /// They take calls of any epoch.
+    NoEpochCheck,
+    /// What is sent once arrives twice, now and then.
+    Resend,
+}
+
+impl Plant {
+    pub const ALL: [Self; 5] =
+        [Self::Nothing, Self::Witness, Self::NoDedupe, Self::NoEpochCheck, Self::Resend];
+
+    /// Its number, for another process.
+    pub fn number(self) -> u64 {
+        self as u64
+    }
+
+    /// The plant of a number.
+    pub fn of(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.number() == number)
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The wrapper.
+#[derive(Debug)]
+pub struct Wrapper {
+    plant: Plant,
+    key: WorkerKey,
+    door: Door,
+    client: WorkerClient,
+    history: History,
+    dice: Dice,
+}
+
+/// Where the real worker listens behind the wrapper.
+pub const BEHIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8092);
+
+impl Wrapper {
+    pub fn new(plant: Plant, key: WorkerKey, clock: Clock, history: History, dice: Dice) -> Self {
+        let door = Door::new(Link::Call, clock.clone());
+        let client = WorkerClient::on(&network::net(), clock);
+        Self { plant, key, door, client, history, dice }
+    }
+
+    /// Serves where the worker would, for ever.
+    pub async fn run(self, address: SocketAddr) -> io::Result<()> {
+        let listener = Listener::bind_on(&network::net(), address)?;
+        let this = Arc::new(self);
+        let app = service_fn(move |request| Arc::clone(&this).answer(request));
+        let drain = Drain::new(DrainTimings::default());
+        serve(listener, app, ConnectionLimits::default(), drain).await;
+        Ok(())
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let Ok(body) = body.collect().await else { return Ok(Response::new(whole(Bytes::new()))) };
+        let body = body.to_bytes();
+        let admitted = self.door.admit(&self.key, &Method::POST, path, &head.headers, &body);
+        let answer = match admitted {
+            Err(shut) => reply::shut(&shut).map(whole),
+            Ok(admitted) => self.pass_on(path, &head.headers, &body, &admitted).await,
+        };
+        Ok(answer)
+    }
+
+    async fn pass_on(
+        self: &Arc<Self>,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        admitted: &Admitted,
+    ) -> Response<Body> {
+        let (client, peer) = (&self.client, self.peer(admitted));
+        let (deadline, trace) = (admitted.deadline(), TraceHeaders::read(headers));
+        match path {
+            CREATE => told(admitted, client.create(&peer, &read(body), deadline, &trace).await),
+            CANCEL => told(admitted, client.cancel(&peer, &read(body), deadline, &trace).await),
+            CLOSE => told(admitted, client.close(&peer, &read(body), deadline, &trace).await),
+            FIND => told(admitted, client.find(&peer, &read(body), deadline, &trace).await),
+            LIST => told(admitted, client.list(&peer, &read(body), deadline, &trace).await),
+            EXECUTE => self.execute(read(body), peer, admitted).await,
+            other => panic!("nobody asks for {other}"),
+        }
+    }
+
+    fn peer(&self, admitted: &Admitted) -> Peer {
+        let url = format!("http://127.0.0.1:{}", BEHIND.port());
+        Peer::new(url, self.key.clone(), admitted.incarnation())
+    }
+
+    async fn execute(
+        self: &Arc<Self>,
+        mut request: ExecuteRequest,
+        peer: Peer,
+        admitted: &Admitted,
+    ) -> Response<Body> {
+        if let Job::Python { code } | Job::Shell { command: code } = &request.job
+            && let Some(call) = code.split(' ').next().and_then(|call| call[1..].parse().ok())
+        {
+            self.history.asked(call, request.target.epoch);
+        }
+        let (deadline, trace) = (admitted.deadline(), TraceHeaders::default());
+        match self.plant {
+            Plant::NoDedupe => forget_key(&mut request),
+            Plant::NoEpochCheck => {
+                let asked = FindRequest { environment: request.target.environment.clone() };
+                let found = self.client.find(&peer, &asked, deadline, &trace).await;
+                if let Ok(FindReply::Held { claim }) = found {
+                    request.target.epoch = claim.epoch;
+                }
+            }
+            Plant::Resend if self.dice.percent(20) => {
+                if let Ok(mut lost) = self.client.execute(&peer, &request, deadline, &trace).await {
+                    while let Ok(Frame::Stdout(_) | Frame::Stderr(_)) = lost.next().await {}
+                }
+            }
+            Plant::Nothing | Plant::Witness | Plant::Resend => {}
+        }
+        match self.client.execute(&peer, &request, deadline, &trace).await {
+            Ok(execution) => streamed(execution, Encoder::new(admitted.stream())),
+            Err(error) => told::<()>(admitted, Err(error)),
+        }
+    }
+}
+
+fn forget_key(_request: &mut ExecuteRequest) {}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> T {
+    serde_json::from_slice(body).expect("a gateway wrote it")
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The worker's answer as it is; if there is none, the connection breaks off.
+fn told<T: Serialize>(admitted: &Admitted, answer: Result<T, WorkerError>) -> Response<Body> {
+    match answer {
+        Ok(answer) => reply::sealed(admitted, StatusCode::OK, &answer).map(whole),
+        Err(WorkerError::Refused(refusal)) => {
+            reply::sealed(admitted, StatusCode::CONFLICT, &refusal).map(whole)
+        }
+        Err(error) => {
+            let broken: io::Result<hyper::body::Frame<Bytes>> = Err(io::Error::other(error));
+            let pieces = stream::iter([broken]);
+            Response::new(StreamBody::new(pieces).boxed_unsync())
+        }
+    }
+}
+
+fn streamed(execution: Execution, encoder: Encoder) -> Response<Body> {
+    let pieces = stream::unfold(Some((execution, encoder)), async |under_way| {
+        let (mut execution, mut encoder) = under_way?;
+        match execution.next().await {
+            Ok(frame @ (Frame::Stdout(_) | Frame::Stderr(_))) => {
+                let piece = encoder.output(&frame).map_err(io::Error::other);
+                Some((piece.map(hyper::body::Frame::data), Some((execution, encoder))))
+            }
+            Ok(frame) => {
+                let piece = encoder.last(&frame).map_err(io::Error::other);
+                Some((piece.map(hyper::body::Frame::data), None))
+            }
+            Err(error) => Some((Err(io::Error::other(error)), None)),
+        }
+    });
+    Response::new(StreamBody::new(pieces).boxed_unsync())
+}

@@ -1,0 +1,120 @@
+//! Running many seeds, and saying how to run one again.
+
+use std::env;
+use std::process::{Command, exit};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::plant::Plant;
+use crate::{dice, world};
+
+/// How many seeds are run where nothing is said.
+const SEEDS: u64 = 100;
+/// No seed takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A variable of this test's own: `SIM_SEEDS` how many, `SIM_SEED` which one, `SIM_SHOW` prints what happens.
+#[expect(clippy::disallowed_methods, reason = "a test is told by its environment, as proptest is")]
+fn setting(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+/// What a seed came to, in a process of its own.
+struct Run {
+    seed: u64,
+    kept: bool,
+    said: String,
+}
+
+impl Run {
+    fn of(seed: u64) -> Self {
+        let this = env::current_exe().expect("this test has a file");
+        let output = Command::new(this)
+            .args(["seeds::one_seed", "--exact", "--nocapture"])
+            .env("SIM_SEED", seed.to_string())
+            .output()
+            .expect("this test can be started");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        Self { seed, kept: output.status.success(), said }
+    }
+
+    /// The line that tells what it came to.
+    fn line(&self, word: &str) -> Option<&str> {
+        self.said.lines().find(|line| line.starts_with(word))
+    }
+
+    fn how_to_repeat(&self) -> String {
+        let seed = self.seed;
+        format!(
+            "seed {seed} broke a promise; see it again with\n  SIM_SEED={seed} SIM_SHOW=1 cargo test --test sim \
+             one_seed -- --nocapture\n{}",
+            self.said
+        )
+    }
+}
+
+/// Runs these seeds, as many at once as there are processors.
+fn run_all(seeds: std::ops::Range<u64>) -> Vec<Run> {
+    let next = AtomicU64::new(seeds.start);
+    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    let lane = || {
+        let mut runs = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return runs;
+            }
+            runs.push(Run::of(seed));
+        }
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().flat_map(|it| it.join().expect("it only waits")).collect()
+    })
+}
+
+#[test]
+fn one_seed() {
+    let Some(seed) = setting("SIM_SEED") else { return };
+    let shows = setting("SIM_SHOW").is_some();
+    let plant = setting("SIM_PLANT").and_then(Plant::of).unwrap_or(Plant::Nothing);
+    thread::spawn(|| {
+        thread::sleep(PATIENCE);
+        eprintln!("broken: the simulation hangs");
+        exit(1);
+    });
+    // A thread of its own, for what a thread draws at random when it begins.
+    let simulation = thread::spawn(move || {
+        dice::seed_this_thread(seed);
+        world::run(seed, plant, shows)
+    });
+    let verdict = simulation.join().expect("it ends with a verdict");
+    let world::Verdict { trace, events, calls, runs, environments, broken } = verdict;
+    eprintln!(
+        "trace {trace:016x}: {events} events, {calls} calls, {runs} runs, {environments} environments"
+    );
+    for promise in &broken {
+        eprintln!("broken: {promise}");
+    }
+    if !broken.is_empty() {
+        exit(1);
+    }
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let runs = run_all(0..setting("SIM_SEEDS").unwrap_or(SEEDS));
+    let broken: Vec<String> = runs.iter().filter(|run| !run.kept).map(Run::how_to_repeat).collect();
+    assert!(broken.is_empty(), "{} of {} seeds\n{}", broken.len(), runs.len(), broken.join("\n"));
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..3 {
+        let (first, again) = (Run::of(seed), Run::of(seed));
+        assert!(first.line("trace").is_some(), "{}", first.said);
+        assert_eq!(first.line("trace"), again.line("trace"), "seed {seed}");
+    }
+}
