@@ -46,7 +46,7 @@ PLANS = {
         short={"seconds": 9, "settings": {"SLOTS": SLOTS, "ADMITTED_P99_FACTOR": 500, "LEAST_OVERLOAD": 2}},
     ),
     "noisy-tenant": Plan(
-        seconds=60, rate=60, gateways=2, workers=1, tenants=3, gateway_flags=("--max-calls=16", "--max-calls-per-tenant=2"),
+        seconds=60, rate=60, gateways=2, workers=1, tenants=3, gateway_flags=("--max-calls=16", "--max-calls-per-tenant=4"),
         short={"seconds": 8},
     ),
     "rolling-restart": Plan(
@@ -59,7 +59,7 @@ PLANS = {
     ),
     "replica-kill": Plan(
         seconds=60, rate=150, faults=faults.kill_gateways(every=5),
-        short={"seconds": 8, "rate": 60, "faults": faults.kill_gateways(every=2), "settings": {"ENVIRONMENTS": 40}},
+        short={"seconds": 8, "rate": 40, "faults": faults.kill_gateways(every=2), "settings": {"ENVIRONMENTS": 40}},
     ),
     "worker-kill": Plan(
         seconds=60, rate=60, faults=faults.kill_workers(every=8),
