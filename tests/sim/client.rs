@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::dice::Dice;
+use crate::faults::HEALED;
 use crate::history::{History, Said};
 use crate::mcp::{Mcp, Reply};
 
@@ -19,8 +20,6 @@ const SHELL: &str = "runShellCommandInRemoteEnvironment";
 const KEYS_ARE_KEPT: bool = false;
 /// How often one call with a key is made, at most.
 const ATTEMPTS: usize = 60;
-/// What one client does until the faults end.
-const STEPS: usize = 10;
 
 /// A handle, and whose it is.
 #[derive(Clone, Debug)]
@@ -58,10 +57,10 @@ impl Shelf {
 }
 
 impl Client {
-    /// Does this and that, a while apart.
+    /// Does this and that, a while apart, until the faults are over.
     pub async fn work(&self) {
-        for _ in 0..STEPS {
-            sleep(self.dice.millis(50, 1800)).await;
+        while turmoil::sim_elapsed().is_some_and(|elapsed| elapsed < HEALED) {
+            sleep(self.dice.millis(50, 1400)).await;
             let all = self.shelf.all();
             let (own, others): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|it| it.owner == self.name);
@@ -116,7 +115,8 @@ impl Client {
         self.history.broken(format_args!("c{call} has no outcome after {ATTEMPTS} attempts"));
     }
 
-    async fn call_once(&self, handle: &Handle) {
+    /// Calls without a key.
+    pub async fn call_once(&self, handle: &Handle) {
         let (call, tool, arguments) = self.order(handle, true);
         let reply = self.ask(tool, arguments, None, self.dice.millis(300, 9000)).await;
         self.judge(handle, call, &reply);

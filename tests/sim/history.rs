@@ -186,7 +186,6 @@ impl History {
         self.told().environments.get(&environment).is_some_and(|it| !it.close_asked)
     }
 
-
     /// How many executions were started in an environment.
     pub fn runs_in(&self, environment: EnvironmentId) -> usize {
         self.told().environments.get(&environment).map_or(0, |it| it.runs.len())
