@@ -251,6 +251,14 @@ id16! {
     TallyId
 }
 id16! {
+    /// What is called with an idempotency key: a repeat has the same one, another call another.
+    ArgumentsDigest
+}
+id16! {
+    /// The idempotency key by which one owner creates an environment.
+    LaunchKey
+}
+id16! {
     /// A tenant in keys and messages, where its name would not be safe.
     TenantDigest
 }
@@ -265,6 +273,28 @@ impl EnvironmentId {
         let hash: [u8; 32] = Sha256::digest(self.0).into();
         let first = hash[..5].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         format!("{first:010x}")
+    }
+}
+
+// Of an idempotency key only digests go further than the gateway: its text may be a secret.
+impl ExecutionId {
+    /// The execution that a key names in an environment, whoever asks for it and however often.
+    pub fn of_key(environment: EnvironmentId, key: &str) -> Self {
+        Self(digest16(b"baton-keyed-execution", &[&environment.to_string(), key]))
+    }
+}
+
+impl ArgumentsDigest {
+    /// The digest of these parts, in this order.
+    pub fn of(parts: &[&str]) -> Self {
+        Self(digest16(b"baton-keyed-arguments", parts))
+    }
+}
+
+impl LaunchKey {
+    /// A key as this caller uses it; another caller's is another.
+    pub fn of(caller: &Principal, key: &str) -> Self {
+        Self(digest16(b"baton-keyed-launch", &[caller.tenant(), caller.subject(), key]))
     }
 }
 
@@ -291,7 +321,7 @@ macro_rules! plain_debug {
         }
     )*};
 }
-plain_debug!(ExecutionId TallyId TenantDigest OwnerDigest);
+plain_debug!(ExecutionId ArgumentsDigest LaunchKey TallyId TenantDigest OwnerDigest);
 
 #[cfg(test)]
 mod tests {
@@ -325,6 +355,18 @@ mod tests {
         let other = Principal::verified(name("a"), name("bc"));
         assert_ne!(one.owner_digest(), other.owner_digest());
         assert_ne!(Principal::Anonymous.tenant_digest(), one.tenant_digest());
+    }
+
+    #[test]
+    fn a_key_is_another_one_in_another_environment_and_for_another_caller() {
+        let (one, two) = (EnvironmentId::from_bytes([1; 16]), EnvironmentId::from_bytes([2; 16]));
+        assert_eq!(ExecutionId::of_key(one, "k"), ExecutionId::of_key(one, "k"));
+        assert_ne!(ExecutionId::of_key(one, "k"), ExecutionId::of_key(two, "k"));
+        assert_ne!(ExecutionId::of_key(one, "k"), ExecutionId::of_key(one, "K"));
+        let name = |text| Name::parse(text).unwrap();
+        let caller = Principal::verified(name("t"), name("alice"));
+        assert_ne!(LaunchKey::of(&caller, "k"), LaunchKey::of(&Principal::Anonymous, "k"));
+        assert_ne!(ArgumentsDigest::of(&["ab", "c"]), ArgumentsDigest::of(&["a", "bc"]));
     }
 
     #[test]

@@ -29,10 +29,13 @@ pub enum TaskFailure {
     SandboxLost,
     /// It ran to its end, but the worker's disk did not take the outcome.
     OutcomeLost,
+    /// The worker's disk has an entry of it that does not read.
+    EntryUnread,
 }
 
 impl TaskFailure {
-    const ALL: [Self; 3] = [Self::WorkerRestarted, Self::SandboxLost, Self::OutcomeLost];
+    const ALL: [Self; 4] =
+        [Self::WorkerRestarted, Self::SandboxLost, Self::OutcomeLost, Self::EntryUnread];
 
     /// The word for it in results and on disk.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl TaskFailure {
             Self::WorkerRestarted => "worker-restarted",
             Self::SandboxLost => "sandbox-lost",
             Self::OutcomeLost => "outcome-lost",
+            Self::EntryUnread => "entry-unread",
         }
     }
 

@@ -43,7 +43,8 @@ impl Edge {
         let outgoing = Outgoing::to_workers(observation.span(), tool);
         let arguments = envelope.arguments().map(ToOwned::to_owned);
         let trace = outgoing.trace();
-        let call = Call { caller, arguments, feed, trace, becomes_task };
+        let key = envelope.meta().idempotency_key().cloned();
+        let call = Call { caller, arguments, feed, trace, becomes_task, key };
         let tools = Arc::clone(&self.tools);
         let work = async move {
             let result = tools.call(tool, &call).await;

@@ -18,6 +18,7 @@ use crate::domain::environment::GoneReason;
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
 use crate::domain::placement::{Epoch, Holding, Placement};
+use crate::mcp::ErrorCode;
 use crate::rpc::client::{Peer, Recovery, TraceHeaders, WorkerClient, WorkerError};
 use crate::rpc::wire::{FindReply, FindRequest, NotStarted};
 
@@ -238,6 +239,21 @@ pub(super) fn not_begun(why: &NotStarted) -> Option<ToolError> {
         NotStarted::Cancelled => ToolError::not_begun("The call was cancelled before it began."),
         NotStarted::NotKept => ToolError::not_begun(
             "Nothing was run: this environment can keep no more tasks now. Call without a task, or again later.",
+        )
+        .retry_after(Duration::from_secs(1)),
+        NotStarted::KeyConflict => ToolError::not_begun(
+            "Nothing was run: this idempotency key belongs to an earlier call in this environment, of another tool or \
+             with other arguments. Repeat that call as it was to get its result, or use a new key for this one.",
+        )
+        .with_code(ErrorCode::KeyConflict),
+        NotStarted::KeysFull { retry_after_ms } => ToolError::not_begun(
+            "Nothing was run: this environment keeps as many idempotency keys as it may, and the oldest must be kept for \
+             a while yet. Call again later, or without a key.",
+        )
+        .retry_after(Duration::from_millis(*retry_after_ms)),
+        NotStarted::KeyNotKept => ToolError::not_begun(
+            "Nothing was run: the worker's disk does not take the idempotency key, so a repeat could run twice. Call \
+             again shortly, or without a key.",
         )
         .retry_after(Duration::from_secs(1)),
     })

@@ -5,12 +5,14 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::auth::Link;
 pub use super::error::{Recovery, WorkerError};
 use super::frames::{Decoder, FrameError};
 use super::http1::{Answer, Call, Http1, Until};
+use super::keyed::{EXECUTE_KEYED, KeyedRequest};
 use super::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
 use super::wire::{
     self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,
@@ -120,7 +122,27 @@ impl WorkerClient {
         deadline: Duration,
         trace: &TraceHeaders,
     ) -> Result<Execution, WorkerError> {
-        let begins = self.0.send(call(peer, wire::EXECUTE, deadline, trace), request);
+        self.begin(call(peer, wire::EXECUTE, deadline, trace), request).await
+    }
+
+    /// The same, once for each key: safe to repeat, by whichever gateway. A worker that knows no keys refuses it as
+    /// malformed.
+    pub async fn execute_keyed(
+        &self,
+        peer: &Peer,
+        request: &KeyedRequest,
+        deadline: Duration,
+        trace: &TraceHeaders,
+    ) -> Result<Execution, WorkerError> {
+        self.begin(call(peer, EXECUTE_KEYED, deadline, trace), request).await
+    }
+
+    async fn begin(
+        &self,
+        call: Call<'_>,
+        request: &impl Serialize,
+    ) -> Result<Execution, WorkerError> {
+        let begins = self.0.send(call, request);
         let late = |_| WorkerError::Deadline(TAKEN_IN);
         let Answer { sealed, response, until } =
             timeout(TAKEN_IN, begins).await.map_err(late)??;
@@ -207,7 +229,7 @@ impl WorkerClient {
 }
 
 impl Execution {
-    /// The next frame. [`Frame::Ended`] and [`Frame::NotStarted`] come only when the MAC has proven them, and
+    /// The next frame. [`Frame::Ended`], [`Frame::NotStarted`] and [`Frame::Replayed`] come only when the MAC has proven them, and
     /// are the last. To drop an execution is no cancel: the worker runs it on for a few seconds.
     pub async fn next(&mut self) -> Result<Frame, WorkerError> {
         loop {

@@ -15,6 +15,7 @@ const STDERR: u8 = 2;
 const ENDED: u8 = 3;
 const NOT_STARTED: u8 = 4;
 const MAC: u8 = 5;
+const REPLAYED: u8 = 6;
 
 const HEAD_LEN: usize = 5;
 
@@ -69,6 +70,7 @@ impl Encoder {
             Frame::Stderr(output) => put(bytes, STDERR, output),
             Frame::Ended(ended) => put(bytes, ENDED, &json(ended)?),
             Frame::NotStarted(why) => put(bytes, NOT_STARTED, &json(why)?),
+            Frame::Replayed(task) => put(bytes, REPLAYED, &json(task)?),
         }?;
         self.0.update(bytes);
         Ok(())
@@ -117,6 +119,7 @@ impl Decoder {
                 (STDERR, None) => return Ok(Some(Frame::Stderr(payload))),
                 (ENDED, None) => self.last = Some(Frame::Ended(read(&payload)?)),
                 (NOT_STARTED, None) => self.last = Some(Frame::NotStarted(read(&payload)?)),
+                (REPLAYED, None) => self.last = Some(Frame::Replayed(read(&payload)?)),
                 (MAC, Some(last)) => {
                     let mac = self.mac.take().ok_or(FrameError::Unexpected(MAC))?;
                     mac.check(&payload)?;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod door;
 pub mod error;
 pub mod frames;
+pub mod keyed;
 pub mod replays;
 pub mod reply;
 pub mod report;

@@ -24,6 +24,9 @@ pub struct DetachRequest {
     pub execution: String,
     /// For how long it is kept.
     pub terms: TaskTerms,
+    /// Where it has a key, the arguments it must have been called with, as in [`super::keyed::KeyedRequest`].
+    #[serde(default)]
+    pub arguments: Option<String>,
 }
 
 /// Asks how a task is doing; counts as a use of its environment.

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::task::Task;
+
 /// Path of [`CreateRequest`].
 pub const CREATE: &str = "/rpc/v1/create";
 /// Path of [`ExecuteRequest`]; the reply is a stream of frames.
@@ -144,6 +146,8 @@ pub enum Frame {
     Ended(Box<Ended>),
     /// Nothing was started. The only frame before the MAC.
     NotStarted(NotStarted),
+    /// It was started before, by a call with the same key, and is so. The only frame before the MAC.
+    Replayed(Box<Task>),
 }
 
 /// How an execution ended.
@@ -226,6 +230,15 @@ pub enum NotStarted {
     Cancelled,
     /// It was to be a task or nothing, and the worker can keep none ([`Otherwise::Refuse`]).
     NotKept,
+    /// Its key names another call.
+    KeyConflict,
+    /// As many keys are kept as may, and all of them are young.
+    KeysFull {
+        /// When one may go, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The worker's disk did not take the key.
+    KeyNotKept,
 }
 
 /// Why a worker did not look at a call, or a gateway at a report; the answer's status is not 200.
@@ -252,6 +265,9 @@ pub struct CancelRequest {
     pub environment: String,
     /// The execution.
     pub execution: String,
+    /// Who no longer wants it, where it has a key: it stops if nobody else waits for it. Absent: it stops.
+    #[serde(default)]
+    pub caller: Option<String>,
 }
 
 /// Ends an environment.
@@ -395,6 +411,9 @@ mod tests {
             NotStarted::NoSandbox { why: "full".to_owned() },
             NotStarted::Cancelled,
             NotStarted::NotKept,
+            NotStarted::KeyConflict,
+            NotStarted::KeysFull { retry_after_ms: 1 },
+            NotStarted::KeyNotKept,
         ];
         for why in all {
             check(&why);

@@ -1,4 +1,4 @@
-//! Whose an execution is: the connection's that started it, or the journal's.
+//! Whose an execution is: the connection's that started it, its key's, or the journal's as a task.
 
 use tokio::sync::Mutex;
 
@@ -10,12 +10,14 @@ use crate::rpc::task::JobKind;
 #[derive(Debug)]
 pub(super) struct Attachment {
     kind: JobKind,
+    /// Whether it has an idempotency key: then it goes on without its connection, and its outcome is kept.
+    is_keyed: bool,
     holder: Mutex<Holder>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
-    /// Without the connection nobody wants it.
+    /// Without the connection nobody wants it, unless it has a key.
     Connection,
     /// It is a task: it goes on, and its outcome is kept.
     Journal,
@@ -31,7 +33,17 @@ impl Attachment {
             sandbox::JobKind::Shell { .. } => JobKind::Shell,
             sandbox::JobKind::Exec { .. } => JobKind::Exec,
         };
-        Self { kind, holder: Mutex::new(Holder::Connection) }
+        Self { kind, is_keyed: false, holder: Mutex::new(Holder::Connection) }
+    }
+
+    /// An execution with a key.
+    pub(super) fn keyed(job: &sandbox::JobKind) -> Self {
+        Self { is_keyed: true, ..Self::new(job) }
+    }
+
+    /// Whether it has a key.
+    pub(super) fn is_keyed(&self) -> bool {
+        self.is_keyed
     }
 
     /// What is executed.
@@ -52,14 +64,14 @@ impl Attachment {
         Ok(())
     }
 
-    /// Gives it up because its connection is lost. False if it is the journal's, and goes on.
+    /// Gives it up because its connection is lost. False if it goes on.
     pub(super) async fn give_up(&self) -> bool {
-        !self.end().await
+        !self.is_keyed && !self.end().await
     }
 
     /// Whether it goes on without its connection.
-    pub(super) async fn is_task(&self) -> bool {
-        *self.holder.lock().await == Holder::Journal
+    pub(super) async fn goes_on(&self) -> bool {
+        self.is_keyed || *self.holder.lock().await == Holder::Journal
     }
 
     /// It has ended, and becomes no task any more. Returns whether it is one.
@@ -85,21 +97,28 @@ mod tests {
         let ended = attachment();
         assert!(!ended.end().await);
         ended.hand_over(async { panic!("it is entered") }).await.unwrap();
-        assert!(!ended.is_task().await);
+        assert!(!ended.goes_on().await);
     }
 
     #[tokio::test]
     async fn a_task_outlives_its_connection() {
         let task = attachment();
         task.hand_over(async { Ok(()) }).await.unwrap();
-        assert!(!task.give_up().await && task.is_task().await && task.end().await);
+        assert!(!task.give_up().await && task.goes_on().await && task.end().await);
         task.hand_over(async { panic!("it is entered twice") }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_has_a_key_outlives_its_connection_and_is_no_task() {
+        let keyed = Attachment::keyed(&sandbox::JobKind::Shell { command: String::new() });
+        assert!(!keyed.give_up().await && keyed.goes_on().await && !keyed.end().await);
+        keyed.hand_over(async { panic!("it is entered") }).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_cannot_be_entered_stays_with_its_connection() {
         let full = attachment();
         let refused = full.hand_over(async { Err(NotEntered::Full) }).await;
-        assert!(refused.is_err() && !full.is_task().await && full.give_up().await);
+        assert!(refused.is_err() && !full.goes_on().await && full.give_up().await);
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::environment::{Environment, Place, Slot, busy};
 use super::host::Host;
+use super::journal::NotEntered;
 use super::output::Output;
 use super::request::ttl;
 use super::sandbox::{Condition, Job, JobKind, Limit, Outcome, Sandbox};
@@ -130,6 +131,11 @@ impl Execution {
                 *slot = Some(sandbox);
                 return Verdict::NotStarted(environment.why_not());
             }
+            // A key is on disk before its code runs, and that it started with it.
+            if let Err(why) = self.note_key(environment).await {
+                *slot = Some(sandbox);
+                return Verdict::NotStarted(why);
+            }
             let whole = sandbox.condition() == Condition::Ready;
             // On disk before anything runs: else the next start would not know that variables were lost.
             if whole && let Err(why) = self.record_start(environment, state).await {
@@ -198,6 +204,14 @@ impl Execution {
         })
     }
 
+    async fn note_key(&self, environment: &Environment) -> Result<(), NotStarted> {
+        if !self.place.attachment().is_keyed() {
+            return Ok(());
+        }
+        let noted = environment.journal().note(&self.host, self.order.execution).await;
+        noted.map_err(|error| not_noted(environment, &error))
+    }
+
     async fn record_start(
         &self,
         environment: &Environment,
@@ -227,7 +241,7 @@ impl Execution {
         let orphaned = async {
             answer.closed().await;
             sleep(ORPHANED).await;
-            if attachment.is_task().await {
+            if attachment.goes_on().await {
                 pending::<()>().await;
             }
         };
@@ -267,20 +281,28 @@ impl Execution {
         let Self { host, place, order, .. } = self;
         let (environment, execution) = (Arc::clone(place.environment()), order.execution);
         let is_task = place.attachment().end().await;
+        let is_keyed = place.attachment().is_keyed();
+        // A key that did not start is free again, and whoever asks next is told what this caller is.
+        let ran = !matches!(last, Some(Frame::NotStarted(_)));
+        let is_kept = is_task || (is_keyed && ran);
         // Whoever reads the answer finds the place free.
         drop(place);
-        if is_task {
-            // A task tells when its outcome is read: what runs until then must not find the loss told.
+        if is_kept {
+            // What is kept tells when it is read: what runs until then must not find the loss told.
             if lost_variables {
                 environment.lose(Some(execution));
             }
+        }
+        if is_task || is_keyed {
             let until = environment.promise(Duration::ZERO, host.now());
             environment.journal().end(&host, execution, last.as_ref(), until).await;
         }
         let sent = last.is_some_and(|frame| answer.send(frame).is_ok());
-        match (lost_variables, is_task) {
+        match (lost_variables, is_kept) {
             (true, false) if sent => environment.told(),
             (true, false) => environment.lose(None),
+            // Who is told of a task's beginning is not told of its end.
+            (true, true) if sent && !is_task => environment.outcome_read(execution),
             (true, true) | (false, _) => {}
         }
     }
@@ -317,6 +339,21 @@ fn restarted(reason: Interruption) -> Restarted {
 fn no_sandbox() -> NotStarted {
     let why = "no sandbox could be started for the environment; its files are kept, try again";
     NotStarted::NoSandbox { why: why.to_owned() }
+}
+
+fn not_noted(environment: &Environment, error: &NotEntered) -> NotStarted {
+    let name = environment.id().log_name();
+    match error {
+        NotEntered::KeysFull { wait } => {
+            tracing::debug!(environment = name, "one key too many");
+            let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            NotStarted::KeysFull { retry_after_ms }
+        }
+        NotEntered::Full | NotEntered::Unwritten(_) => {
+            tracing::error!(environment = name, %error, "a call with a key is refused");
+            NotStarted::KeyNotKept
+        }
+    }
 }
 
 fn report_unsaved(environment: &Environment, error: &super::host::Unsaved) {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`run`]; `surroundings` is what it stands on; `server` lets calls in and `stream` answers executions; `supervisor` holds every
 //! `environment`, each of which runs one `execution` at a time in what `sandboxes` gives it from [`sandbox`];
-//! `record`, `journal` and `disk` are what a restart finds, `tasks` those that outlive their connection; `heartbeat` tells
+//! `record`, `journal` and `disk` are what a restart finds, `tasks` and `keyed` those that outlive their connection; `heartbeat` tells
 //! the gateways.
 
 mod attachment;
@@ -15,6 +15,7 @@ mod heartbeat;
 mod host;
 mod internal;
 mod journal;
+mod keyed;
 mod output;
 mod packages;
 mod record;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::environment::Target;
 use super::execution::Order;
+use super::keyed::Asker;
 use super::sandbox::{Job, JobKind};
 use super::server::Call;
-use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest};
+use crate::domain::ids::{ArgumentsDigest, EnvironmentId, ExecutionId, OwnerDigest};
 use crate::domain::placement::Epoch;
+use crate::rpc::keyed::KeyedRequest;
 use crate::rpc::wire::{self, ExecuteRequest, TaskTerms};
 use crate::telemetry::TraceContext;
 
@@ -24,7 +26,27 @@ pub(super) struct Execute {
 
 /// Reads an execution.
 pub(super) fn execute(call: &Call) -> Result<Execute, Malformed> {
-    let request: ExecuteRequest = call.read()?;
+    read(call, call.read()?)
+}
+
+/// Reads an execution with a key, and who asks for it.
+pub(super) fn execute_keyed(call: &Call) -> Result<(Execute, Asker), Malformed> {
+    let KeyedRequest { execute, arguments, caller } = call.read()?;
+    let asker = Asker { arguments: digest(&arguments)?, caller: caller_name(&caller)? };
+    Ok((read(call, execute)?, asker))
+}
+
+/// Reads the digest of a keyed call's arguments.
+pub(super) fn digest(arguments: &str) -> Result<ArgumentsDigest, Malformed> {
+    ArgumentsDigest::from_hex(arguments).ok_or(Malformed)
+}
+
+/// Reads which of a keyed call's callers is meant.
+pub(super) fn caller_name(caller: &str) -> Result<ExecutionId, Malformed> {
+    ExecutionId::from_hex(caller).ok_or(Malformed)
+}
+
+fn read(call: &Call, request: ExecuteRequest) -> Result<Execute, Malformed> {
     let kind = match request.job {
         wire::Job::Python { code } => JobKind::Python { code },
         wire::Job::Shell { command } => JobKind::Shell { command },

@@ -22,6 +22,7 @@ use crate::domain::ids::{EnvironmentId, ExecutionId, Incarnation, OwnerDigest, T
 use crate::domain::keyring::WorkerKey;
 use crate::rpc::auth::Link;
 use crate::rpc::door::{Admitted, Door};
+use crate::rpc::keyed::EXECUTE_KEYED;
 use crate::rpc::reply;
 use crate::rpc::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
 use crate::rpc::wire::{
@@ -64,6 +65,7 @@ pub(super) struct Server {
 enum Verb {
     Create,
     Execute,
+    ExecuteKeyed,
     Cancel,
     Close,
     Find,
@@ -134,6 +136,7 @@ impl Server {
         match verb {
             Verb::Create => whole(self.create(&mut call).await, call),
             Verb::Execute => self.execute(call),
+            Verb::ExecuteKeyed => self.execute_keyed(call),
             Verb::Cancel => whole(self.cancel(&mut call), call),
             Verb::Close => whole(self.close(&mut call).await, call),
             Verb::Find => whole(self.find(&mut call), call),
@@ -161,9 +164,17 @@ impl Server {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
-        let deadline = call.admitted.deadline().min(LONGEST);
-        let until = tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10);
-        let answer = self.supervisor.execute(&target, order, until);
+        let answer = self.supervisor.execute(&target, order, call.until());
+        stream::response(call, answer, wants_output)
+    }
+
+    fn execute_keyed(&self, mut call: Call) -> Response<Body> {
+        let Ok((Execute { target, order, wants_output }, asker)) = request::execute_keyed(&call)
+        else {
+            return whole(Err::<(), _>(Malformed), call);
+        };
+        call.concerns(target.environment);
+        let answer = self.supervisor.execute_keyed(&target, order, asker, call.until());
         stream::response(call, answer, wants_output)
     }
 
@@ -171,8 +182,9 @@ impl Server {
         let request: CancelRequest = call.read()?;
         let environment = EnvironmentId::from_hex(&request.environment).ok_or(Malformed)?;
         let execution = ExecutionId::from_hex(&request.execution).ok_or(Malformed)?;
+        let caller = request.caller.as_deref().map(request::caller_name).transpose()?;
         call.concerns(environment);
-        self.supervisor.cancel(environment, execution);
+        self.supervisor.cancel(environment, execution, caller);
         Ok(Done::Done)
     }
 
@@ -205,7 +217,8 @@ impl Server {
         let (target, execution) = request::named(&request.target, &request.execution)?;
         call.concerns(target.environment);
         let ttl = request::ttl(request.terms);
-        Ok(self.supervisor.detach(&target, execution, ttl).await)
+        let arguments = request.arguments.as_deref().map(request::digest).transpose()?;
+        Ok(self.supervisor.detach(&target, execution, arguments, ttl).await)
     }
 
     async fn task(&self, call: &mut Call) -> Result<TaskReply, Malformed> {
@@ -226,9 +239,10 @@ impl Server {
 
 impl Verb {
     /// Each verb, its path and its name in metrics and spans; in the order of the enum.
-    const ALL: [(Self, &'static str, &'static str); 9] = [
+    const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Create, wire::CREATE, "create"),
         (Self::Execute, wire::EXECUTE, "execute"),
+        (Self::ExecuteKeyed, EXECUTE_KEYED, "execute-keyed"),
         (Self::Cancel, wire::CANCEL, "cancel"),
         (Self::Close, wire::CLOSE, "close"),
         (Self::Find, wire::FIND, "find"),
@@ -247,6 +261,12 @@ impl Verb {
 impl Call {
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
         serde_json::from_slice(&self.body).map_err(|_| Malformed)
+    }
+
+    /// When nobody waits for its execution any more.
+    fn until(&self) -> tokio::time::Instant {
+        let deadline = self.admitted.deadline().min(LONGEST);
+        tokio::time::Instant::now() + deadline - ANSWERING.min(deadline / 10)
     }
 
     fn concerns(&mut self, environment: EnvironmentId) {

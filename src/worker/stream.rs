@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body;
 use tokio::sync::oneshot;
 
+use super::keyed::Waiting;
 use super::output::Reader;
 use super::server::{Body, Call, all_at_once};
 use super::supervisor::Answer;
@@ -22,6 +23,7 @@ struct Streaming {
     /// Nothing where no output is wanted before the end.
     output: Option<Reader>,
     last: oneshot::Receiver<Frame>,
+    _waiting: Option<Waiting>,
     exchange: Exchange,
 }
 
@@ -45,9 +47,9 @@ pub(super) fn response(
             exchange.end(&frame);
             all_at_once(encoder.last(&frame).expect("a refusal is short"))
         }
-        Ok(Answer { output, last }) => {
+        Ok(Answer { output, last, waiting }) => {
             let output = wants_output.then_some(output);
-            let streaming = Streaming { encoder, output, last, exchange };
+            let streaming = Streaming { encoder, output, last, _waiting: waiting, exchange };
             let pieces = stream::unfold(Some(streaming), async |streaming| {
                 let (piece, rest) = streaming?.next().await;
                 Some((piece.map(body::Frame::data), rest))
@@ -98,7 +100,9 @@ impl Exchange {
                 self.span.fail("not_started");
                 Outcome::ToolError
             }
-            Frame::Ended(_) | Frame::Stdout(_) | Frame::Stderr(_) => Outcome::Done,
+            Frame::Ended(_) | Frame::Replayed(_) | Frame::Stdout(_) | Frame::Stderr(_) => {
+                Outcome::Done
+            }
         };
         self.operation.end(outcome);
         self.span.end();

@@ -11,11 +11,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::attachment::Attachment;
-use super::environment::{Environment, Target};
+use super::environment::{Environment, Place, Target};
 use super::execution::{Execution, Order};
 use super::expired::Expired;
 use super::host::Host;
 use super::journal::Journal;
+use super::keyed::Waiting;
 use super::output::{Output, Reader};
 use super::record::Record;
 use super::tombstones::{Tombstone, Tombstones, bury};
@@ -55,6 +56,8 @@ struct Table {
 pub(super) struct Answer {
     pub(super) output: Reader,
     pub(super) last: oneshot::Receiver<Frame>,
+    /// Says that somebody waits, where it has a key.
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// How many environments there are, by state.
@@ -149,17 +152,30 @@ impl Supervisor {
         let environment = self.find_live(target)?;
         let attachment = Attachment::new(&order.job.kind);
         let place = environment.admit(target, order.execution, attachment, self.host.now())?;
+        Ok(self.begin(place, order, until))
+    }
+
+    /// Runs an execution that has its place when its turn comes.
+    pub(super) fn begin(&self, place: Place, order: Order, until: tokio::time::Instant) -> Answer {
         let output = Output::new(self.host.sandboxes().limits().output_bytes);
         let reader = output.reader();
         let (answer, last) = oneshot::channel();
         let execution = Execution { host: Arc::clone(&self.host), place, order, until, output };
         self.executions.spawn(execution.run(answer));
-        Ok(Answer { output: reader, last })
+        Answer { output: reader, last, waiting: None }
     }
 
-    /// Stops an execution; one that is not there has stopped already.
-    pub(super) fn cancel(&self, environment: EnvironmentId, execution: ExecutionId) {
-        if let Some(environment) = self.table().live.get(&environment) {
+    /// Stops an execution; one that is not there has stopped already. Where it has a key and this is one of its callers,
+    /// it stops only if nobody else waits for it.
+    pub(super) fn cancel(
+        &self,
+        environment: EnvironmentId,
+        execution: ExecutionId,
+        caller: Option<ExecutionId>,
+    ) {
+        let live = self.table().live.get(&environment).cloned();
+        let Some(environment) = live else { return };
+        if caller.is_none_or(|caller| environment.journal().leave(execution, caller)) {
             environment.cancel(execution);
         }
     }

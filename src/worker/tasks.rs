@@ -8,7 +8,7 @@ use super::environment::{Environment, Target};
 use super::host::Host;
 use super::journal::{Cancelling, Head, NotEntered};
 use super::supervisor::Supervisor;
-use crate::domain::ids::ExecutionId;
+use crate::domain::ids::{ArgumentsDigest, ExecutionId};
 use crate::domain::task::TaskState;
 use crate::rpc::task::{LONGEST_WAIT_MS, Progress, Reader, TaskReply};
 use crate::rpc::wire::NotStarted;
@@ -23,13 +23,17 @@ pub(super) async fn enter(
 ) -> Result<(), NotEntered> {
     let (now, state) = (host.now(), TaskState::Working);
     let (kind, keep_until) = (attachment.kind(), environment.promise(ttl, now));
-    let head = Head { execution, kind, created: now, updated: now, keep_until, state };
+    let (key, is_task) = (None, true);
+    let head =
+        Head { execution, key, is_task, kind, created: now, updated: now, keep_until, state };
     let entered = attachment.hand_over(environment.journal().begin(host, head)).await;
     let name = environment.id().log_name();
     match &entered {
         Ok(()) => {}
         // Its client's many tasks are nothing for an operator to mend.
-        Err(NotEntered::Full) => tracing::debug!(environment = name, "one task too many"),
+        Err(NotEntered::Full | NotEntered::KeysFull { .. }) => {
+            tracing::debug!(environment = name, "one task too many")
+        }
         Err(NotEntered::Unwritten(error)) => {
             tracing::error!(environment = name, %error, "an execution becomes no task");
         }
@@ -37,14 +41,14 @@ pub(super) async fn enter(
     entered
 }
 
-/// An execution ended without a word: it becomes no task any more, and if it is one, it has failed.
+/// An execution ended without a word: it becomes no task any more, and if it is one or has a key, it has failed.
 pub(super) async fn fail(
     host: &Host,
     environment: &Environment,
     execution: ExecutionId,
     attachment: &Attachment,
 ) {
-    if attachment.end().await {
+    if attachment.end().await || attachment.is_keyed() {
         let until = environment.promise(Duration::ZERO, host.now());
         environment.journal().end(host, execution, None, until).await;
     }
@@ -56,12 +60,17 @@ impl Supervisor {
         self: &Arc<Self>,
         target: &Target,
         execution: ExecutionId,
+        arguments: Option<ArgumentsDigest>,
         ttl: Duration,
     ) -> TaskReply {
         let environment = match self.usable(target) {
             Ok(environment) => environment,
             Err(why) => return TaskReply::NotHere(why),
         };
+        // Another call under the same key is not this caller's to be told of.
+        if !environment.journal().is_call(execution, arguments) {
+            return TaskReply::Unknown;
+        }
         let host = Arc::clone(&self.host);
         // Goes to its end though the call that asked is dropped: else an entry could stay that nobody ends.
         let entered = self.tasks.spawn(async move {

@@ -81,6 +81,10 @@ impl Fault {
                 "the sandbox was lost while this ran: how far it came is not known; files are kept, variables are gone",
                 Executed::Maybe,
             ),
+            TaskFailure::EntryUnread => (
+                "what the worker noted of it cannot be read: whether it ran is not known",
+                Executed::Maybe,
+            ),
             TaskFailure::OutcomeLost => {
                 ("this ran to its end, but the worker could not keep its outcome", Executed::Yes)
             }
@@ -119,8 +123,20 @@ impl Fault {
         }
     }
 
+    /// The same of a call with an idempotency key, which may be repeated whatever became of it.
+    #[must_use]
+    pub(in crate::gateway) fn repeatable(self) -> Self {
+        let message = format!("{}; repeat the call with the same key to learn it", self.message);
+        Self { message: message.into(), retry_after: Some(SOON), ..self }
+    }
+
     fn new(code: ErrorCode, message: &'static str, executed: Executed) -> Self {
         Self { code, message: message.into(), executed, retry_after: Some(SOON) }
+    }
+
+    /// Whether the caller's code ran.
+    pub(in crate::gateway) fn executed(&self) -> Executed {
+        self.executed
     }
 
     /// The number a client sees.

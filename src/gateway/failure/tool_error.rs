@@ -25,10 +25,18 @@ impl ToolError {
         Self { text, code: None, executed: Executed::No, retry_after: None, detail: None }
     }
 
+    /// A call that was begun, and of which this is known.
+    pub(in crate::gateway) fn begun(
+        text: impl Into<Cow<'static, str>>,
+        executed: Executed,
+    ) -> Self {
+        Self { executed, ..Self::not_begun(text) }
+    }
+
     /// A call that was stopped by its own client, whenever that was.
     pub(in crate::gateway) fn cancelled() -> Self {
         let text = "The task was cancelled: its code was stopped. What it did until then is done.";
-        Self { executed: Executed::Maybe, ..Self::not_begun(text) }
+        Self::begun(text, Executed::Maybe)
     }
 
     /// With one of our error numbers.

@@ -43,6 +43,13 @@ impl ToolAnswer {
         Self { is_error: true, ..self }
     }
 
+    /// As what a call with the same idempotency key did before.
+    #[must_use]
+    pub(crate) fn replayed(mut self) -> Self {
+        self.structured.insert("replayed".to_owned(), true.into());
+        self
+    }
+
     /// As the result of this task, which it has to name (2025-11-25 tasks, "Related Task Metadata").
     #[must_use]
     pub(crate) fn of_task(self, id: String) -> Self {

@@ -235,7 +235,8 @@ fn outcome(python: bool) -> Value {
         "exitCode": integer("0 for success"),
         "executionTimeInMilliseconds": {"type": "number", "description": "How long it ran"},
         "truncated": {"type": "boolean", "description": "Whether output was cut at the limit"},
-        "terminatedBy": text("The limit that stopped it, if one did: wallTime, memory, cpu, processes, disk; or workerStopping"),
+        "terminatedBy": text("The limit that stopped it, if one did: wallTime, memory, cpu, processes, disk; or workerStopping, cancelled, interrupted"),
+        "replayed": replayed(),
         "hint": text("What may help with an error, such as the packages that are installed"),
         "idleExpiresAt": text("When the environment is deleted if nobody calls it (RFC 3339)"),
     });
@@ -243,6 +244,10 @@ fn outcome(python: bool) -> Value {
         members["executionResult"] = text("repr() of the last expression's value");
     }
     members
+}
+
+fn replayed() -> Value {
+    json!({"type": "boolean", "description": "True: a call with this idempotency key was made before, and this is its result"})
 }
 
 fn limits(policy: &EnvironmentPolicy) -> String {

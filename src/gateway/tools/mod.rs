@@ -2,8 +2,10 @@
 
 mod answer;
 mod arguments;
+mod cancel;
 mod catalogue;
 mod environments;
+mod keyed;
 mod outcome;
 mod run;
 mod samples;
@@ -34,7 +36,7 @@ use crate::domain::environment::GoneReason;
 use crate::domain::handle::{Handle, HandleError};
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
-use crate::mcp::{Era, LegacyVersion};
+use crate::mcp::{Era, IdempotencyKey, LegacyVersion};
 use crate::rpc::client::{TraceHeaders, WorkerClient};
 
 /// What environments may do here.
@@ -143,6 +145,8 @@ pub(super) struct Call {
     pub trace: TraceHeaders,
     /// Whether it may go on when it was answered.
     pub becomes_task: BecomesTask,
+    /// By which its client says that it is a call it made before.
+    pub key: Option<IdempotencyKey>,
 }
 
 /// When a call becomes a task.

@@ -6,30 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::task::TaskTracker;
 
+use super::cancel::CancelOnDrop;
 use super::environments::{millis, target};
+use super::keyed::{self, Ask};
 use super::{BecomesTask, Call, Tool, Tools, arguments, outcome, random_id};
-use crate::directory::Change;
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, ExecutionId};
 use crate::domain::placement::Epoch;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::gateway::feed::Feed;
-use crate::gateway::listen::Hub;
 use crate::gateway::reply::Answer;
 use crate::gateway::tasks::{Asked, OurTask};
-use crate::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
+use crate::rpc::client::{Peer, WorkerError};
 use crate::rpc::task::{DetachRequest, Task, TaskReply};
-use crate::rpc::wire::{
-    CancelRequest, Ended, ExecuteRequest, Frame, Job, NotStarted, Otherwise, TaskTerms,
-};
+use crate::rpc::wire::{Ended, ExecuteRequest, Frame, Job, NotStarted, Otherwise, TaskTerms};
 
 /// How long a call may wait for others of the same environment, beyond its own time.
 pub(in crate::gateway) const QUEUE_TIME: Duration = Duration::from_mins(1);
-/// How long a worker may take to acknowledge a cancel.
-const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a worker may take to note that an execution is a task.
 const DETACH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -38,16 +33,14 @@ impl Tools {
     pub(super) async fn run_python(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunPython =
             arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
-        let timeout = self.timeout(asked.timeout_seconds)?;
-        self.run(call, &asked.environment_id, Job::Python { code: asked.python_code }, timeout)
-            .await
+        let job = Job::Python { code: asked.python_code };
+        self.run(call, &asked.environment_id, job, asked.timeout_seconds).await
     }
 
     /// `runShellCommandInRemoteEnvironment`.
     pub(super) async fn run_shell(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunShell =
             arguments::read(Tool::RunShell.name(), call.arguments.as_deref())?;
-        let timeout = self.timeout(asked.timeout_seconds)?;
         let job = match (asked.shell_command, asked.exec_command_and_args) {
             (Some(command), None) => Job::Shell { command },
             (None, Some(argv)) if !argv.is_empty() => Job::Exec { argv },
@@ -61,7 +54,7 @@ impl Tools {
                 return Err(ToolError::not_begun(text).into());
             }
         };
-        self.run(call, &asked.environment_id, job, timeout).await
+        self.run(call, &asked.environment_id, job, asked.timeout_seconds).await
     }
 
     fn timeout(&self, seconds: Option<u64>) -> Result<Duration, ToolError> {
@@ -73,34 +66,42 @@ impl Tools {
         Err(ToolError::not_begun(format!("timeoutSeconds is {seconds}: give 1 to {most}.")))
     }
 
-    /// Opens the handle, finds the worker, runs it there: once.
+    /// Opens the handle, finds the worker, runs it there: once, and with a key once for all who ask.
     async fn run(
         self: &Arc<Self>,
         call: &Call,
         token: &str,
         job: Job,
-        timeout: Duration,
+        seconds: Option<u64>,
     ) -> Result<Answer, Failure> {
+        let timeout = self.timeout(seconds)?;
         let handle = self.open(token, &call.caller)?;
-        let execution = ExecutionId::from_bytes(random_id());
-        let mut route = self.locator.route(&call.caller, handle.id(), &call.trace);
-        let mut request = ExecuteRequest {
-            target: target(&call.caller, &handle, Epoch::FIRST),
-            execution: execution.to_string(),
-            job,
-            timeout_ms: millis(timeout),
-            stream: call.feed.wants_progress(),
-            task: call.becomes_task.at_its_start(),
+        let execution = match &call.key {
+            Some(key) => ExecutionId::of_key(handle.id(), key.as_str()),
+            None => ExecutionId::from_bytes(random_id()),
         };
+        let mut route = self.locator.route(&call.caller, handle.id(), &call.trace);
+        let mut ask = Ask::new(
+            call,
+            seconds,
+            ExecuteRequest {
+                target: target(&call.caller, &handle, Epoch::FIRST),
+                execution: execution.to_string(),
+                job,
+                timeout_ms: millis(timeout),
+                stream: call.feed.wants_progress(),
+                task: call.becomes_task.at_its_start(),
+            },
+        );
         loop {
             let (peer, epoch) = route.next().await?;
-            request.target.epoch = epoch.0;
-            let stop = CancelOnDrop::arm(self, call, &peer, handle.id(), execution);
-            match self.follow(call, &peer, &request, timeout + QUEUE_TIME).await {
+            ask.under(epoch);
+            let stop = CancelOnDrop::arm(self, call, &peer, handle.id(), &ask);
+            match self.follow(call, &peer, &ask, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
                     self.environment_changed(&call.caller, handle.id());
-                    return Ok(Answer::Tool(outcome::answer(request.job.kind(), *ended)));
+                    return Ok(Answer::Tool(outcome::answer(ask.request().job.kind(), *ended)));
                 }
                 Ok(Conclusion::Task(task)) => {
                     stop.disarm();
@@ -108,6 +109,15 @@ impl Tools {
                     let answer = OurTask::new(asked.id.clone(), *task);
                     self.tell_of_its_end(asked);
                     return Ok(Answer::Task(Box::new(answer)));
+                }
+                Ok(Conclusion::Replayed(task)) => {
+                    stop.disarm();
+                    return Ok(Answer::Tool(keyed::replayed(*task)));
+                }
+                // Its client asks again with the key.
+                Ok(Conclusion::Unconfirmed) if ask.key().is_some() => {
+                    stop.disarm();
+                    return Err(Fault::outcome_unknown().repeatable().into());
                 }
                 // It is stopped: its client would never learn how it ended.
                 Ok(Conclusion::Unconfirmed) => return Err(Fault::outcome_unknown().into()),
@@ -117,6 +127,10 @@ impl Tools {
                         self.environment_changed(&call.caller, handle.id());
                     }
                     route.not_started(&why)?;
+                }
+                Err(error) if ask.key().is_some() => {
+                    stop.disarm();
+                    route.failed(&error).map_err(|failure| keyed::failed(failure, &error))?;
                 }
                 // Nobody waits for it any more, so it is to stop.
                 Err(error @ WorkerError::Deadline(_)) => route.failed(&error)?,
@@ -136,13 +150,13 @@ impl Tools {
         &self,
         call: &Call,
         peer: &Peer,
-        request: &ExecuteRequest,
+        ask: &Ask,
         deadline: Duration,
     ) -> Result<Conclusion, WorkerError> {
-        let mut execution = self.client.execute(peer, request, deadline, &call.trace).await?;
+        let mut execution = ask.send(&self.client, peer, deadline, &call.trace).await?;
         call.feed.begin();
-        if request.task.is_some() {
-            match self.detach(call, peer, request).await {
+        if ask.request().task.is_some() {
+            match self.detach(call, peer, ask).await {
                 Ok(TaskReply::Task(task)) => return Ok(Conclusion::Task(task)),
                 Err(_) => return Ok(Conclusion::Unconfirmed),
                 // It was not begun, and says why; or it runs as an ordinary call.
@@ -160,11 +174,12 @@ impl Tools {
                     Frame::Stderr(bytes) => output.pass_on("stderr", &bytes).await,
                     Frame::Ended(ended) => return Ok(Conclusion::Ended(ended)),
                     Frame::NotStarted(why) => return Ok(Conclusion::NotStarted(why)),
+                    Frame::Replayed(task) => return Ok(Conclusion::Replayed(task)),
                 },
                 () = &mut is_long, if !was_asked => {
                     was_asked = true;
                     // What the worker cannot keep goes on as an ordinary call.
-                    if let Ok(TaskReply::Task(task)) = self.detach(call, peer, request).await {
+                    if let Ok(TaskReply::Task(task)) = self.detach(call, peer, ask).await {
                         return Ok(Conclusion::Task(task));
                     }
                 }
@@ -174,16 +189,13 @@ impl Tools {
 
     /// Asks the worker to keep an execution as a task. Only what it has acknowledged may be told to a client (SEP-2663,
     /// "Task Creation").
-    async fn detach(
-        &self,
-        call: &Call,
-        peer: &Peer,
-        request: &ExecuteRequest,
-    ) -> Result<TaskReply, WorkerError> {
+    async fn detach(&self, call: &Call, peer: &Peer, ask: &Ask) -> Result<TaskReply, WorkerError> {
+        let request = ask.request();
         let request = DetachRequest {
             target: request.target.clone(),
             execution: request.execution.clone(),
             terms: request.task.unwrap_or_default(),
+            arguments: ask.key().map(|key| key.arguments.clone()),
         };
         let reply = self.client.detach(peer, &request, DETACH_DEADLINE, &call.trace).await;
         match &reply {
@@ -230,6 +242,8 @@ impl BecomesTask {
 enum Conclusion {
     Ended(Box<Ended>),
     NotStarted(NotStarted),
+    /// A call with the same key was begun before, and is so.
+    Replayed(Box<Task>),
     /// It goes on as a task.
     Task(Box<Task>),
     /// It was to be a task, and the worker did not say that it is.
@@ -283,58 +297,6 @@ fn whole_characters(bytes: &[u8]) -> usize {
                 _ => bytes.len(),
             }
         }
-    }
-}
-
-/// Tells the worker to stop an execution that nobody waits for any more (cancellation, "Streamable HTTP").
-struct CancelOnDrop {
-    client: WorkerClient,
-    tasks: TaskTracker,
-    peer: Peer,
-    trace: TraceHeaders,
-    request: Option<CancelRequest>,
-    hub: Arc<Hub>,
-    change: Change,
-}
-
-impl CancelOnDrop {
-    fn arm(
-        tools: &Tools,
-        call: &Call,
-        peer: &Peer,
-        environment: EnvironmentId,
-        execution: ExecutionId,
-    ) -> Self {
-        let change = Change::Environment { environment, owner: call.caller.owner_digest() };
-        let (environment, execution) = (environment.to_string(), execution.to_string());
-        Self {
-            client: tools.client.clone(),
-            tasks: tools.tasks.clone(),
-            peer: peer.clone(),
-            trace: call.trace.clone(),
-            request: Some(CancelRequest { environment, execution }),
-            hub: Arc::clone(&tools.hub),
-            change,
-        }
-    }
-
-    fn disarm(mut self) {
-        self.request = None;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        let Some(request) = self.request.take() else { return };
-        let (client, peer) = (self.client.clone(), self.peer.clone());
-        let trace = std::mem::take(&mut self.trace);
-        let (hub, change) = (Arc::clone(&self.hub), self.change);
-        self.tasks.spawn(async move {
-            if let Err(error) = client.cancel(&peer, &request, CANCEL_DEADLINE, &trace).await {
-                tracing::warn!(%error, worker = %peer.worker(), "cancel not delivered");
-            }
-            hub.spread(change);
-        });
     }
 }
 

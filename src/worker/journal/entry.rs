@@ -2,13 +2,14 @@
 //!
 //! Both are in one file, so that there is no state without its outcome; a start reads first lines only.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::{ExecutionId, Timestamp};
+use crate::domain::ids::{ArgumentsDigest, ExecutionId, Timestamp};
 use crate::domain::task::{TaskFailure, TaskState};
 use crate::rpc::task::JobKind;
 use crate::worker::files::{HALF, private_dir, replace, sync_dir};
@@ -18,15 +19,20 @@ const VERSION: u32 = 1;
 /// Longest first line.
 const MAX_HEAD: u64 = 4096;
 
-/// What is known of a task, but for its outcome.
+/// What is known of an execution that is a task, or has an idempotency key, but for its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) struct Head {
+    /// Of one that has a key, the key's digest.
     pub(in crate::worker) execution: ExecutionId,
+    /// What a repeat must be called with, if it has a key.
+    pub(in crate::worker) key: Option<ArgumentsDigest>,
+    /// Whether a client may have been told of it as a task.
+    pub(in crate::worker) is_task: bool,
     pub(in crate::worker) kind: JobKind,
     pub(in crate::worker) created: Timestamp,
     /// When the state last changed.
     pub(in crate::worker) updated: Timestamp,
-    /// Until when it must be found. On disk it lags behind: polls move it on in memory alone.
+    /// Until when it must be found, if it is a task. On disk it lags behind: polls move it on in memory alone.
     pub(in crate::worker) keep_until: Timestamp,
     pub(in crate::worker) state: TaskState,
 }
@@ -60,15 +66,23 @@ pub(super) fn remove(directory: &Path, execution: ExecutionId) -> io::Result<()>
     }
 }
 
-/// Every entry that reads, and its size. Others are left as they are, for people to look at; but what an earlier start
-/// did not write to its end is removed, for nothing else would.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<(Head, u64)>> {
+/// What lies in a journal's directory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Every entry that reads, and its size.
+    pub(super) heads: Vec<(Head, u64)>,
+    /// Of which executions there are entries that do not. They are left as they are, for people to look at.
+    pub(super) unread: HashSet<ExecutionId>,
+}
+
+/// Lists a journal. What an earlier start did not write to its end is removed, for nothing else would.
+pub(super) fn list(directory: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
         Err(error) => return Err(error),
     };
-    let mut heads = Vec::new();
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == HALF) {
@@ -82,12 +96,18 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<(Head, u64)>> {
             continue;
         };
         match read(&path) {
-            Ok((head, size)) if head.execution == execution => heads.push((head, size)),
-            Ok(_) => tracing::error!(path = %path.display(), "another task's entry"),
-            Err(error) => tracing::error!(path = %path.display(), %error, "left on disk unread"),
+            Ok((head, size)) if head.execution == execution => listing.heads.push((head, size)),
+            Ok(_) => {
+                tracing::error!(path = %path.display(), "another execution's entry");
+                listing.unread.insert(execution);
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "left on disk unread");
+                listing.unread.insert(execution);
+            }
         }
     }
-    Ok(heads)
+    Ok(listing)
 }
 
 fn read(path: &Path) -> io::Result<(Head, u64)> {
@@ -109,6 +129,11 @@ fn path(directory: &Path, execution: ExecutionId) -> PathBuf {
 struct Stored {
     version: u32,
     execution: String,
+    /// Hexadecimal, where there is a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default = "is_task")]
+    is_task: bool,
     kind: JobKind,
     created_ms: u64,
     updated_ms: u64,
@@ -125,11 +150,18 @@ enum StoredState {
     Cancelled,
 }
 
+/// Once all were.
+fn is_task() -> bool {
+    true
+}
+
 impl From<&Head> for Stored {
     fn from(head: &Head) -> Self {
         Self {
             version: VERSION,
             execution: head.execution.to_string(),
+            key: head.key.map(|arguments| arguments.to_string()),
+            is_task: head.is_task,
             kind: head.kind,
             created_ms: head.created.as_millis(),
             updated_ms: head.updated.as_millis(),
@@ -144,7 +176,13 @@ impl Stored {
         if self.version != VERSION {
             return None;
         }
+        let key = match &self.key {
+            Some(arguments) => Some(ArgumentsDigest::from_hex(arguments)?),
+            None => None,
+        };
         Some(Head {
+            key,
+            is_task: self.is_task,
             execution: ExecutionId::from_hex(&self.execution)?,
             kind: self.kind,
             created: Timestamp::from_millis(self.created_ms),
@@ -186,14 +224,15 @@ mod tests {
         let at = Timestamp::from_millis;
         let execution = ExecutionId::from_bytes([byte; 16]);
         let (created, updated, keep_until) = (at(1), at(2), at(3));
-        Head { execution, kind: JobKind::Shell, created, updated, keep_until, state }
+        let (kind, key, is_task) = (JobKind::Shell, None, true);
+        Head { execution, key, is_task, kind, created, updated, keep_until, state }
     }
 
     #[test]
     fn an_entry_reads_back_in_every_state() {
         let dir = TempDir::new();
         let journal = dir.path().join("tasks");
-        assert_eq!(list(&journal).unwrap(), []);
+        assert_eq!(list(&journal).unwrap(), Listing::default());
         let states = [
             TaskState::Working,
             TaskState::Completed,
@@ -201,16 +240,30 @@ mod tests {
             TaskState::Cancelled,
         ];
         let heads = (1..).zip(states).map(|(byte, state)| head(byte, state));
+        let key = Some(ArgumentsDigest::from_bytes([7; 16]));
+        let keyed = Head { key, is_task: false, ..head(9, TaskState::Working) };
+        let heads = heads.chain([keyed]);
         let mut written: Vec<(Head, u64)> =
             heads.map(|head| (head, write(&journal, &head, b"").unwrap())).collect();
-        let mut found = list(&journal).unwrap();
+        let mut found = list(&journal).unwrap().heads;
         found.sort_by_key(|(head, _)| head.execution);
         assert_eq!(found, written);
         for (head, _) in written.drain(..) {
             remove(&journal, head.execution).unwrap();
             remove(&journal, head.execution).unwrap();
         }
-        assert_eq!(list(&journal).unwrap(), []);
+        assert_eq!(list(&journal).unwrap(), Listing::default());
+    }
+
+    #[test]
+    fn an_entry_of_before_there_were_keys_is_a_tasks() {
+        let dir = TempDir::new();
+        let head = head(1, TaskState::Working);
+        write(dir.path(), &head, b"").unwrap();
+        let path = path(dir.path(), head.execution);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(r#""is_task":true,"#, "")).unwrap();
+        assert_eq!(list(dir.path()).unwrap().heads[0].0, head);
     }
 
     #[test]
@@ -220,7 +273,7 @@ mod tests {
         for text in [&b"{\"a\":\n1}"[..], b""] {
             let size = write(dir.path(), &head, text).unwrap();
             assert_eq!(outcome(dir.path(), head.execution).unwrap(), text);
-            assert_eq!(list(dir.path()).unwrap(), [(head, size)]);
+            assert_eq!(list(dir.path()).unwrap().heads, [(head, size)]);
         }
     }
 
@@ -237,7 +290,11 @@ mod tests {
             fs::write(path(dir.path(), ExecutionId::from_bytes([byte; 16])), content).unwrap();
         }
         let found = list(dir.path()).unwrap();
-        assert_eq!(found.iter().map(|(head, _)| *head).collect::<Vec<_>>(), [good]);
+        assert_eq!(found.heads.iter().map(|(head, _)| *head).collect::<Vec<_>>(), [good]);
+        assert_eq!(
+            found.unread,
+            spoilt.map(|(byte, _)| ExecutionId::from_bytes([byte; 16])).into()
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5);
     }
 
@@ -248,7 +305,7 @@ mod tests {
         write(dir.path(), &whole, b"").unwrap();
         let half = path(dir.path(), ExecutionId::from_bytes([2; 16])).with_extension(HALF);
         fs::write(&half, b"{").unwrap();
-        assert_eq!(list(dir.path()).unwrap().len(), 1);
+        assert_eq!(list(dir.path()).unwrap().heads.len(), 1);
         assert!(!half.exists());
     }
 }

@@ -1,5 +1,6 @@
 //! What must hold when a sandbox or the disk fails, which a real one does too seldom.
 
+mod keyed;
 mod tasks;
 
 use std::fs;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
@@ -20,7 +21,7 @@ use super::host::Host;
 use super::packages::Packages;
 use super::record::Record;
 use super::sandbox::{
-    Capabilities, Condition, Job, JobKind, Limits, Outcome, OutputSink, Runtime, Sandbox,
+    Capabilities, Condition, Job, JobKind, Limit, Limits, Outcome, OutputSink, Runtime, Sandbox,
     SandboxError, Spec,
 };
 use super::sandboxes::Sandboxes;
@@ -32,7 +33,7 @@ use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, Timestamp};
 use crate::domain::placement::Epoch;
 use crate::rpc::wire::{Claim, CreateReply, Ended, Frame, NotStarted};
 
-/// Makes sandboxes that do what the code says: `ok`, `die`, `vanish`, `hang` or `panic`.
+/// Makes sandboxes that do what the code says: `ok`, `die`, `vanish`, `hang`, `slow` or `panic`.
 #[derive(Debug)]
 struct Puppets {
     capabilities: Capabilities,
@@ -58,7 +59,8 @@ struct Puppet(Condition);
 
 #[async_trait]
 impl Sandbox for Puppet {
-    async fn run(&mut self, job: Job, _: &mut dyn OutputSink, _: CancellationToken) -> Outcome {
+    async fn run(&mut self, job: Job, _: &mut dyn OutputSink, stop: CancellationToken) -> Outcome {
+        let mut terminated_by = None;
         let (JobKind::Python { code: word } | JobKind::Shell { command: word }) = job.kind else {
             panic!("puppets run no programs")
         };
@@ -66,6 +68,10 @@ impl Sandbox for Puppet {
             "die" => self.0 = Condition::InterpreterLost,
             "vanish" => self.0 = Condition::Dead,
             "hang" => pending().await,
+            "slow" => tokio::select! {
+                () = sleep(Duration::from_secs(8)) => {}
+                () = stop.cancelled() => terminated_by = Some(Limit::Cancelled),
+            },
             "panic" => panic!("a bug"),
             _ => {}
         }
@@ -74,7 +80,7 @@ impl Sandbox for Puppet {
             exit_code: 0,
             execution_result: None,
             display: Vec::new(),
-            terminated_by: None,
+            terminated_by,
             truncated: false,
             interpreter_lost: word == "die",
             duration: Duration::ZERO,

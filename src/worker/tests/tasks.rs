@@ -13,7 +13,7 @@ impl Stage {
         let kind = JobKind::Python { code: code.to_owned() };
         let job = Job { kind, timeout: SOON, variables: Vec::new() };
         let answer = self.order(Order { execution, job, task: Some(TaskTerms::default()) });
-        found(self.supervisor.detach(&TARGET, execution, Duration::ZERO).await);
+        found(self.supervisor.detach(&TARGET, execution, None, Duration::ZERO).await);
         drop(answer);
         found(self.look(execution, Reader::Listener).await);
         execution
@@ -83,7 +83,7 @@ async fn a_task_that_was_promised_makes_no_room_for_another() {
     }
     let _call = stage.start(JobKind::Python { code: "hang".to_owned() });
     let ordinary = ExecutionId::from_bytes([9; 16]);
-    let entered = stage.supervisor.detach(&TARGET, ordinary, Duration::ZERO).await;
+    let entered = stage.supervisor.detach(&TARGET, ordinary, None, Duration::ZERO).await;
     assert_eq!(entered, TaskReply::NotKept, "it goes on as a call");
     assert!(matches!(stage.read(first).await, Progress::Ended { .. }));
 }

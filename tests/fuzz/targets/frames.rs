@@ -49,7 +49,7 @@ fn ends(stream: &[u8], piece: usize) -> bool {
         decoder.feed(part);
         loop {
             match decoder.frame() {
-                Ok(Some(Frame::Ended(_) | Frame::NotStarted(_))) => return true,
+                Ok(Some(Frame::Ended(_) | Frame::NotStarted(_) | Frame::Replayed(_))) => return true,
                 Ok(Some(Frame::Stdout(_) | Frame::Stderr(_))) => {}
                 Ok(None) => break,
                 Err(_) => return false,

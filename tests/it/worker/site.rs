@@ -234,6 +234,7 @@ pub(super) async fn last(mut execution: Execution) -> Result<Box<Ended>, NotStar
             Frame::Stdout(_) | Frame::Stderr(_) => {}
             Frame::Ended(ended) => return Ok(ended),
             Frame::NotStarted(why) => return Err(why),
+            Frame::Replayed(task) => panic!("{task:?}"),
         }
     }
 }

@@ -59,7 +59,8 @@ impl Detached {
     async fn detach(&self) -> TaskReply {
         let Caller { client, peer, .. } = &self.environment.caller;
         let (target, execution) = (self.environment.target(), self.execution.clone());
-        let request = DetachRequest { target, execution, terms: TaskTerms::default() };
+        let (terms, arguments) = (TaskTerms::default(), None);
+        let request = DetachRequest { target, execution, terms, arguments };
         client.detach(peer, &request, SOON, &TraceHeaders::default()).await.unwrap()
     }
 

@@ -1,0 +1,171 @@
+//! Executions with an idempotency key: each runs once, however many ask for it.
+//!
+//! One is in memory from the moment it is taken in, so of two that come at once one runs and the other waits. It is on
+//! disk before its code starts, and if it never starts it leaves nothing: its key is free again.
+
+use std::collections::hash_map::Entry as Place;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::entry::Head;
+use super::room::{MAX_CALLERS, keyed_surplus};
+use super::{Entry, Journal, NotEntered};
+use crate::domain::ids::{ArgumentsDigest, ExecutionId, Timestamp};
+use crate::domain::task::{TaskFailure, TaskState};
+use crate::rpc::task::{JobKind, Progress, Task};
+use crate::rpc::wire::NotStarted;
+use crate::worker::host::Host;
+
+/// A call with a key, as one of those who make it says it is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::worker) struct KeyedCall {
+    /// The key's digest.
+    pub(in crate::worker) execution: ExecutionId,
+    pub(in crate::worker) arguments: ArgumentsDigest,
+    pub(in crate::worker) kind: JobKind,
+    /// Who makes it.
+    pub(in crate::worker) caller: ExecutionId,
+}
+
+/// What is known of a call with a key.
+#[derive(Debug)]
+pub(in crate::worker) enum Claimed {
+    /// Nothing: it is this caller's to run.
+    New,
+    /// It goes on, or has ended. Who asks waits for the end.
+    Known(Arc<Ending>),
+    /// The key names another call.
+    Conflict,
+    /// As many wait for it as may.
+    Crowded,
+    /// The disk has an entry of it that does not read.
+    Unread,
+}
+
+/// Tells of an execution's end.
+#[derive(Debug, Default)]
+pub(in crate::worker) struct Ending {
+    /// Cancelled when it has ended.
+    pub(in crate::worker) over: CancellationToken,
+    /// Why it did not start, if it has a key and did not: nothing else remembers it.
+    pub(in crate::worker) refusal: OnceLock<NotStarted>,
+}
+
+impl Journal {
+    /// Takes a call in, unless its key is known.
+    pub(in crate::worker) fn claim(&self, call: KeyedCall, now: Timestamp) -> Claimed {
+        let mut entries = self.entries();
+        match entries.entry(call.execution) {
+            Place::Occupied(place) => {
+                let entry = place.into_mut();
+                if entry.head.key != Some(call.arguments) {
+                    return Claimed::Conflict;
+                }
+                if !entry.head.state.is_terminal() {
+                    if entry.callers.len() >= MAX_CALLERS {
+                        return Claimed::Crowded;
+                    }
+                    entry.callers.insert(call.caller);
+                }
+                Claimed::Known(Arc::clone(&entry.ending))
+            }
+            Place::Vacant(_) if !self.has_read(call.execution) => Claimed::Unread,
+            Place::Vacant(place) => {
+                let head = Head {
+                    execution: call.execution,
+                    key: Some(call.arguments),
+                    is_task: false,
+                    kind: call.kind,
+                    created: now,
+                    updated: now,
+                    keep_until: now,
+                    state: TaskState::Working,
+                };
+                place.insert(Entry::new(head)).callers.insert(call.caller);
+                Claimed::New
+            }
+        }
+    }
+
+    /// Somebody waits for it no more. Whether nobody does now, and it is no task: then it may be stopped.
+    pub(in crate::worker) fn leave(&self, execution: ExecutionId, caller: ExecutionId) -> bool {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&execution) else { return true };
+        entry.callers.remove(&caller);
+        entry.callers.is_empty() && !entry.head.is_task
+    }
+
+    /// Whether it is the call that a key names; what has no key is no other one.
+    pub(in crate::worker) fn is_call(
+        &self,
+        execution: ExecutionId,
+        arguments: Option<ArgumentsDigest>,
+    ) -> bool {
+        self.head(execution).is_none_or(|head| arguments.is_none() || head.key == arguments)
+    }
+
+    /// Writes down that it starts: on disk when this returns. Only keys that are old enough make room for it.
+    pub(in crate::worker) async fn note(
+        &self,
+        host: &Host,
+        execution: ExecutionId,
+    ) -> Result<(), NotEntered> {
+        let _turn = self.writing.lock().await;
+        // It is there already if it is tried again in a new sandbox, or was made a task while it waited.
+        let unwritten = self.entries().get(&execution).filter(|it| it.size == 0).map(|it| it.head);
+        let Some(head) = unwritten else { return Ok(()) };
+        let room = keyed_surplus(&self.entries(), host.now());
+        self.forget(host, room.map_err(|wait| NotEntered::KeysFull { wait })?).await;
+        let size = self.write(host, head, Vec::new()).await?;
+        self.set(head, size);
+        Ok(())
+    }
+
+    /// It did not start: its key is free, and whoever waits for it is told why. One that is a task stays, for its client
+    /// was told of it; false then.
+    pub(super) async fn free(&self, host: &Host, execution: ExecutionId, why: &NotStarted) -> bool {
+        let Some(was_written) = self.withdraw(execution, why) else { return false };
+        if was_written {
+            // From the disk alone: in memory there may be somebody else by now.
+            self.erase(host, vec![execution]).await;
+        }
+        true
+    }
+
+    /// The same for one that was not even taken in.
+    pub(in crate::worker) fn withdraw(
+        &self,
+        execution: ExecutionId,
+        why: &NotStarted,
+    ) -> Option<bool> {
+        let mut entries = self.entries();
+        let Place::Occupied(place) = entries.entry(execution) else { return None };
+        if place.get().head.key.is_none() || place.get().head.is_task {
+            return None;
+        }
+        let entry = place.remove();
+        // Only who removes it tells why, so nothing was told before.
+        entry.ending.refusal.set(why.clone()).ok();
+        entry.ending.over.cancel();
+        Some(entry.size > 0)
+    }
+
+    /// How it is, for somebody who makes the call again; nothing if there is no such call.
+    pub(in crate::worker) async fn replay(
+        &self,
+        host: &Host,
+        execution: ExecutionId,
+    ) -> Option<Task> {
+        let head = self.head(execution)?;
+        Some(self.told(host, head).await)
+    }
+}
+
+/// What is told of an entry that does not read: nobody knows whether its code ran.
+pub(in crate::worker) fn unread(kind: JobKind, now: Timestamp) -> Task {
+    let reason = TaskFailure::EntryUnread.as_str().to_owned();
+    let now = now.as_millis();
+    let progress = Progress::Failed { reason };
+    Task { kind, created_ms: now, updated_ms: now, keep_until_ms: now, progress }
+}
