@@ -122,9 +122,4 @@ impl Reply {
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Error(data, _) if data["environment"]["state"] == "gone")
     }
-
-    /// Whether it says that the call did not run and never will.
-    pub fn did_not_run(&self) -> bool {
-        matches!(self, Self::Error(data, _) if data["executed"] == "no")
-    }
 }
