@@ -141,11 +141,11 @@ impl World {
         sim.crash(worker);
         self.store.flush();
         self.history.note(format_args!("{worker} is away"));
-        let (clients, shelf) =
+        let (clients, handles) =
             (CALLERS.map(|(caller, ..)| (caller, self.client(caller))), self.shelf.clone());
         sim.client("patience", async move {
             while turmoil::elapsed() < AWAY {
-                for handle in shelf.all() {
+                for handle in handles.all() {
                     let of = clients.iter().find(|(caller, _)| *caller == handle.owner);
                     of.expect("a caller").1().call_once(&handle).await;
                 }
@@ -217,13 +217,13 @@ impl World {
 
     /// Makes a client, on the host where it is called.
     fn client(&self, caller: &'static str) -> impl Fn() -> Client + 'static {
-        let (gateways, shelf) = (Arc::from(self.gateways.as_slice()), self.shelf.clone());
+        let (gateways, handles) = (Arc::from(self.gateways.as_slice()), self.shelf.clone());
         let (history, dice) = (self.history.clone(), self.dice.clone());
         move || Client {
             mcp: Mcp::new(caller),
             name: caller,
             gateways: Arc::clone(&gateways),
-            shelf: shelf.clone(),
+            shelf: handles.clone(),
             history: history.clone(),
             dice: dice.clone(),
         }
@@ -232,11 +232,11 @@ impl World {
     /// What must be true when all faults are over.
     fn start_checks(&self, sim: &mut Sim<'_>) {
         let clients = CALLERS.map(|(caller, ..)| (caller, self.client(caller)));
-        let (shelf, history) = (self.shelf.clone(), self.history.clone());
+        let (handles, history) = (self.shelf.clone(), self.history.clone());
         let (store, workers) = (Arc::clone(&self.store), self.workers.clone());
         let clock = self.clocks[0].clone();
         sim.client("checks", async move {
-            for handle in shelf.all() {
+            for handle in handles.all() {
                 let id = handle.environment;
                 let (_, client) =
                     clients.iter().find(|(caller, _)| *caller == handle.owner).expect("a caller");
