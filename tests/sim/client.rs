@@ -10,17 +10,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::dice::Dice;
+use crate::faults::HEALED;
 use crate::history::{History, Said};
 use crate::mcp::{Mcp, Reply};
 
 const PYTHON: &str = "runPythonCodeInRemoteEnvironment";
 const SHELL: &str = "runShellCommandInRemoteEnvironment";
-/// For now.
-const KEYS_ARE_KEPT: bool = false;
 /// How often one call with a key is made, at most.
 const ATTEMPTS: usize = 60;
-/// What one client does until the faults end.
-const STEPS: usize = 10;
 
 /// A handle, and whose it is.
 #[derive(Clone, Debug)]
@@ -58,10 +55,10 @@ impl Shelf {
 }
 
 impl Client {
-    /// Does this and that, a while apart.
+    /// Does this and that, a while apart, until the faults are over.
     pub async fn work(&self) {
-        for _ in 0..STEPS {
-            sleep(self.dice.millis(50, 1800)).await;
+        while turmoil::sim_elapsed().is_some_and(|elapsed| elapsed < HEALED) {
+            sleep(self.dice.millis(50, 1400)).await;
             let all = self.shelf.all();
             let (own, others): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|it| it.owner == self.name);
@@ -90,33 +87,48 @@ impl Client {
         self.shelf.handles().push(Handle { token, environment: id, owner: self.name });
     }
 
-    /// Calls until there is an outcome. Now and then it asks again for one that it has.
+    /// Calls until there is an outcome, at times twice at once. Now and then it asks again for one that it has, or makes
+    /// another call under the same key.
     async fn call_with_key(&self, handle: &Handle) {
         let (call, tool, arguments) = self.order(handle, true);
+        self.history.has_key(call);
         let key = format!("key-{call}");
-        let mut repeats = self.dice.below(2);
-        for _ in 0..ATTEMPTS {
-            let patience = self.dice.millis(1500, 9000);
+        let ask = async || {
+            let patience = self.dice.millis(300, 9000);
             let reply = self.ask(tool, arguments.clone(), Some(&key), patience).await;
             self.judge(handle, call, &reply);
-            let retry = match reply.of_execution() {
-                Said::Done(_) if repeats == 0 || !KEYS_ARE_KEPT => return,
-                Said::Done(_) => {
-                    repeats -= 1;
-                    true
+            reply.of_execution()
+        };
+        let mut repeats = self.dice.below(3);
+        for _ in 0..ATTEMPTS {
+            let said =
+                if self.dice.percent(25) { tokio::join!(ask(), ask()).0 } else { ask().await };
+            if said.is_final() && repeats == 0 {
+                if said.executed() && self.dice.percent(20) {
+                    self.reuse_key(handle, &key).await;
                 }
-                Said::Not { retryable, .. } => retryable && (KEYS_ARE_KEPT || reply.did_not_run()),
-                Said::Nothing => KEYS_ARE_KEPT,
-            };
-            if !retry {
                 return;
+            }
+            if said.is_final() {
+                repeats -= 1;
             }
             sleep(self.dice.millis(50, 900)).await;
         }
         self.history.broken(format_args!("c{call} has no outcome after {ATTEMPTS} attempts"));
     }
 
-    async fn call_once(&self, handle: &Handle) {
+    /// Another call under a key that has an outcome.
+    async fn reuse_key(&self, handle: &Handle, key: &str) {
+        let (call, tool, arguments) = self.order(handle, true);
+        let reply = self.ask(tool, arguments, Some(key), Duration::from_secs(5)).await;
+        self.judge(handle, call, &reply);
+        if let Reply::Content(_) = reply {
+            self.history.broken(format_args!("c{call} was done under the key of another call"));
+        }
+    }
+
+    /// Calls without a key.
+    pub async fn call_once(&self, handle: &Handle) {
         let (call, tool, arguments) = self.order(handle, true);
         let reply = self.ask(tool, arguments, None, self.dice.millis(300, 9000)).await;
         self.judge(handle, call, &reply);

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A generator whose clones share one sequence (SplitMix64).
+/// A generator whose clones share one sequence (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Dice(Arc<Mutex<u64>>);
 

@@ -132,8 +132,12 @@ impl Fault {
             28..44 => Self::Hold(gateway, other),
             44..52 => Self::Slow(gateway, other),
             52..64 => Self::Crash(gateway),
-            64..76 => Self::Crash(dice.pick(workers).clone()),
-            76..82 => Self::Move(dice.pick(workers).clone(), dice.pick(workers).clone()),
+            64..74 => Self::Crash(dice.pick(workers).clone()),
+            74..82 => {
+                let from = dice.pick(workers);
+                let to = if dice.percent(50) { from } else { dice.pick(workers) };
+                Self::Move(from.clone(), to.clone())
+            }
             82..86 => Self::Directory(dice.below(gateways.len()), Trouble::Away),
             86..89 => Self::DirectoryOfAll(Trouble::Away),
             89..94 => Self::Directory(dice.below(gateways.len()), Trouble::LosesAnswers),

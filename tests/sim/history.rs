@@ -1,6 +1,6 @@
 //! What happened in a simulation, and whether every promise was kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ struct CallStory {
     environment: EnvironmentId,
     /// Whether whoever called may.
     is_owner: bool,
+    has_key: bool,
     runs: Vec<String>,
     said: Vec<Said>,
     /// The epochs that workers were asked under, where a witness saw it.
@@ -47,7 +48,7 @@ struct Environment {
 }
 
 /// What a client was told of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Said {
     /// It ran, and this is its result.
     Done(String),
@@ -58,7 +59,7 @@ pub enum Said {
 }
 
 /// Whether the code ran, in the product's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Executed {
     No,
     Maybe,
@@ -128,12 +129,18 @@ impl History {
         let story = CallStory {
             environment,
             is_owner,
+            has_key: false,
             runs: Vec::new(),
             said: Vec::new(),
             asked: Vec::new(),
         };
         told.calls.insert(number, story);
         number
+    }
+
+    /// A call is made with an idempotency key.
+    pub fn has_key(&self, call: u64) {
+        self.told().calls.get_mut(&call).expect("it was begun").has_key = true;
     }
 
     /// A worker is asked to run a call under this epoch.
@@ -239,6 +246,11 @@ impl CallStory {
                 faults.push(format!("has more than one result: {results:?}"));
             }
         }
+        let finals: BTreeSet<&Said> =
+            self.said.iter().filter(|said| said.is_final() && said.executed()).collect();
+        if self.has_key && finals.len() > 1 {
+            faults.push(format!("has more than one outcome: {finals:?}"));
+        }
         let says_no = |said: &Said| matches!(said, Said::Not { executed: Executed::No, .. });
         if !self.runs.is_empty() && !self.said.is_empty() && self.said.iter().all(says_no) {
             faults.push("ran, and everybody was told that it did not".to_owned());
@@ -248,6 +260,24 @@ impl CallStory {
 }
 
 impl Said {
+    /// Whether to ask again is of no use.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Done(_) => true,
+            Self::Not { retryable, .. } => !retryable,
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether it ran, or may have.
+    pub fn executed(&self) -> bool {
+        match self {
+            Self::Done(_) => true,
+            Self::Not { executed, .. } => *executed != Executed::No,
+            Self::Nothing => false,
+        }
+    }
+
     fn result(&self) -> Option<&String> {
         match self {
             Self::Done(result) => Some(result),

@@ -75,7 +75,7 @@ impl Mcp {
             Some(response.into_body().collect().await.ok()?.to_bytes())
         };
         let body = timeout(patience, exchange).await.ok().flatten();
-        body.and_then(|body| read(&body)).map_or(Reply::Nothing, reply)
+        body.and_then(|body| read(&body)).map_or(Reply::Nothing, |message| reply(&message))
     }
 }
 
@@ -86,7 +86,7 @@ fn read(body: &[u8]) -> Option<Value> {
     serde_json::from_str(json).ok()
 }
 
-fn reply(message: Value) -> Reply {
+fn reply(message: &Value) -> Reply {
     if let Some(error) = message.get("error") {
         return Reply::Error(error["data"].clone(), error["message"].to_string());
     }
@@ -121,10 +121,5 @@ impl Reply {
     /// Whether it says that the environment is no more.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Error(data, _) if data["environment"]["state"] == "gone")
-    }
-
-    /// Whether it says that the call did not run and never will.
-    pub fn did_not_run(&self) -> bool {
-        matches!(self, Self::Error(data, _) if data["executed"] == "no")
     }
 }

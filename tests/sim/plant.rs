@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::domain::keyring::WorkerKey;
@@ -12,6 +13,7 @@ use baton::rpc::auth::Link;
 use baton::rpc::client::{Execution, Peer, TraceHeaders, WorkerClient, WorkerError};
 use baton::rpc::door::{Admitted, Door};
 use baton::rpc::frames::Encoder;
+use baton::rpc::keyed::{EXECUTE_KEYED, KeyedRequest};
 use baton::rpc::reply;
 use baton::rpc::wire::{
     CANCEL, CLOSE, CREATE, EXECUTE, ExecuteRequest, FIND, FindReply, FindRequest, Frame, Job, LIST,
@@ -59,6 +61,12 @@ impl Plant {
     pub fn of(number: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.number() == number)
     }
+}
+
+/// What a gateway asks for.
+enum Ask {
+    Plain(ExecuteRequest),
+    Keyed(KeyedRequest),
 }
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -125,7 +133,8 @@ impl Wrapper {
             CLOSE => told(admitted, client.close(&peer, &read(body), deadline, &trace).await),
             FIND => told(admitted, client.find(&peer, &read(body), deadline, &trace).await),
             LIST => told(admitted, client.list(&peer, &read(body), deadline, &trace).await),
-            EXECUTE => self.execute(read(body), peer, admitted).await,
+            EXECUTE => self.execute(Ask::Plain(read(body)), peer, admitted).await,
+            EXECUTE_KEYED => self.execute(Ask::Keyed(read(body)), peer, admitted).await,
             other => panic!("nobody asks for {other}"),
         }
     }
@@ -137,10 +146,11 @@ impl Wrapper {
 
     async fn execute(
         self: &Arc<Self>,
-        mut request: ExecuteRequest,
+        mut ask: Ask,
         peer: Peer,
         admitted: &Admitted,
     ) -> Response<Body> {
+        let request = ask.request();
         if let Job::Python { code } | Job::Shell { command: code } = &request.job
             && let Some(call) = code.split(' ').next().and_then(|call| call[1..].parse().ok())
         {
@@ -148,8 +158,9 @@ impl Wrapper {
         }
         let (deadline, trace) = (admitted.deadline(), TraceHeaders::default());
         match self.plant {
-            Plant::NoDedupe => forget_key(&mut request),
+            Plant::NoDedupe => ask.forget_key(),
             Plant::NoEpochCheck => {
+                let request = ask.request();
                 let asked = FindRequest { environment: request.target.environment.clone() };
                 let found = self.client.find(&peer, &asked, deadline, &trace).await;
                 if let Ok(FindReply::Held { claim }) = found {
@@ -157,20 +168,47 @@ impl Wrapper {
                 }
             }
             Plant::Resend if self.dice.percent(20) => {
-                if let Ok(mut lost) = self.client.execute(&peer, &request, deadline, &trace).await {
+                if let Ok(mut lost) = ask.send(&self.client, &peer, deadline).await {
                     while let Ok(Frame::Stdout(_) | Frame::Stderr(_)) = lost.next().await {}
                 }
             }
             Plant::Nothing | Plant::Witness | Plant::Resend => {}
         }
-        match self.client.execute(&peer, &request, deadline, &trace).await {
+        match ask.send(&self.client, &peer, deadline).await {
             Ok(execution) => streamed(execution, Encoder::new(admitted.stream())),
             Err(error) => told::<()>(admitted, Err(error)),
         }
     }
 }
 
-fn forget_key(_request: &mut ExecuteRequest) {}
+impl Ask {
+    fn request(&mut self) -> &mut ExecuteRequest {
+        match self {
+            Self::Plain(request) => request,
+            Self::Keyed(keyed) => &mut keyed.execute,
+        }
+    }
+
+    /// Makes it a call of its own.
+    fn forget_key(&mut self) {
+        if let Self::Keyed(KeyedRequest { execute, caller, .. }) = self {
+            *self = Self::Plain(ExecuteRequest { execution: caller.clone(), ..execute.clone() });
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &WorkerClient,
+        peer: &Peer,
+        deadline: Duration,
+    ) -> Result<Execution, WorkerError> {
+        let trace = TraceHeaders::default();
+        match self {
+            Self::Plain(request) => client.execute(peer, request, deadline, &trace).await,
+            Self::Keyed(keyed) => client.execute_keyed(peer, keyed, deadline, &trace).await,
+        }
+    }
+}
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> T {
     serde_json::from_slice(body).expect("a gateway wrote it")

@@ -1,6 +1,7 @@
 //! Running many seeds, and saying how to run one again.
 
 use std::env;
+use std::ops::Range;
 use std::process::{Command, exit};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -11,10 +12,16 @@ use crate::{dice, world};
 
 /// How many seeds are run where nothing is said.
 const SEEDS: u64 = 100;
-/// No seed takes longer, unless it hangs.
+/// How many with a wrapper that does nothing.
+const WITNESSED: u64 = 10;
+/// Within how many seeds a planted bug must be found, and how many are tried at a time.
+const TO_FIND: u64 = 50;
+const AT_A_TIME: u64 = 5;
+/// No seed takes longer, unless it hangs: mostly it is a second or two.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A variable of this test's own: `SIM_SEEDS` how many, `SIM_SEED` which one, `SIM_SHOW` prints what happens.
+/// A variable of this test's own: `SIM_SEEDS` how many, `SIM_SEED` which one, `SIM_SHOW` prints what happens,
+/// `SIM_PLANT` the number of a planted bug.
 #[expect(clippy::disallowed_methods, reason = "a test is told by its environment, as proptest is")]
 fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
@@ -28,11 +35,12 @@ struct Run {
 }
 
 impl Run {
-    fn of(seed: u64) -> Self {
+    fn of(seed: u64, plant: Plant) -> Self {
         let this = env::current_exe().expect("this test has a file");
         let output = Command::new(this)
             .args(["seeds::one_seed", "--exact", "--nocapture"])
             .env("SIM_SEED", seed.to_string())
+            .env("SIM_PLANT", plant.number().to_string())
             .output()
             .expect("this test can be started");
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
@@ -56,7 +64,7 @@ impl Run {
 }
 
 /// Runs these seeds, as many at once as there are processors.
-fn run_all(seeds: std::ops::Range<u64>) -> Vec<Run> {
+fn run_all(seeds: Range<u64>, plant: Plant) -> Vec<Run> {
     let next = AtomicU64::new(seeds.start);
     let lanes = thread::available_parallelism().map_or(1, usize::from);
     let lane = || {
@@ -66,7 +74,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<Run> {
             if seed >= seeds.end {
                 return runs;
             }
-            runs.push(Run::of(seed));
+            runs.push(Run::of(seed, plant));
         }
     };
     thread::scope(|scope| {
@@ -105,7 +113,31 @@ fn one_seed() {
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    let runs = run_all(0..setting("SIM_SEEDS").unwrap_or(SEEDS));
+    check(0..setting("SIM_SEEDS").unwrap_or(SEEDS), Plant::Nothing);
+}
+
+#[test]
+fn a_wrapper_around_workers_that_only_looks_on_breaks_no_promise() {
+    check(0..WITNESSED, Plant::Witness);
+}
+
+#[test]
+fn workers_that_forget_idempotency_keys_are_found() {
+    find(Plant::NoDedupe, "times");
+}
+
+#[test]
+fn workers_that_take_calls_of_any_epoch_are_found() {
+    find(Plant::NoEpochCheck, "ran under another epoch");
+}
+
+#[test]
+fn calls_that_arrive_twice_are_found() {
+    find(Plant::Resend, "times");
+}
+
+fn check(seeds: Range<u64>, plant: Plant) {
+    let runs = run_all(seeds, plant);
     let broken: Vec<String> = runs.iter().filter(|run| !run.kept).map(Run::how_to_repeat).collect();
     assert!(broken.is_empty(), "{} of {} seeds\n{}", broken.len(), runs.len(), broken.join("\n"));
 }
@@ -113,8 +145,23 @@ fn no_seed_breaks_a_promise() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..3 {
-        let (first, again) = (Run::of(seed), Run::of(seed));
+        let (first, again) = (Run::of(seed, Plant::Nothing), Run::of(seed, Plant::Nothing));
         assert!(first.line("trace").is_some(), "{}", first.said);
         assert_eq!(first.line("trace"), again.line("trace"), "seed {seed}");
     }
+}
+
+/// Runs seeds until one breaks a promise, which must be this one.
+fn find(plant: Plant, promise: &str) {
+    for first in (0..TO_FIND).step_by(usize::try_from(AT_A_TIME).expect("a few")) {
+        for run in run_all(first..first + AT_A_TIME, plant) {
+            let found =
+                run.said.lines().find(|line| line.starts_with("broken") && line.ends_with(promise));
+            if let Some(line) = found {
+                eprintln!("{plant:?} is found by seed {}: {line}", run.seed);
+                return;
+            }
+        }
+    }
+    panic!("{plant:?} is not found within {TO_FIND} seeds");
 }

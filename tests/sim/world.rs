@@ -28,9 +28,13 @@ const TICK: Duration = Duration::from_millis(10);
 /// When the simulated time begins.
 const START: Timestamp = Timestamp::from_millis(1_795_250_494_000);
 /// When every call must have ended, faults or not.
-const CALLS_END: Duration = Duration::from_secs(80);
+const CALLS: Duration = Duration::from_secs(80);
 /// How long it takes at most until the directory is right again, and everything was looked at.
-const CHECKS_END: Duration = Duration::from_secs(180);
+const CHECKS: Duration = Duration::from_secs(100);
+/// In every such seed a worker stays away.
+const ABSENT_IN: u64 = 10;
+/// For how long: silent workers are waited for five minutes.
+const AWAY: Duration = Duration::from_secs(270);
 /// How often the directory is compared with the workers, a second apart.
 const COMPARISONS: usize = 40;
 
@@ -94,61 +98,71 @@ impl World {
         let clients = self.start_clients(&mut sim);
         let places = Places { clients: &clients, gateways: &self.gateways, workers: &self.workers };
         let mut faults = Faults::draw(&self.dice, places);
-        if !self.until(&mut sim, CALLS_END, |world, sim| {
+        self.finish(&mut sim, "calls", CALLS, |world, sim| {
             faults.proceed(sim, &world.stage());
-        }) {
-            self.history.broken(format_args!("calls go on {CALLS_END:?} after the start"));
-            return self.history.verdict();
-        }
-        while sim.elapsed() < HEALED {
-            faults.proceed(&mut sim, &self.stage());
-            if !self.step(&mut sim) {
-                break;
-            }
+        });
+        if seed.is_multiple_of(ABSENT_IN) {
+            self.stay_away(&mut sim);
         }
         self.start_checks(&mut sim);
-        if !self.until(&mut sim, CHECKS_END, |_, _| {}) {
-            self.history.broken("the checks do not end");
-        }
+        self.finish(&mut sim, "checks", CHECKS, |_, _| {});
         self.history.verdict()
     }
 
-    /// Steps until every client has ended; false if some have not by then.
-    fn until(
+    /// Steps until every client has ended, and all faults are over; neither may take longer than this.
+    fn finish(
         &self,
         sim: &mut Sim<'_>,
-        end: Duration,
+        what: &str,
+        longest: Duration,
         mut before_each: impl FnMut(&Self, &mut Sim<'_>),
-    ) -> bool {
-        while sim.elapsed() < end {
+    ) {
+        let end = sim.elapsed() + longest;
+        loop {
             before_each(self, sim);
-            match sim.step() {
-                Ok(ended) => {
-                    self.advance();
-                    if ended {
-                        return true;
-                    }
-                }
-                Err(error) => {
-                    self.history.broken(format_args!("a process ended: {error}"));
-                    return true;
-                }
+            let ended = match sim.step() {
+                Ok(ended) => ended && sim.elapsed() > HEALED,
+                Err(error) => return self.history.broken(format_args!("a process ended: {error}")),
+            };
+            self.clocks.iter().for_each(|clock| clock.advance(TICK));
+            if ended {
+                return;
+            }
+            if sim.elapsed() > end {
+                return self.history.broken(format_args!("the {what} do not end"));
             }
         }
-        false
     }
 
-    fn step(&self, sim: &mut Sim<'_>) -> bool {
-        let stepped = sim.step();
-        self.advance();
-        if let Err(error) = &stepped {
-            self.history.broken(format_args!("a process ended: {error}"));
-        }
-        stepped.is_ok()
-    }
-
-    fn advance(&self) {
-        self.clocks.iter().for_each(|clock| clock.advance(TICK));
+    /// A worker is away for nearly as long as one is waited for, and nothing of its own may be called lost; not even by
+    /// a replica that was started meanwhile, over a directory that has lost all.
+    fn stay_away(&self, sim: &mut Sim<'_>) {
+        let (worker, gateway) = (self.workers[0].as_str(), self.gateways[0].as_str());
+        sim.crash(worker);
+        self.store.flush();
+        self.history.note(format_args!("{worker} is away"));
+        let (clients, handles) =
+            (CALLERS.map(|(caller, ..)| (caller, self.client(caller))), self.shelf.clone());
+        sim.client("patience", async move {
+            while turmoil::elapsed() < AWAY {
+                for handle in handles.all() {
+                    let of = clients.iter().find(|(caller, _)| *caller == handle.owner);
+                    of.expect("a caller").1().call_once(&handle).await;
+                }
+                sleep(Duration::from_secs(20)).await;
+            }
+            Ok(())
+        });
+        let mut restarted = false;
+        self.finish(sim, "calls to who is away", AWAY * 2, |world, sim| {
+            if !restarted && sim.elapsed() > HEALED + AWAY / 3 {
+                restarted = true;
+                sim.crash(gateway);
+                sim.bounce(gateway);
+                world.history.note(format_args!("{gateway} starts anew"));
+            }
+        });
+        sim.bounce(worker);
     }
 
     fn stage(&self) -> Stage<'_> {
@@ -203,13 +217,13 @@ impl World {
 
     /// Makes a client, on the host where it is called.
     fn client(&self, caller: &'static str) -> impl Fn() -> Client + 'static {
-        let (gateways, shelf) = (Arc::from(self.gateways.as_slice()), self.shelf.clone());
+        let (gateways, handles) = (Arc::from(self.gateways.as_slice()), self.shelf.clone());
         let (history, dice) = (self.history.clone(), self.dice.clone());
         move || Client {
             mcp: Mcp::new(caller),
             name: caller,
             gateways: Arc::clone(&gateways),
-            shelf: shelf.clone(),
+            shelf: handles.clone(),
             history: history.clone(),
             dice: dice.clone(),
         }
@@ -218,11 +232,11 @@ impl World {
     /// What must be true when all faults are over.
     fn start_checks(&self, sim: &mut Sim<'_>) {
         let clients = CALLERS.map(|(caller, ..)| (caller, self.client(caller)));
-        let (shelf, history) = (self.shelf.clone(), self.history.clone());
+        let (handles, history) = (self.shelf.clone(), self.history.clone());
         let (store, workers) = (Arc::clone(&self.store), self.workers.clone());
         let clock = self.clocks[0].clone();
         sim.client("checks", async move {
-            for handle in shelf.all() {
+            for handle in handles.all() {
                 let id = handle.environment;
                 let (_, client) =
                     clients.iter().find(|(caller, _)| *caller == handle.owner).expect("a caller");
