@@ -32,7 +32,7 @@ pub(super) async fn enter(
         Ok(()) => {}
         // Its client's many tasks are nothing for an operator to mend.
         Err(NotEntered::Full | NotEntered::KeysFull { .. }) => {
-            tracing::debug!(environment = name, "one task too many")
+            tracing::debug!(environment = name, "one task too many");
         }
         Err(NotEntered::Unwritten(error)) => {
             tracing::error!(environment = name, %error, "an execution becomes no task");

@@ -17,12 +17,12 @@ const PYTHON: &str = "runPythonCodeInRemoteEnvironment";
 const SHELL: &str = "runShellCommandInRemoteEnvironment";
 
 /// The parameters of a call with a key.
-fn keyed(key: &str, tool: &str, arguments: Value) -> Value {
+fn keyed(key: &str, tool: &str, arguments: &Value) -> Value {
     json!({"name": tool, "arguments": arguments, "_meta": {"dev.baton/idempotencyKey": key}})
 }
 
 fn shell(key: &str, environment: &str, line: &str) -> Value {
-    keyed(key, SHELL, json!({"environmentId": environment, "shellCommand": line}))
+    keyed(key, SHELL, &json!({"environmentId": environment, "shellCommand": line}))
 }
 
 async fn call(client: &McpClient, params: Value) -> Value {
@@ -63,7 +63,7 @@ async fn a_repeat_through_another_gateway_gets_the_result_and_runs_nothing() {
     assert_eq!(told(&legacy), (first.clone(), true));
 
     let code = json!({"environmentId": id, "pythonCode": "1 / 0"});
-    let failing = keyed("k-2", PYTHON, code);
+    let failing = keyed("k-2", PYTHON, &code);
     let (failed, _) = told(&call(&here, failing.clone()).await);
     assert_eq!(failed["executed"], "yes");
     let again = call(&there, failing).await;
@@ -199,7 +199,7 @@ async fn a_refused_call_leaves_its_key_free() {
     let (here, there) = (cluster.client(0, ALICE), cluster.client(1, ALICE));
     let id = here.launch().await;
     let wrong = json!({"environmentId": id, "shellCommand": "true", "timeoutSeconds": 100_000});
-    let refused = call(&here, keyed("k", SHELL, wrong)).await;
+    let refused = call(&here, keyed("k", SHELL, &wrong)).await;
     assert_eq!(refused["structuredContent"]["executed"], "no");
     let (result, replayed) = told(&call(&there, shell("k", &id, "echo ran")).await);
     assert!(!replayed && result["stdout"] == "ran\n", "{result}");
@@ -231,17 +231,17 @@ async fn a_repeat_of_a_call_that_became_a_task_is_the_same_task() {
 
 /// The parameters of a launch with a key.
 fn launch(key: &str) -> Value {
-    keyed(key, "launchShell", json!({}))
+    keyed(key, "launchShell", &json!({}))
 }
 
 #[tokio::test]
 async fn a_key_launches_one_environment_through_however_many_gateways() {
     let cluster = Cluster::start(2, 2, |_| {}).await;
-    let launches = [0, 1, 0, 1].map(|replica| {
+    let calls = [0, 1, 0, 1].map(|replica| {
         let client = cluster.client(replica, ALICE);
         async move { call(&client, launch("k")).await["structuredContent"].clone() }
     });
-    let launched = futures_util::future::join_all(launches).await;
+    let launched = futures_util::future::join_all(calls).await;
     let id = launched[0]["environmentId"].as_str().unwrap();
     for one in &launched {
         assert_eq!(

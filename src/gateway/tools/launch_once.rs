@@ -48,7 +48,7 @@ impl Tools {
                 LaunchClaim::Yours(launch) => return self.take_over(call, key, launch).await,
                 LaunchClaim::Made(launch) => {
                     let known = self.locator.whereabouts(launch.environment, &call.trace);
-                    return self.hand_out_again(call, launch, &known.await?);
+                    return Ok(self.hand_out_again(call, launch, &known.await?));
                 }
                 LaunchClaim::UnderWay if Instant::now() < until => sleep(pause).await,
                 LaunchClaim::UnderWay => return Err(Fault::launch_under_way().into()),
@@ -84,19 +84,14 @@ impl Tools {
             return self.create_for(call, key, launch).await;
         }
         self.settle(call, key, launch, LaunchEnd::Made).await;
-        self.hand_out_again(call, launch, &known)
+        Ok(self.hand_out_again(call, launch, &known))
     }
 
-    fn hand_out_again(
-        &self,
-        call: &Call,
-        launch: Launch,
-        known: &Whereabouts,
-    ) -> Result<ToolAnswer, Failure> {
+    fn hand_out_again(&self, call: &Call, launch: Launch, known: &Whereabouts) -> ToolAnswer {
         let gone = match known {
             Whereabouts::Held(_) => {
                 let handle = Handle::issue(launch.environment, 0, launch.not_after);
-                return Ok(self.launched(call, &handle).replayed());
+                return self.launched(call, &handle).replayed();
             }
             Whereabouts::Gone(reason) => gone_error(*reason),
             Whereabouts::Nowhere if launch.not_after <= self.clock.now() => {
@@ -105,7 +100,7 @@ impl Tools {
             Whereabouts::Nowhere => gone_error(GoneReason::Lost),
         };
         let gone = gone.of_repeat(Executed::Yes, "Use a new idempotency key for that, or none.");
-        Ok(ToolAnswer::from(&gone).replayed())
+        ToolAnswer::from(&gone).replayed()
     }
 
     async fn settle(&self, call: &Call, key: LaunchKey, launch: Launch, how: LaunchEnd) {

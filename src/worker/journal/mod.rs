@@ -89,7 +89,12 @@ impl Journal {
     /// The journal of an environment that has no tasks yet.
     pub(super) fn empty(environment: EnvironmentId) -> Self {
         let unread = Unread::Some(HashSet::new());
-        Self { environment, entries: Mutex::default(), writing: Default::default(), unread }
+        Self {
+            environment,
+            entries: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            unread,
+        }
     }
 
     /// What an earlier start left on the disk. What was under way then has failed; all is kept until `until` at least,
@@ -175,10 +180,9 @@ impl Journal {
         let Ok(state) = next else { return };
         let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
-        let room = match head.is_task {
-            true => self.make_room(host, outcome.len() as u64).await,
-            false => Ok(()), // it has had room from its start
-        };
+        // What has a key has had room from its start.
+        let room =
+            if head.is_task { self.make_room(host, outcome.len() as u64).await } else { Ok(()) };
         let mut written = match room {
             Ok(()) => self.write(host, head, outcome).await,
             Err(full) => Err(full),
@@ -278,7 +282,7 @@ impl Journal {
         // Its client may have been told of it, or of a later moment, while this was written.
         let keep_until = head.keep_until.max(entry.head.keep_until);
         let is_task = head.is_task || entry.head.is_task;
-        (entry.head, entry.size) = (Head { keep_until, is_task, ..head }, size);
+        (entry.head, entry.size) = (Head { is_task, keep_until, ..head }, size);
         if head.state.is_terminal() {
             entry.callers.clear();
             entry.ending.over.cancel();
