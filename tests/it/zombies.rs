@@ -1,5 +1,4 @@
 //! Two processes with one worker's key and a copy of its data: the older start stops, and no call runs on both.
-#![expect(clippy::unwrap_used, reason = "set-up of a test")]
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -316,7 +316,7 @@ mod tests {
             let url = url_of("rediss-cluster://:s3cret@h");
             compare(&judge(&found, &url, Timestamp::from_millis(NOW)), expected);
         };
-        check(true, 0, &["Good", "a:1, version", "b:2: the directory is away"]);
+        check(true, 0, &["Good", "a:1, over TLS, version", "b:2: the directory is away"]);
         check(false, 7, &["7 of the cluster's 16384 slots", "a:1", "b:2"]);
         check(false, 0, &["says that it is down", "a:1", "b:2"]);
     }

@@ -80,7 +80,7 @@ pub const SECTIONS: &[Section] = &[
         text("config", "FILE", SERVING, "a TOML file with these settings, `-` written as `_`").flag_or_variable(),
         list("gateway", "URL", WORKER, "internal address of a gateway to report to; its reply names the others")
             .or("http://127.0.0.1:8081"),
-        text("redis", "URL", GATEWAY, "`redis[s]://[user:password@]host[:port][/db]`, `redis[s]+sentinel://…host[,host]/master[/db][?sentinel_user=U&sentinel_password=P]`, `redis[s]-cluster://…host[,host]`; `s`: TLS")
+        text("redis", "URL", GATEWAY, "`redis[s]://[user:password@]host[:port][/db]`, `redis[s]+sentinel://…/master[/db][?sentinel_user=U&sentinel_password=P]`, `redis[s]-cluster://…`")
             .or("redis://127.0.0.1:6379").secret(),
         text("redis-ca-file", "FILE", GATEWAY, "who may vouch for Redis over TLS, in PEM; read once, at the start")
             .otherwise("whom the machine believes"),

@@ -82,8 +82,8 @@ pub(super) async fn probe(
     is_cluster: bool,
 ) -> RedisResult<Access> {
     let mut access = Access::default();
-    let in_cluster = if is_cluster { &IN_CLUSTER[..] } else { &[] };
-    for (name, operands) in NEEDED.iter().chain(in_cluster) {
+    let more = if is_cluster { &IN_CLUSTER[..] } else { &[] };
+    for (name, operands) in NEEDED.iter().chain(more) {
         match try_one(commands, name, operands).await? {
             Ok(Value::BulkString(user)) if *name == "acl|whoami" => {
                 access.user = String::from_utf8(user).ok();

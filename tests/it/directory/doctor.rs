@@ -1,5 +1,4 @@
 //! What the doctor says of real servers.
-#![expect(clippy::unwrap_used, reason = "set-up of a test")]
 
 use baton::directory::redis::{RedisUrl, inspect};
 

@@ -263,18 +263,18 @@ async fn workers_bring_back_what_redis_has_forgotten() {
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
     let end = Clock::system().now().after(LONG);
     let list: Vec<_> = (1..=3).map(|id| holding(id, "a", 1, end)).collect();
-    let (report, worker) = (report("a", 1, &list), WorkerId::parse("a").unwrap());
+    let (report, workers) = (report("a", 1, &list), [WorkerId::parse("a").unwrap()]);
     for command in ["FLUSHALL", "SCRIPT FLUSH", "PING"] {
         server.say(command);
         let emptied = command == "FLUSHALL";
-        assert_eq!(directory.complete(&[worker.clone()]).await.unwrap().is_none(), emptied);
+        assert_eq!(directory.complete(&workers).await.unwrap().is_none(), emptied);
         let held = directory.reserve(tenant(0), environment(4), LIMIT).await;
         assert_eq!(matches!(held, Err(DirectoryError::Incomplete)), emptied, "{held:?}");
         if directory.beat(&report).await.unwrap() == Beat::ListWanted {
             directory.reconcile(&report, &list).await.unwrap();
         }
         assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current, "after {command}");
-        assert!(directory.complete(&[worker.clone()]).await.unwrap().is_some());
+        assert!(directory.complete(&workers).await.unwrap().is_some());
         let at = directory.locate(tenant(0), environment(1)).await.unwrap();
         assert_eq!(at, Some(list[0].placement.clone()));
         let more = directory.reserve(tenant(0), environment(4), LIMIT).await.unwrap();

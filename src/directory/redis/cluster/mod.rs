@@ -79,17 +79,17 @@ impl Cluster {
     /// Sends one operation to where its keys are, within [`OPERATION_DEADLINE`].
     pub(super) async fn operate<T: FromRedisValue>(&self, step: &Step) -> Result<T, Trouble> {
         let deadline = Instant::now() + OPERATION_DEADLINE;
-        let mut stop = self.first_stop(step, deadline).await?;
+        let mut next = self.first_stop(step, deadline).await?;
         let (mut stops, mut pause) = (1, PAUSE);
         loop {
-            let link = self.nodes.link(&stop.node)?;
-            let trouble = match link.operate_by(step, stop.claim, deadline).await {
+            let link = self.nodes.link(&next.node)?;
+            let trouble = match link.operate_by(step, next.claim, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Trouble::Unreadable(what)) => return Err(Trouble::Unreadable(what)),
                 Err(trouble) => trouble,
             };
-            let proof = if stops < MAX_STOPS { prove(&stop.node, &trouble) } else { Proof::None };
-            stop = match proof {
+            let proof = if stops < MAX_STOPS { prove(&next.node, &trouble) } else { Proof::None };
+            next = match proof {
                 Proof::Moved(slot, node) => {
                     self.nodes.moved(slot, &node);
                     Stop { node, claim: Claim::Owner }
@@ -104,7 +104,7 @@ impl Cluster {
                 Proof::NotYet | Proof::None => {
                     self.nodes.doubt();
                     return Err(match step.slot() {
-                        Some(slot) => Trouble::Owner(slot, stop.node, Box::new(trouble)),
+                        Some(slot) => Trouble::Owner(slot, next.node, Box::new(trouble)),
                         None => trouble,
                     });
                 }

@@ -45,10 +45,11 @@ impl View {
         })
     }
 
-    /// How good it is, to compare with others: what most masters agree on before what one alone believes, and
-    /// the later before the earlier.
-    pub(super) fn rank(&self) -> (bool, u64) {
-        (self.is_ok, self.epoch)
+    /// How good it is, to compare with others: what most masters agree on before what one alone believes, the later
+    /// before the earlier, and of equals the one that knows more.
+    pub(super) fn rank(&self) -> (bool, u64, usize) {
+        let served = self.ranges.iter().map(|it| it.slots.len()).sum();
+        (self.is_ok, self.epoch, served)
     }
 }
 
