@@ -119,7 +119,7 @@ impl Edge {
     async fn admit(
         &self,
         parts: &Parts,
-        mut body: Body,
+        body: Body,
     ) -> Result<(Principal, (Bytes, Room)), TurnedAway> {
         self.guard.admit(&parts.headers)?;
         let caller = match self.credentials.authenticate(&parts.headers) {

@@ -7,10 +7,12 @@ use async_trait::async_trait;
 use baton::clock::Clock;
 use baton::directory::embedded::Embedded;
 use baton::directory::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Placed, Replica, Reservation,
-    Spending, Tally, Terms,
+    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
+    Placed, Replica, Reservation, Spending, Tally, Terms,
 };
-use baton::domain::ids::{EnvironmentId, RateId, TallyId, TenantDigest};
+use baton::domain::ids::{
+    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
+};
 use baton::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use baton::domain::rate::Rate;
 use tokio::time::sleep;
@@ -63,6 +65,7 @@ pub fn terms() -> Terms {
         reservation: Duration::from_secs(10),
         settling: Duration::from_secs(8),
         list: Duration::from_secs(5),
+        ..Terms::default()
     }
 }
 
@@ -185,6 +188,10 @@ impl Directory for Link {
         self.step(|it| async move { it.withdraw(replica).await }).await
     }
 
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+        self.step(|it| async move { it.complete(workers).await }).await
+    }
+
     async fn reserve(
         &self,
         tenant: TenantDigest,
@@ -200,6 +207,25 @@ impl Directory for Link {
         rates: &[(RateId, Rate)],
     ) -> Result<Spending, DirectoryError> {
         self.step(|it| async move { it.spend(tenant, rates).await }).await
+    }
+
+    async fn claim_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        mine: Launch,
+    ) -> Result<LaunchClaim, DirectoryError> {
+        self.step(|it| async move { it.claim_launch(tenant, key, mine).await }).await
+    }
+
+    async fn settle_launch(
+        &self,
+        tenant: TenantDigest,
+        key: LaunchKey,
+        environment: EnvironmentId,
+        how: LaunchEnd,
+    ) -> Result<(), DirectoryError> {
+        self.step(|it| async move { it.settle_launch(tenant, key, environment, how).await }).await
     }
 
     async fn place(&self, holding: &Holding) -> Result<Placed, DirectoryError> {

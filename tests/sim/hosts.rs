@@ -10,8 +10,8 @@ use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::{Name, Principal, WorkerId};
 use baton::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use baton::gateway::{
-    self, ApiKeys, Buffers, CorsPolicy, Credentials, EnvironmentPolicy, Gateway, InFlight, Listens,
-    Rates, ToolChoice,
+    self, ApiKeys, Buffers, CorsPolicy, Credentials, EnvironmentPolicy, ForwardedHeader, Gateway,
+    InFlight, Listens, Rates, ToolChoice,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings};
 use baton::telemetry::{AccessLog, Telemetry};
@@ -99,6 +99,8 @@ impl GatewayHost {
             allowed_origins: Vec::new(),
             cors: CorsPolicy::default(),
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            proxy_protocol: false,
             environments: EnvironmentPolicy {
                 idle_timeout: Duration::from_mins(10),
                 max_life: Duration::from_hours(1),
