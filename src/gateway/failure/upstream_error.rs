@@ -63,6 +63,11 @@ impl UpstreamError {
         render_raw_error(Some(id), &error.render())
     }
 
+    /// The status that it came with.
+    pub(in crate::gateway) fn came_with(&self) -> StatusCode {
+        self.status
+    }
+
     /// What an upstream said with its status stays what it says, unless that status is about the gateway itself. An
     /// upstream of the legacy era says no more by it than 200. Proxies send a 5xx again, so it stays one only where the
     /// upstream says that it did nothing.

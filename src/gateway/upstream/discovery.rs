@@ -104,7 +104,7 @@ fn refused(error: &UpstreamError) -> Result<Discovered, Trouble> {
     }
     let is_modern = is(ErrorCode::HeaderMismatch) || is(ErrorCode::MissingRequiredClientCapability);
     // With -32603 it has understood, and failed.
-    if is_modern || is(ErrorCode::InternalError) || !may_be_old(error.status()) {
+    if is_modern || is(ErrorCode::InternalError) || !may_be_old(error.came_with()) {
         return Err(REFUSED);
     }
     Ok(Discovered::NotUnderstood(REFUSED))
