@@ -370,9 +370,11 @@ fn edge(
     };
     let own = OwnOffer::of(&tools);
     let directory = Arc::clone(&tools.directory);
+    // An address that was announced in PROXY protocol is the client's own: it is no proxy that writes headers.
+    let believed = if config.proxy_protocol { Vec::new() } else { config.trusted_proxies };
     Edge {
         guard: Guard::new(listen, &config.allowed_hosts, &config.allowed_origins),
-        proxies: Proxies::new(config.trusted_proxies, config.forwarded_header),
+        proxies: Proxies::new(believed, config.forwarded_header),
         max_body_bytes: config.max_body_bytes,
         credentials: config.credentials,
         limits: Limits::new(

@@ -60,7 +60,8 @@ impl Proxies {
     pub(super) fn client(&self, connection: IpAddr, headers: &HeaderMap) -> IpAddr {
         let trusts = |address| self.trusted.iter().any(|trusted| trusted.contains(address));
         let values = headers.get_all(self.header.name()).iter().rev().take(MAX_HOPS);
-        let hops = values.flat_map(|it| it.to_str().map_or(vec![None], |it| self.header.hops(it)));
+        // Bytes that are no text spoil the element that they stand in: a client could hide the others by one.
+        let hops = values.flat_map(|it| self.header.hops(&String::from_utf8_lossy(it.as_bytes())));
         let mut address = connection;
         for hop in hops.take(MAX_HOPS) {
             match hop {
@@ -100,7 +101,8 @@ mod tests {
         check("10.0.0.1", &["198.51.100.9"], "198.51.100.9");
         check("10.0.0.1", &["1.1.1.1, 198.51.100.9", "10.0.0.2"], "198.51.100.9");
         check("10.0.0.1", &["forged, 10.0.0.2"], "10.0.0.2");
-        check("10.0.0.1", &["1.1.1.1, \u{e4}, 10.0.0.2"], "10.0.0.1");
+        check("10.0.0.1", &["1.1.1.1, \u{e4}, 10.0.0.2"], "10.0.0.2");
+        check("10.0.0.1", &["\u{e4}, 198.51.100.9"], "198.51.100.9");
         check("10.0.0.1", &[], "10.0.0.1");
     }
 

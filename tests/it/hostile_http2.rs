@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use baton::gateway::Config;
 use baton::serve::ConnectionLimits;
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -75,10 +76,18 @@ async fn stopped(gateway: &RunningGateway, flood: impl Fn(u32) -> Vec<u8>) -> Op
     timeout(PATIENCE, both).await.expect("the gateway goes on listening")
 }
 
+/// No deadline of a connection ends what these tests begin.
+fn patient() -> Config {
+    let mut config = config(embedded());
+    let (head, idle) = (10 * PATIENCE, 10 * PATIENCE);
+    config.connections = ConnectionLimits { head, idle, ..ConnectionLimits::default() };
+    config
+}
+
 // CVE-2023-44487.
 #[tokio::test]
 async fn a_client_that_resets_what_it_asks_is_told_to_go() {
-    let gateway = RunningGateway::start(config(embedded()));
+    let gateway = RunningGateway::start(patient());
     let last = stopped(&gateway, |turn| {
         let stream = 2 * turn + 1;
         let asked = frame(HEADERS, END_STREAM | END_HEADERS, stream, GET);
@@ -90,7 +99,7 @@ async fn a_client_that_resets_what_it_asks_is_told_to_go() {
 
 #[tokio::test]
 async fn headers_without_end_are_refused() {
-    let gateway = RunningGateway::start(config(embedded()));
+    let gateway = RunningGateway::start(patient());
     let endless = |turn| match turn {
         0 => frame(HEADERS, END_STREAM, 1, GET),
         _ => frame(CONTINUATION, 0, 1, &[0x82; 64]),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cluster::{RunningGateway, config, embedded, eventually};
+use crate::cluster::{RunningGateway, config, embedded, eventually, keys};
 use crate::mcp_client::McpClient;
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -103,4 +103,27 @@ async fn without_its_header_from_a_known_balancer_a_connection_is_closed() {
     let counted =
         "baton_connections_closed_total{listener=\"gateway\",reason=\"no_proxy_header\"} 2";
     assert!(text.contains(counted), "{text}");
+}
+
+// A client in a network of proxies, or one that the balancer does not name, must not choose another address for each guess.
+#[tokio::test]
+async fn an_announced_client_is_no_proxy_whatever_it_writes() {
+    let mut config = config(embedded());
+    config.credentials = keys(&[("known", "t", "x")]);
+    config.proxy_protocol = true;
+    config.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
+    let gateway = RunningGateway::start(config);
+    for header in [line("127.0.0.9"), b"PROXY UNKNOWN\r\n".to_vec()] {
+        let mut answers = Vec::new();
+        for n in 0..40 {
+            let guess = format!(
+                "POST /mcp HTTP/1.1\r\nHost: localhost\r\nx-ms-apikey: wrong\r\nX-Forwarded-For: 192.0.2.{n}\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            let mut socket = connect(&gateway, &[&header, guess.as_bytes()]).await;
+            answers.push(answer(&mut socket).await);
+        }
+        let slowed = answers.iter().any(|it| it.contains("429"));
+        assert!(slowed, "{}: {answers:?}", String::from_utf8_lossy(&header));
+    }
 }
