@@ -18,3 +18,4 @@ pub mod task;
 pub mod wire;
 
 mod http1;
+mod peer;

@@ -266,6 +266,11 @@ pub enum Refusal {
         /// The right one.
         incarnation: u64,
     },
+    /// The message is not proven by the key that the worker has: sealed as a statement about it, not as its reply.
+    Unproven {
+        /// The start of the worker that says so.
+        incarnation: u64,
+    },
     /// The worker is about to stop and starts nothing any more.
     Stopping,
     /// The path or the body is not one of this version.
@@ -437,6 +442,7 @@ mod tests {
         check(&CreateReply::Refused { why: "full".to_owned() });
         check(&FindReply::NotMine);
         check(&Refusal::WrongIncarnation { incarnation: 2 });
+        check(&Refusal::Unproven { incarnation: 2 });
         check(&Job::Exec { argv: vec!["true".to_owned()] });
     }
 }

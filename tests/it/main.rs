@@ -20,6 +20,7 @@ mod handles;
 mod handover;
 mod hostile_http2;
 mod idempotency;
+mod key_rotation;
 mod layering;
 mod listen;
 mod mcp_client;
