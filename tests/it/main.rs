@@ -6,6 +6,7 @@ mod application_insights;
 mod back_channel;
 mod canary;
 mod cluster;
+mod cold_start;
 mod collector;
 mod connection_age;
 mod cors;
