@@ -19,3 +19,4 @@ pub mod wire;
 
 mod http1;
 mod peer;
+mod refusal;
