@@ -3,6 +3,7 @@
 //! Time and random bytes come in as arguments, so every replica decides alike and a test is one line.
 
 pub mod api_key;
+mod derived;
 pub mod environment;
 pub mod handle;
 pub mod ids;

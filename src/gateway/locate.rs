@@ -13,7 +13,7 @@ use quick_cache::sync::Cache;
 use super::claims;
 use super::failure::{Executed, Failure, Fault, ToolError};
 use super::fleet::Fleet;
-use crate::directory::Directory;
+use crate::directory::{Directory, Placed};
 use crate::domain::environment::GoneReason;
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
@@ -137,9 +137,17 @@ impl Locator {
         }
     }
 
+    /// Notes what a worker holds, and believes it even where the directory knows better ([`Placed::Stale`]). An
+    /// environment is offered to a second worker only when the first one surely did not take it, and never leaves its
+    /// worker, so there is one that holds it. Then either the directory is wrong, which must not hide an environment, or
+    /// it was closed meanwhile, which its worker says to the call.
     async fn found(&self, holding: Holding) -> Placement {
-        if let Err(error) = self.directory.place(&holding).await {
-            tracing::debug!(%error, "a found placement was not noted");
+        match self.directory.place(&holding).await {
+            Ok(Placed::Noted) => {}
+            Ok(Placed::Stale) => {
+                tracing::debug!(environment = ?holding.environment, "held where the directory does not place it");
+            }
+            Err(error) => tracing::debug!(%error, "a found placement was not noted"),
         }
         self.remember(holding.environment, holding.placement.clone());
         holding.placement

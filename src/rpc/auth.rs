@@ -7,6 +7,11 @@
 //! Clocks need not agree. A request is stamped with what its sender believes the receiver's time to be; a stale
 //! one is refused with a sealed reply that tells the time, and the sender, who then knows, sends it again: a
 //! message refused as stale was not acted on. Each sealed reply corrects the offset.
+//!
+//! Keys rotate. A worker cannot say anything about a request that its key does not prove, except that: its refusal
+//! carries a MAC, under a label of its own, over just the bytes that came, the wrong MAC included. Whoever sent
+//! those bytes and knows which other keys the worker may have learns so that it has one of them, and that these
+//! bytes were not acted on. A refusal of an altered copy says nothing about the original.
 
 use std::time::Duration;
 
@@ -50,6 +55,13 @@ impl Link {
         match self {
             Self::Call => b"baton-rpc-v1 call reply",
             Self::Report => b"baton-rpc-v1 report reply",
+        }
+    }
+
+    const fn unproven(self) -> &'static [u8] {
+        match self {
+            Self::Call => b"baton-rpc-v1 call unproven",
+            Self::Report => b"baton-rpc-v1 report unproven",
         }
     }
 
@@ -109,15 +121,16 @@ impl Outgoing<'_> {
             nonce,
             time: receivers_time,
             deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
+            body: Sha256::digest(self.body).into(),
         };
-        let mac = fields.mac(self.link, self.key, self.body).finalize().into_bytes();
+        let mac = fields.mac(self.link, self.key).finalize().into_bytes();
         headers.insert(WORKER, text(fields.worker));
         headers.insert(INCARNATION, fields.incarnation.0.into());
         headers.insert(NONCE, text(&URL_SAFE_NO_PAD.encode(nonce.0)));
         headers.insert(TIME, fields.time.as_millis().into());
         headers.insert(DEADLINE, fields.deadline_ms.into());
         headers.insert(MAC, text(&URL_SAFE_NO_PAD.encode(mac)));
-        Sealed { link: self.link, key: self.key.clone(), nonce }
+        Sealed { link: self.link, key: self.key.clone(), nonce, message: fields.with(&mac.into()) }
     }
 }
 
@@ -127,7 +140,11 @@ pub struct Sealed {
     link: Link,
     key: WorkerKey,
     nonce: Nonce,
+    message: MessageDigest,
 }
+
+/// Digest of all that a request's MAC covers, and of the MAC.
+pub(super) type MessageDigest = [u8; 32];
 
 /// The MAC is missing or not the peer's: nothing the message says counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +163,19 @@ impl Sealed {
         let mac = reply_mac(self.link, &self.key, self.nonce, status, time, body);
         mac.verify_slice(&mac_of(headers).ok_or(WrongMac)?).map_err(|_| WrongMac)?;
         Ok(time)
+    }
+
+    /// Checks the statement of a worker with this other key that the request, as it was sent, is not proven by it.
+    pub fn check_unproven(
+        &self,
+        other: &WorkerKey,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), WrongMac> {
+        let time = time_of(headers).ok_or(WrongMac)?;
+        let mac = unproven_mac(self.link, other, &self.message, status, time, body);
+        mac.verify_slice(&mac_of(headers).ok_or(WrongMac)?).map_err(|_| WrongMac)
     }
 
     /// The MAC that the end of a streamed reply must have.
@@ -194,10 +224,16 @@ pub(super) struct Fields<'a> {
     pub(super) nonce: Nonce,
     pub(super) time: Timestamp,
     pub(super) deadline_ms: u64,
+    pub(super) body: [u8; 32],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn read(headers: &'a HeaderMap, method: &'a Method, path: &'a str) -> Option<Self> {
+    pub(super) fn read(
+        headers: &'a HeaderMap,
+        method: &'a Method,
+        path: &'a str,
+        body: &[u8],
+    ) -> Option<Self> {
         Some(Self {
             worker: single(headers, &WORKER)?,
             incarnation: Incarnation(number(headers, &INCARNATION)?),
@@ -206,21 +242,34 @@ impl<'a> Fields<'a> {
             nonce: Nonce(decode(single(headers, &NONCE)?)?),
             time: time_of(headers)?,
             deadline_ms: number(headers, &DEADLINE)?,
+            body: Sha256::digest(body).into(),
         })
     }
 
-    pub(super) fn mac(&self, link: Link, key: &WorkerKey, body: &[u8]) -> Hmac<Sha256> {
+    pub(super) fn mac(&self, link: Link, key: &WorkerKey) -> Hmac<Sha256> {
         let mut mac = key.mac(link.request());
-        for part in [self.worker, self.method.as_str(), self.path] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.update(&self.incarnation.0.to_be_bytes());
-        mac.update(&self.nonce.0);
-        mac.update(&self.time.as_millis().to_be_bytes());
-        mac.update(&self.deadline_ms.to_be_bytes());
-        mac.update(&Sha256::digest(body));
+        self.each(|part| mac.update(part));
         mac
+    }
+
+    /// The message that these fields and this MAC make, right or wrong.
+    pub(super) fn with(&self, mac: &[u8; MAC_LEN]) -> MessageDigest {
+        let mut digest = Sha256::new();
+        self.each(|part| digest.update(part));
+        digest.update(mac);
+        digest.finalize().into()
+    }
+
+    fn each(&self, mut take: impl FnMut(&[u8])) {
+        for part in [self.worker, self.method.as_str(), self.path] {
+            take(&(part.len() as u64).to_be_bytes());
+            take(part.as_bytes());
+        }
+        take(&self.incarnation.0.to_be_bytes());
+        take(&self.nonce.0);
+        take(&self.time.as_millis().to_be_bytes());
+        take(&self.deadline_ms.to_be_bytes());
+        take(&self.body);
     }
 }
 
@@ -234,6 +283,22 @@ pub(super) fn reply_mac(
 ) -> Hmac<Sha256> {
     let mut mac = key.mac(link.reply());
     mac.update(&nonce.0);
+    mac.update(&status.as_u16().to_be_bytes());
+    mac.update(&time.as_millis().to_be_bytes());
+    mac.update(&Sha256::digest(body));
+    mac
+}
+
+pub(super) fn unproven_mac(
+    link: Link,
+    key: &WorkerKey,
+    message: &MessageDigest,
+    status: StatusCode,
+    time: Timestamp,
+    body: &[u8],
+) -> Hmac<Sha256> {
+    let mut mac = key.mac(link.unproven());
+    mac.update(message);
     mac.update(&status.as_u16().to_be_bytes());
     mac.update(&time.as_millis().to_be_bytes());
     mac.update(&Sha256::digest(body));

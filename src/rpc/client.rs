@@ -13,14 +13,13 @@ pub use super::error::{Recovery, WorkerError};
 use super::frames::{Decoder, FrameError};
 use super::http1::{Answer, Call, Http1, Until};
 use super::keyed::{EXECUTE_KEYED, KeyedRequest};
+pub use super::peer::Peer;
 use super::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
 use super::wire::{
     self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, ExecuteRequest, FindReply,
     FindRequest, Frame, ListReply, ListRequest,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{Incarnation, WorkerId};
-use crate::domain::keyring::WorkerKey;
 use crate::net::Net;
 
 /// How long a worker may take to take an execution in, or refuse it: it answers before anything runs.
@@ -29,14 +28,6 @@ const TAKEN_IN: Duration = Duration::from_secs(10);
 /// Calls workers. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct WorkerClient(Http1);
-
-/// A worker as a gateway knows it from its reports.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    url: String,
-    key: WorkerKey,
-    incarnation: Incarnation,
-}
 
 /// W3C trace context, passed on as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,28 +58,6 @@ pub struct Execution {
     body: Incoming,
     decoder: Decoder,
     until: Until,
-}
-
-impl Peer {
-    /// The worker that has this key, at this address. A call meant for an earlier start of it is refused.
-    pub fn new(url: String, key: WorkerKey, incarnation: Incarnation) -> Self {
-        Self { url, key, incarnation }
-    }
-
-    /// Which worker.
-    pub fn worker(&self) -> &WorkerId {
-        self.key.worker()
-    }
-
-    /// Which start of it.
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
-
-    /// Where its rpc is reached.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
 }
 
 impl WorkerClient {
@@ -283,10 +252,10 @@ fn call<'a>(
 ) -> Call<'a> {
     Call {
         link: Link::Call,
-        url: &peer.url,
+        url: peer.url(),
         path,
-        key: &peer.key,
-        incarnation: peer.incarnation,
+        keys: peer.keys(),
+        incarnation: peer.incarnation(),
         deadline,
         trace,
     }
@@ -298,7 +267,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::domain::keyring::SecretKey;
+    use crate::domain::ids::{Incarnation, WorkerId};
+    use crate::domain::keyring::{SecretKey, WorkerKey};
 
     const SHORT: Duration = Duration::from_millis(300);
 

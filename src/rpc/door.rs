@@ -5,7 +5,7 @@ use std::time::Duration;
 use hmac::Mac as _;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::auth::{self, Fields, Link, Nonce, StreamMac};
+use super::auth::{self, Fields, Link, MessageDigest, Nonce, StreamMac};
 use super::replays::{NotFresh, Replays};
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, Timestamp};
@@ -33,13 +33,24 @@ pub struct Admitted {
 /// Why a request was not let in.
 #[derive(Clone, Debug)]
 pub enum Shut {
-    /// Its MAC is missing or wrong. The answer is not sealed: it would be a statement to nobody knows whom.
+    /// It is no request to this worker, or has no MAC. The answer is not sealed: there is nothing to speak of.
     Unknown,
+    /// Its MAC is not one of this key. The answer may be sealed as a statement about just these bytes.
+    Unproven(Unproven),
     /// It is a copy of one that was let in. Not sealed: whoever copied it could pass the answer off as the
     /// original's.
     Replayed,
     /// It is genuine, but of another time. The answer is sealed, and tells the time.
     Stale(Admitted),
+}
+
+/// A request that this key does not prove; seals the statement that it does not.
+#[derive(Clone, Debug)]
+pub struct Unproven {
+    link: Link,
+    key: WorkerKey,
+    message: MessageDigest,
+    time: Timestamp,
 }
 
 impl Door {
@@ -57,14 +68,16 @@ impl Door {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Admitted, Shut> {
-        let fields = Fields::read(headers, method, path).ok_or(Shut::Unknown)?;
+        let fields = Fields::read(headers, method, path, body).ok_or(Shut::Unknown)?;
         let claimed = auth::mac_of(headers).ok_or(Shut::Unknown)?;
-        if fields.worker != key.worker().as_str()
-            || fields.mac(self.link, key, body).verify_slice(&claimed).is_err()
-        {
+        if fields.worker != key.worker().as_str() {
             return Err(Shut::Unknown);
         }
         let now = self.clock.now();
+        if fields.mac(self.link, key).verify_slice(&claimed).is_err() {
+            let (link, key, message) = (self.link, key.clone(), fields.with(&claimed));
+            return Err(Shut::Unproven(Unproven { link, key, message, time: now }));
+        }
         let admitted = Admitted {
             link: self.link,
             key: key.clone(),
@@ -106,6 +119,15 @@ impl Admitted {
     /// The MAC for the end of a streamed reply.
     pub fn stream(&self) -> StreamMac {
         StreamMac::new(self.link, &self.key, self.nonce)
+    }
+}
+
+impl Unproven {
+    /// Writes the headers that seal the statement.
+    pub fn seal(&self, headers: &mut HeaderMap, status: StatusCode, body: &[u8]) {
+        let (link, key) = (self.link, &self.key);
+        let mac = auth::unproven_mac(link, key, &self.message, status, self.time, body);
+        auth::seal_reply(headers, self.time, mac);
     }
 }
 
@@ -158,7 +180,8 @@ mod tests {
         let (w1, door, mut headers) = (key("w1"), door(), HeaderMap::new());
         outgoing(&w1, b"body").seal(&mut headers, NOW);
         let shut = |door: &Door, key: &WorkerKey, method, path, headers: &HeaderMap, body| {
-            matches!(door.admit(key, method, path, headers, body), Err(Shut::Unknown))
+            let outcome = door.admit(key, method, path, headers, body);
+            matches!(outcome, Err(Shut::Unknown | Shut::Unproven(_)))
         };
         assert!(shut(&door, &key("w2"), &Method::POST, PATH, &headers, b"body"), "key");
         assert!(shut(&door, &w1, &Method::PUT, PATH, &headers, b"body"), "method");
@@ -195,6 +218,40 @@ mod tests {
         let mut reply = HeaderMap::new();
         admitted.seal(&mut reply, StatusCode::UNAUTHORIZED, b"late");
         assert_eq!(sealed.check(StatusCode::UNAUTHORIZED, &reply, b"late"), Ok(NOW));
+    }
+
+    #[test]
+    fn that_a_request_is_unproven_is_said_of_just_what_came_and_by_whom() {
+        const NO: StatusCode = StatusCode::UNAUTHORIZED;
+        let root = |byte| SecretKey::from_bytes([byte; 32]);
+        let [w1, old, retired] =
+            [7, 8, 9].map(|byte| WorkerKey::derive(&root(byte), &WorkerId::parse("w1").unwrap()));
+        let (door, mut headers) = (door(), HeaderMap::new());
+        let sealed = outgoing(&w1, b"body").seal(&mut headers, NOW);
+        let said = |headers: &HeaderMap, path, body: &[u8]| {
+            let outcome = door.admit(&old, &Method::POST, path, headers, body);
+            let Err(Shut::Unproven(unproven)) = outcome else { panic!("{outcome:?}") };
+            let mut reply = HeaderMap::new();
+            unproven.seal(&mut reply, NO, b"no");
+            reply
+        };
+        let reply = said(&headers, PATH, b"body");
+        let check =
+            |key: &WorkerKey, reply: &HeaderMap| sealed.check_unproven(key, NO, reply, b"no");
+        assert_eq!(check(&old, &reply), Ok(()));
+        assert_eq!(check(&w1, &reply), Err(WrongMac), "the key that was used");
+        assert_eq!(check(&retired, &reply), Err(WrongMac), "another key");
+        assert_eq!(sealed.check_unproven(&old, NO, &reply, b"yes"), Err(WrongMac), "another body");
+        assert_eq!(sealed.check_unproven(&old, StatusCode::OK, &reply, b"no"), Err(WrongMac));
+        assert_eq!(sealed.check(NO, &reply, b"no"), Err(WrongMac), "it is no reply");
+        // Whoever sends an altered copy, of a request that may have run, has a refusal of the copy alone.
+        assert_eq!(check(&old, &said(&headers, PATH, b"bode")), Err(WrongMac));
+        assert_eq!(check(&old, &said(&headers, "/rpc/v1/close", b"body")), Err(WrongMac));
+        for (name, value) in [("baton-mac", &"A".repeat(43)), ("baton-time", &"5".to_owned())] {
+            let mut altered = headers.clone();
+            altered.insert(name, HeaderValue::from_str(value).unwrap());
+            assert_eq!(check(&old, &said(&altered, PATH, b"body")), Err(WrongMac), "{name}");
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl WorkerError {
             Self::NotSent { .. } => Recovery::Retry,
             Self::Refused(refusal) => match refusal {
                 Refusal::Stale | Refusal::Stopping => Recovery::Retry,
-                Refusal::WrongIncarnation { .. } => Recovery::Relocate,
+                Refusal::WrongIncarnation { .. } | Refusal::Unproven { .. } => Recovery::Relocate,
                 Refusal::Malformed => Recovery::GiveUp,
             },
             Self::OutcomeUnknown { .. } | Self::Deadline(_) | Self::Untrusted { .. } => {
@@ -119,5 +119,7 @@ mod tests {
         check(WorkerError::Refused(Refusal::Malformed), Recovery::GiveUp);
         let other = Refusal::WrongIncarnation { incarnation: 2 };
         check(WorkerError::Refused(other), Recovery::Relocate);
+        let unread = Refusal::Unproven { incarnation: 2 };
+        check(WorkerError::Refused(unread), Recovery::Relocate);
     }
 }

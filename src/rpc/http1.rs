@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -16,10 +17,10 @@ use super::auth::{Link, Outgoing, Sealed};
 use super::client::TraceHeaders;
 use super::error::WorkerError;
 use super::frames::MAX_PAYLOAD;
+use super::peer::Keys;
 use super::wire::Refusal;
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, Timestamp};
-use crate::domain::keyring::WorkerKey;
 use crate::net::{Connector, Net};
 
 /// How long a connection may take to open.
@@ -52,7 +53,7 @@ pub(super) struct Call<'a> {
     pub(super) link: Link,
     pub(super) url: &'a str,
     pub(super) path: &'static str,
-    pub(super) key: &'a WorkerKey,
+    pub(super) keys: &'a Keys,
     pub(super) incarnation: Incarnation,
     pub(super) deadline: Duration,
     pub(super) trace: &'a TraceHeaders,
@@ -102,12 +103,14 @@ impl Http1 {
         question: &Q,
     ) -> Result<A, WorkerError> {
         let Answer { sealed, response, until } = self.send(call, question).await?;
-        let (body, _) = until.bound(whole(&sealed, response)).await??;
+        let (head, body) = until.bound(whole(response)).await??;
+        sealed.check(head.status, &head.headers, &body)?;
         serde_json::from_slice(&body).map_err(WorkerError::lost)
     }
 
-    /// Sends a call; returns when the head of an answer of status 200 is there. A call that is refused because
-    /// the clocks differ is sent once more, with the right time.
+    /// Sends a call; returns when the head of an answer of status 200 is there. A call that is refused unread, because
+    /// the clocks differ or the worker has another of its keys, is sent again with the right time or key: once for the
+    /// time, and once for each other key.
     pub(super) async fn send<Q: serde::Serialize>(
         &self,
         call: Call<'_>,
@@ -115,9 +118,16 @@ impl Http1 {
     ) -> Result<Answer, WorkerError> {
         let until = Until::from_now(call.deadline);
         let body = Bytes::from(serde_json::to_vec(question).map_err(not_sent)?);
-        match self.send_once(call, &body, until).await {
-            Err(WorkerError::Refused(Refusal::Stale)) => self.send_once(call, &body, until).await,
-            answer => answer,
+        let mut resends = call.keys.count();
+        loop {
+            match self.send_once(call, &body, until).await {
+                Err(WorkerError::Refused(Refusal::Stale | Refusal::Unproven { .. }))
+                    if resends > 0 =>
+                {
+                    resends -= 1;
+                }
+                answer => return answer,
+            }
         }
     }
 
@@ -133,13 +143,26 @@ impl Http1 {
         if response.status() == StatusCode::OK {
             return Ok(Answer { sealed, response, until });
         }
-        let (body, time) = until.bound(whole(&sealed, response)).await??;
-        let refusal: Refusal = serde_json::from_slice(&body).map_err(WorkerError::lost)?;
+        let (head, body) = until.bound(whole(response)).await??;
+        let (status, headers) = (head.status, &head.headers);
+        let refusal = || serde_json::from_slice(&body).map_err(WorkerError::lost);
+        let refusal = match sealed.check(status, headers, &body) {
+            Ok(time) => {
+                let refusal = refusal()?;
+                if refusal == Refusal::Stale {
+                    self.learn(call.url, time);
+                }
+                refusal
+            }
+            // Nobody on the way can make this one up: it is about these bytes, and under a key that we know.
+            Err(wrong) => {
+                let says = |key: &_| sealed.check_unproven(key, status, headers, &body).is_ok();
+                let place = call.keys.find(says).ok_or(wrong)?;
+                unproven(call, place, refusal()?)
+            }
+        };
         if started.elapsed() > REFUSAL_COUNTS {
             return Err(WorkerError::lost("a refusal came too late to be about this call"));
-        }
-        if refusal == Refusal::Stale {
-            self.learn(call.url, time);
         }
         Err(WorkerError::Refused(refusal))
     }
@@ -153,7 +176,7 @@ impl Http1 {
         let uri: Uri = url.parse().map_err(not_sent)?;
         let outgoing = Outgoing {
             link: call.link,
-            key: call.key,
+            key: call.keys.present(),
             incarnation: call.incarnation,
             method: &Method::POST,
             path: uri.path(),
@@ -188,16 +211,28 @@ impl Http1 {
     }
 }
 
-/// Reads and checks a whole answer; returns it and the answerer's time.
-async fn whole(
-    sealed: &Sealed,
-    response: Response<Incoming>,
-) -> Result<(Bytes, Timestamp), WorkerError> {
+/// What it means that a worker has another key than the call was sealed with. The start of it that the call was for
+/// has had that key all the time, so it never could act on the call. Of another start only its incarnation counts: the
+/// call may have met the one before, and a copy this one.
+fn unproven(call: Call<'_>, place: usize, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Unproven { incarnation } if incarnation != call.incarnation.0 => {
+            Refusal::WrongIncarnation { incarnation }
+        }
+        refusal => {
+            tracing::debug!(worker = call.url, "has a key of another root");
+            call.keys.turn_to(place);
+            refusal
+        }
+    }
+}
+
+/// Reads a whole answer.
+async fn whole(response: Response<Incoming>) -> Result<(Parts, Bytes), WorkerError> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_REPLY).collect().await;
     let body = body.map_err(|source| WorkerError::OutcomeUnknown { source })?.to_bytes();
-    let time = sealed.check(head.status, &head.headers, &body)?;
-    Ok((body, time))
+    Ok((head, body))
 }
 
 fn not_sent(source: impl Into<super::error::Cause>) -> WorkerError {

@@ -18,3 +18,5 @@ pub mod task;
 pub mod wire;
 
 mod http1;
+mod peer;
+mod refusal;

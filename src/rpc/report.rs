@@ -1,5 +1,6 @@
 //! Workers' reports to gateways: the sending and the receiving side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::client::TraceHeaders;
 use super::door::{Admitted, Door, Shut};
 use super::error::WorkerError;
 use super::http1::{Call, Http1};
+use super::peer::Keys;
 use super::reply;
 use super::wire::{HEARTBEAT, Heartbeat, HeartbeatReply, Refusal};
 use crate::clock::Clock;
@@ -29,14 +31,14 @@ const DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Reporter {
     http: Http1,
-    key: WorkerKey,
+    keys: Arc<Keys>,
     incarnation: Incarnation,
 }
 
 impl Reporter {
     /// Reports as the worker that has this key.
     pub fn new(net: &Net, clock: Clock, key: WorkerKey, incarnation: Incarnation) -> Self {
-        Self { http: Http1::new(net, clock), key, incarnation }
+        Self { http: Http1::new(net, clock), keys: Arc::new(Keys::new(key)), incarnation }
     }
 
     /// Reports to one gateway.
@@ -49,7 +51,7 @@ impl Reporter {
             link: Link::Report,
             url: gateway,
             path: HEARTBEAT,
-            key: &self.key,
+            keys: &self.keys,
             incarnation: self.incarnation,
             deadline: DEADLINE,
             trace: &TraceHeaders::default(),
@@ -88,7 +90,7 @@ impl ReportDoor {
         let mut outcome = Err(Shut::Unknown);
         for key in keys(&worker) {
             outcome = self.0.admit(&key, &Method::POST, HEARTBEAT, headers, body);
-            if !matches!(outcome, Err(Shut::Unknown)) {
+            if !matches!(outcome, Err(Shut::Unknown | Shut::Unproven(_))) {
                 break;
             }
         }

@@ -16,6 +16,7 @@ mod host;
 mod internal;
 mod journal;
 mod keyed;
+mod lists;
 mod output;
 mod packages;
 mod record;

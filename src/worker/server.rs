@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentId, ExecutionId, Incarnation, OwnerDigest, TenantDigest};
 use crate::domain::keyring::WorkerKey;
 use crate::rpc::auth::Link;
-use crate::rpc::door::{Admitted, Door};
+use crate::rpc::door::{Admitted, Door, Shut};
 use crate::rpc::keyed::EXECUTE_KEYED;
 use crate::rpc::reply;
 use crate::rpc::task::{self, CancelTaskRequest, DetachRequest, TaskReply, TaskRequest};
@@ -111,6 +111,9 @@ impl Server {
         let path = head.uri.path();
         let admitted = match self.door.admit(&self.key, &head.method, path, &head.headers, &body) {
             Ok(admitted) => admitted,
+            Err(Shut::Unproven(call)) => {
+                return Ok(reply::unproven(&call, self.incarnation).map(all_at_once));
+            }
             Err(shut) => return Ok(reply::shut(&shut).map(all_at_once)),
         };
         let refuse = |status, refusal: &Refusal| Ok(sealed(&admitted, status, refusal));

@@ -21,11 +21,8 @@ use super::output::{Output, Reader};
 use super::record::Record;
 use super::tombstones::{Tombstone, Tombstones, bury};
 use crate::domain::environment::{EnvironmentState, GoneReason, Interruption};
-use crate::domain::ids::{EnvironmentId, ExecutionId, OwnerDigest, TenantDigest};
-use crate::domain::placement::list_digest;
-use crate::rpc::wire::{
-    Claim, CreateReply, FindReply, Frame, ListReply, Listed, MAX_LISTED, NotStarted,
-};
+use crate::domain::ids::{EnvironmentId, ExecutionId};
+use crate::rpc::wire::{Claim, CreateReply, FindReply, Frame, NotStarted};
 
 /// How often the worker looks for environments whose time is over.
 const REAP: Duration = Duration::from_secs(1);
@@ -59,17 +56,6 @@ pub(super) struct Answer {
     /// Says that somebody waits, where it has a key.
     pub(super) waiting: Option<Waiting>,
 }
-
-/// How many environments there are, by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
-    pub(super) ready: u32,
-    pub(super) running: u32,
-    pub(super) interrupted: u32,
-}
-
-/// The digest of every environment and epoch, so that a gateway asks for the list only when it differs.
-pub(super) type ListDigest = [u8; 16];
 
 impl Supervisor {
     /// Takes up what an earlier start left on the disk.
@@ -203,58 +189,9 @@ impl Supervisor {
         }
     }
 
-    /// The environments of an owner, or of a whole tenant, or one alone of them; oldest first.
-    pub(super) fn list(
-        &self,
-        tenant: TenantDigest,
-        owner: Option<OwnerDigest>,
-        one: Option<EnvironmentId>,
-    ) -> ListReply {
-        let mut environments: Vec<Listed> = self
-            .live()
-            .iter()
-            .filter(|environment| {
-                let record = environment.record();
-                record.tenant == tenant
-                    && owner.is_none_or(|owner| owner == record.owner)
-                    && one.is_none_or(|one| one == environment.id())
-            })
-            .map(|environment| environment.listed())
-            .collect();
-        environments.sort_by(|a, b| {
-            a.created_ms.cmp(&b.created_ms).then_with(|| a.environment.cmp(&b.environment))
-        });
-        environments.truncate(MAX_LISTED);
-        ListReply { environments }
-    }
-
-    /// Every environment with its proof.
-    pub(super) fn claims(&self) -> Vec<Claim> {
-        self.live().iter().map(|environment| environment.claim()).collect()
-    }
-
     /// Environments whose time was over a moment ago, with their proof: gateways tell whoever watches them.
     pub(super) fn expired(&self) -> Vec<Claim> {
         self.table().expired.lately(self.host.now())
-    }
-
-    /// How many environments there are, and the digest of them all.
-    pub(super) fn digest(&self) -> (u32, ListDigest) {
-        let live = self.live();
-        let digest = list_digest(live.iter().map(|it| (it.id(), it.record().epoch)));
-        (u32::try_from(live.len()).unwrap_or(u32::MAX), digest)
-    }
-
-    pub(super) fn census(&self) -> Census {
-        self.live().iter().fold(Census::default(), |mut census, environment| {
-            match environment.state() {
-                EnvironmentState::Ready => census.ready += 1,
-                EnvironmentState::Running => census.running += 1,
-                EnvironmentState::Interrupted { .. } => census.interrupted += 1,
-                EnvironmentState::Gone { .. } => {}
-            }
-            census
-        })
     }
 
     pub(super) fn capacity(&self) -> u32 {
@@ -379,7 +316,8 @@ impl Supervisor {
         }
     }
 
-    fn live(&self) -> Vec<Arc<Environment>> {
+    /// Those that are not gone.
+    pub(super) fn live(&self) -> Vec<Arc<Environment>> {
         self.table().live.values().cloned().collect()
     }
 

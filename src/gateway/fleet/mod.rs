@@ -222,7 +222,7 @@ impl Fleet {
             return false;
         }
         let seen = self.clock.now();
-        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        let peer = self.peer_of(report, key);
         let mut members = HashMap::clone(&known);
         let sighting = Sighting { report: report.clone(), seen };
         members.insert(report.worker.clone(), Member::new(sighting, peer));
@@ -230,12 +230,18 @@ impl Fleet {
         true
     }
 
-    /// A worker that has not reported here yet is called with the present root's key.
+    /// A worker that has not reported here yet is called with the present root's key, until it says that it has
+    /// another's.
     fn member(&self, sighting: Sighting) -> Arc<Member> {
         let report = &sighting.report;
-        let key = WorkerKey::derive(&self.roots[0], &report.worker);
-        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        let peer = self.peer_of(report, WorkerKey::derive(&self.roots[0], &report.worker));
         Member::new(sighting, peer)
+    }
+
+    /// The other roots' keys count even where a report has shown the worker's: its next start may have one of them.
+    fn peer_of(&self, report: &WorkerReport, key: WorkerKey) -> Peer {
+        let peer = Peer::new(report.url.clone(), key, report.incarnation);
+        peer.or_keys(self.keys_of(&report.worker))
     }
 }
 

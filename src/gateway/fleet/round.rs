@@ -29,6 +29,8 @@ const WATCH_FOR: Duration = Duration::from_mins(5);
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     last: Option<Instant>,
+    /// Whether it was away then.
+    is_away: bool,
     /// Since when without a failure.
     pub(super) since: Option<Instant>,
     /// Since when it is complete, by its own clock.
@@ -84,8 +86,9 @@ impl Fleet {
         }
     }
 
-    /// Learns what the directory knows of workers now: for a call whose worker is not in the table. The directory is
-    /// read at most once in [`SOONER`], and always after the one who asks has asked.
+    /// Learns what the directory knows of workers now: for a call whose worker is not in the table. A directory that
+    /// answers is read at most once in [`SOONER`], and always after the one who asks has asked. One that is away is not
+    /// waited for: it refuses at once, and tells nobody more a moment later.
     pub(in crate::gateway) async fn refresh(&self) {
         let asked = Instant::now();
         let mut watch = self.watch.lock().await;
@@ -93,7 +96,9 @@ impl Fleet {
             if last > asked {
                 return;
             }
-            sleep(SOONER.saturating_sub(last.elapsed())).await;
+            if !watch.is_away {
+                sleep(SOONER.saturating_sub(last.elapsed())).await;
+            }
         }
         let read = Instant::now();
         let answer = self.directory.fleet().await;
@@ -102,11 +107,13 @@ impl Fleet {
         match answer {
             Ok(fleet) => {
                 self.learn(fleet);
+                watch.is_away = false;
                 watch.since.get_or_insert_with(Instant::now);
             }
             Err(error) => {
                 tracing::debug!(%error, "fleet not read");
                 watch.since = None;
+                watch.is_away = matches!(error, DirectoryError::Away { .. });
             }
         }
     }
@@ -222,7 +229,8 @@ mod tests {
             (None, None, false),
             (None, at(1), false),
         ] {
-            let mut watch = Watch { last: None, since: Some(Instant::now()), complete_since: then };
+            let mut watch =
+                Watch { since: Some(Instant::now()), complete_since: then, ..Watch::default() };
             watch.is_complete_since(now);
             assert_eq!((watch.since.is_some(), watch.complete_since), (watched, now));
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::domain::ids::{Incarnation, Timestamp};
+use baton::domain::keyring::{SecretKey, WorkerKey};
 use baton::rpc::auth::{Link, Outgoing};
 use baton::rpc::client::{Peer, TraceHeaders, WorkerClient, WorkerError};
 use baton::rpc::wire::{FIND, FindReply, FindRequest, Refusal};
@@ -39,6 +40,28 @@ async fn only_who_has_the_key_is_answered() {
     let error = find(client, &worker.caller.peer, "no id").await.unwrap_err();
     assert!(matches!(error, WorkerError::Refused(Refusal::Malformed)), "{error:?}");
     assert_eq!(find(client, &worker.caller.peer, UNKNOWN).await.unwrap(), FindReply::NotMine);
+}
+
+#[tokio::test]
+async fn a_call_under_another_roots_key_is_refused_unread_and_sent_again_under_the_workers() {
+    let site = Site::new();
+    let worker = site.worker().await;
+    let (client, url) = (&worker.caller.client, &worker.addresses.rpc);
+    let of_root = |byte| WorkerKey::derive(&SecretKey::from_bytes([byte; 32]), key("w1").worker());
+    let this = worker.addresses.incarnation;
+    let peer = |incarnation| Peer::new(url.clone(), of_root(8), incarnation);
+    for unknown in [peer(this), peer(this).or_keys([of_root(8), of_root(9)])] {
+        let error = find(client, &unknown, UNKNOWN).await.unwrap_err();
+        assert!(matches!(error, WorkerError::Untrusted { .. }), "{error:?}");
+    }
+    let rotating = peer(this).or_keys([of_root(8), key("w1")]);
+    for _ in 0..2 {
+        assert_eq!(find(client, &rotating, UNKNOWN).await.unwrap(), FindReply::NotMine);
+    }
+    let earlier = peer(Incarnation(this.0 - 1)).or_keys([of_root(8), key("w1")]);
+    let error = find(client, &earlier, UNKNOWN).await.unwrap_err();
+    let right = Refusal::WrongIncarnation { incarnation: this.0 };
+    assert!(matches!(&error, WorkerError::Refused(it) if *it == right), "{error:?}");
 }
 
 #[tokio::test]
