@@ -43,7 +43,7 @@ PLANS = {
     ),
     "overload": Plan(
         seconds=60, gateways=2, workers=1, gateway_flags=(f"--max-calls={SLOTS // 2}",), settings={"SLOTS": SLOTS},
-        short={"seconds": 9, "settings": {"SLOTS": SLOTS, "ADMITTED_P99_FACTOR": 500, "LEAST_OVERLOAD": 2}},
+        short={"seconds": 9, "settings": {"SLOTS": SLOTS, "ADMITTED_P99_FACTOR": 500, "LEAST_OVERLOAD": 2, "LEAST_GOODPUT": 0.6}},
     ),
     "noisy-tenant": Plan(
         seconds=60, rate=60, gateways=2, workers=1, tenants=3, gateway_flags=("--max-calls=16", "--max-calls-per-tenant=4"),

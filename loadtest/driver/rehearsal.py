@@ -18,6 +18,8 @@ from processes import Trouble
 ROOT = Path(__file__).resolve().parents[2]
 # Beyond the load: setup, what is in flight at the end, teardown.
 AROUND_SECONDS = 300
+# k6 came to its end, and all its thresholds held, or some did not: which of them, its summary says.
+TO_ITS_END = (0, 99)
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ class Rehearsal:
         if conductor.began_at is None or not summary.exists():
             raise Trouble(f"k6 ended with {code} before the load did\n{log.read_text()[-3000:]}")
         self.complaints(log)
+        self.verdict(code in TO_ITS_END, f"k6 comes to its end, teardown included (it ended with {code})")
         self.finish(conductor, samples, json.loads(summary.read_text()))
 
     def k6(self, deployment, conductor, samples: Path, summary: Path) -> int:
-        """The load, and its faults beside it. The code only repeats what the thresholds in the summary say."""
+        """The load, and its faults beside it. The code says whether the script got to its end, which no threshold does."""
         env = {
             **os.environ, **deployment.environment(), **self.settings, "SCENARIO": self.scenario, "CONDUCTOR_URL": conductor.url,
             "SUMMARY": str(summary), "K6_CSV_TIME_FORMAT": "unix_milli", "K6_NO_USAGE_REPORT": "true",

@@ -20,7 +20,7 @@ def none(_results):
 def creating_is_back(results):
     """Within five seconds of the kill; and it was really away, or else nothing was tested."""
     kill = next(it["seconds"] for it in results.marks if it["kind"] == "fault")
-    refused = [it.at - kill for it in results.samples if it.of == "create" and it.name == "refused"]
+    refused = [it.at - kill for it in results.samples if it.of == "create" and it.name == "refused" and it.at >= kill]
     yield bool(refused), f"{len(refused)} environments were refused while there was no master"
     last = max(refused, default=0)
     yield last <= BACK_SECONDS, f"the last of them {last:.1f} s after the kill (at most {BACK_SECONDS})"

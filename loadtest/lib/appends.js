@@ -14,14 +14,21 @@ const interrupted = new Counter('append_interrupted');
 // Acknowledged calls, less the lines found at the end.
 const unaccounted = new Counter('append_unaccounted');
 
-export const EXACTLY_ONCE = {
-  append_doubled: ['count==0'],
-  append_unaccounted: ['count==0'],
-};
+// Environments whose file was read to its end; an audit that stops halfway has found nothing doubled either.
+const audited = new Counter('environments_audited');
+
+export function exactlyOnce(environments) {
+  return {
+    append_doubled: ['count==0'],
+    append_unaccounted: ['count==0'],
+    environments_audited: [`count==${environments}`],
+  };
+}
 
 export function launchForAppends(client, environments) {
   doubled.add(0);
   unaccounted.add(0);
+  audited.add(0);
   return launchMany(client, environments, `open('${FILE}', 'a').close()`);
 }
 
@@ -66,6 +73,7 @@ export function audit(client, handles) {
     const [lines, distinct] = read.result.structuredContent.stdout.trim().split('\n').map(Number);
     doubled.add(lines - distinct);
     unaccounted.add(-distinct);
+    audited.add(1);
     environment.close();
   }
 }

@@ -1,7 +1,7 @@
 // A gateway is killed with -9 every few seconds: with an idempotency key every call is answered, and ran once.
 
 import { Client } from '../lib/client.js';
-import { EXACTLY_ONCE, append, audit, launchForAppends } from '../lib/appends.js';
+import { append, audit, exactlyOnce, launchForAppends } from '../lib/appends.js';
 import { OPTIONS, NOTHING_LOST, arrival, begin, happened, setting } from '../lib/run.js';
 import { summary } from '../lib/summary.js';
 
@@ -14,7 +14,7 @@ export const options = {
   ...OPTIONS,
   scenarios: { append: arrival('appending', RATE, SECONDS, ENVIRONMENTS) },
   thresholds: {
-    ...EXACTLY_ONCE,
+    ...exactlyOnce(ENVIRONMENTS),
     ...happened('mcp_done'),
     mcp_failed: NOTHING_LOST.mcp_failed,
     mcp_unknown: NOTHING_LOST.mcp_unknown,

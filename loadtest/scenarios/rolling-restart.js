@@ -17,6 +17,7 @@ const CALLS = Math.floor(0.95 * RATE * SECONDS); // 20,000 in the full form
 const ENVIRONMENTS = setting('ENVIRONMENTS', 48, 1, 90);
 
 const gone = new Counter('environments_gone');
+const audited = new Counter('environments_audited');
 const client = new Client();
 
 export const options = {
@@ -27,6 +28,7 @@ export const options = {
     mcp_unknown: NOTHING_LOST.mcp_unknown,
     mcp_refused: ['count==0'],
     environments_gone: ['count==0'],
+    environments_audited: [`count==${ENVIRONMENTS}`],
     mcp_notices: [`count==${ENVIRONMENTS}`],
     // Callers who wait for a worker are not free for the calls that come meanwhile.
     mcp_done: [`count>=${CALLS}`],
@@ -35,6 +37,7 @@ export const options = {
 
 export function setup() {
   gone.add(0);
+  audited.add(0);
   const handles = launchMany(client, ENVIRONMENTS, "open('/workspace/kept', 'w').write('kept')");
   begin();
   return handles;
@@ -61,6 +64,7 @@ export function teardown(handles) {
     const environment = new Environment(client, id);
     const answer = call(environment, 'audit');
     if (answer.kind !== 'done' || answer.result.structuredContent.executionResult !== "'kept'") gone.add(1);
+    audited.add(1);
     environment.close();
   }
 }

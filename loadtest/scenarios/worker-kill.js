@@ -4,7 +4,7 @@
 // and has left one line or none.
 
 import { Client } from '../lib/client.js';
-import { EXACTLY_ONCE, append, audit, launchForAppends } from '../lib/appends.js';
+import { append, audit, exactlyOnce, launchForAppends } from '../lib/appends.js';
 import { OPTIONS, arrival, begin, happened, setting } from '../lib/run.js';
 import { summary } from '../lib/summary.js';
 
@@ -17,7 +17,7 @@ export const options = {
   ...OPTIONS,
   scenarios: { append: arrival('appending', RATE, SECONDS, ENVIRONMENTS) },
   thresholds: {
-    ...EXACTLY_ONCE,
+    ...exactlyOnce(ENVIRONMENTS),
     ...happened('mcp_done', 'mcp_notices'),
     mcp_failed: ['count==0'],
     mcp_unknown: ['count==0'],

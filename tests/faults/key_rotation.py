@@ -3,51 +3,21 @@
 import asyncio
 import base64
 import hashlib
+import re
 from pathlib import Path
 
 from caller import shell
 from cluster import write_secret
-from exchange import Broken, NotSent
-from processes import Process
+from processes import Process, Trouble
 from stage import Stage, each
+from users import Users
 from verdicts import Verdicts
 from witness import UNKNOWN
 
 GATEWAYS = {False: 2, True: 3}
 ENVIRONMENTS = {False: 6, True: 24}
-CALL_EVERY = 0.05
 SIGNING, ROOT = "--signing-key-file", "--worker-root-key-file"
-UNHEARD = "does not hear reports"
-
-
-class Users:
-    """Callers of these environments, through the gateways that are ready."""
-
-    def __init__(self, stage: Stage, handles: list):
-        self.stage, self.handles, self.is_over = stage, list(handles), False
-        self.served, self.refused, self.failed = 0, [], []
-        self.step = "before"
-
-    async def call(self, turn: int, stagger: float):
-        await asyncio.sleep(stagger)
-        while not self.is_over:
-            handle = self.handles[turn % len(self.handles)]
-            ready = [gateway for gateway in self.stage.gateways if gateway not in self.stage.leaving]
-            try:
-                self.take(await self.stage.owner.once(*shell(handle, "cat kept"), ready[turn % len(ready)]))
-            except (NotSent, Broken) as trouble:
-                self.failed.append(f"{self.step}: {trouble}")
-            turn += 1
-            await asyncio.sleep(CALL_EVERY)
-
-    def take(self, reply):
-        if reply.is_ok and reply.stdout == "kept\n":
-            self.served += 1
-        elif UNKNOWN in str(reply):
-            self.refused.append(f"{self.step}: {reply}")
-        # A worker that restarts is away for a moment; then nothing was begun.
-        elif not (reply.has_not_run and reply.pause):
-            self.failed.append(f"{self.step}: {reply}")
+UNHEARD, FOREIGN = "does not hear reports", "key made from that gateway's root?"
 
 
 async def run(stage: Stage, verdicts: Verdicts):
@@ -56,26 +26,22 @@ async def run(stage: Stage, verdicts: Verdicts):
     old = {SIGNING: stage.folder / "signing.key", ROOT: stage.folder / "worker-root.key"}
     new = {SIGNING: new_signing_key(stage, old[SIGNING]), ROOT: new_key(stage, "worker-root")}
     before = await environments(stage)
-    users = Users(stage, before)
-    loops = [asyncio.create_task(users.call(turn, turn * CALL_EVERY / 4)) for turn in range(4)]
-    await roll(stage, users, "added second", {flag: [old[flag], new[flag]] for flag in old})
-    await roll(stage, users, "made first", {flag: [new[flag], old[flag]] for flag in old})
-    users.step = "workers get new keys"
-    for worker in stage.kind("worker"):
-        key = stage.folder / f"{worker.name}-new.key"
-        write_secret(key, stage.printed("key", "worker", "--root", new[ROOT], "--id", worker.name))
-        await again(stage, worker, {"--worker-key-file": [key]})
-    after = await environments(stage)
-    users.handles += after
-    await asyncio.sleep(2)
-    with_both = users.served
-    users.handles = after  # no handle that the old key sealed is valid from here on
-    await asyncio.sleep(1)
-    await roll(stage, users, "retired", {flag: [new[flag]] for flag in old})
-    users.is_over = True
-    await asyncio.gather(*loops)
-    verdicts.held("no valid handle is refused", users.refused, f"{users.served} calls, {with_both} of them with both keys")
-    verdicts.held("and no call is lost or left without an answer", users.failed)
+    async with Users(stage, dict.fromkeys(before, "kept")) as users:
+        await roll(stage, users, "added second", {flag: [old[flag], new[flag]] for flag in old})
+        await roll(stage, users, "made first", {flag: [new[flag], old[flag]] for flag in old})
+        for worker in stage.kind("worker"):
+            users.begin(f"new key ({worker.name})")
+            key = stage.folder / f"{worker.name}-new.key"
+            write_secret(key, stage.printed("key", "worker", "--root", new[ROOT], "--id", worker.name))
+            await again(stage, worker, {"--worker-key-file": [key]})
+        after = await environments(stage)
+        users.begin("with both keys")
+        users.kept = dict.fromkeys(before + after, "kept")
+        await asyncio.sleep(2)
+        users.kept = dict.fromkeys(after, "kept")  # no handle that the old key sealed is valid from here on
+        await asyncio.sleep(1)
+        await roll(stage, users, "retired", {flag: [new[flag]] for flag in old})
+    users.judge(verdicts)
     await judge_retired(stage, verdicts, before, after)
     await judge_old_root(stage, verdicts, old[ROOT])
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
@@ -102,14 +68,24 @@ async def judge_old_root(stage: Stage, verdicts: Verdicts, root: Path):
     write_secret(key, stage.printed("key", "worker", "--root", root, "--id", "worker-old"))
     reports = [word for url in stage.internal for word in ("--gateway", url)]
     worker = stage.run_baton("old-root", "worker", ["--worker-key-file", key, *reports])
-    is_told = lambda: worker.err.read_text().count(UNHEARD) >= len(stage.gateways)  # noqa: E731
-    told = worker.wait_for(is_told, "it is told that nobody hears it")
-    verdicts.held("a worker with a key of the retired root is heard by no gateway", [] if told else ["it was heard"])
+    hearing = lambda: [url for url in stage.internal if not tells(worker, url)]  # noqa: E731
+    try:
+        worker.wait_for(lambda: not hearing(), "every gateway has told it that it does not hear it")
+    except Trouble:
+        pass  # who has not is named below
+    heard = [f"{url} did not refuse it" for url in hearing()]
+    verdicts.held("a worker with a key of the retired root is heard by no gateway", heard, f"{len(stage.internal)} gateways")
+
+
+def tells(worker: Process, gateway: str) -> bool:
+    """Whether the worker has logged that this gateway does not take its reports, and why."""
+    named = re.compile(re.escape(gateway) + r"(?!\d)")
+    return any(UNHEARD in line and FOREIGN in line and named.search(line) for line in worker.err.read_text().splitlines())
 
 
 async def roll(stage: Stage, users: Users, step: str, flags: dict):
     for gateway in stage.kind("gateway"):
-        users.step = f"{step} ({gateway.name})"
+        users.begin(f"{step} ({gateway.name})")
         await again(stage, gateway, flags)
 
 

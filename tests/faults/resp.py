@@ -15,9 +15,11 @@ class Redis:
     @classmethod
     def of(cls, url: str):
         """From what --redis takes."""
-        hosts = url.split("://")[1].split("/")[0].split(",")
+        scheme, _, rest = url.partition("://")
+        # Whom Baton logs in as is no matter here: the suites ask as Redis's own default user.
+        hosts = rest.split("/")[0].rpartition("@")[2].split(",")
         addresses = [(host, int(port)) for host, _, port in (it.partition(":") for it in hosts)]
-        return cls(sentinels=addresses) if "sentinel" in url else cls(server=addresses[0])
+        return cls(sentinels=addresses) if "sentinel" in scheme else cls(server=addresses[0])
 
     async def master(self):
         """Whom most Sentinels name; None if there is no majority."""
@@ -73,3 +75,18 @@ async def value(reader):
     if kind == "*":
         return None if rest == "-1" else [await value(reader) for _ in range(int(rest))]
     return int(rest) if kind == ":" else rest
+
+
+def plants() -> dict:
+    """Whether each form of what --redis takes is read as the addresses in it."""
+    def of(url: str) -> tuple:
+        redis = Redis.of(url)
+        return redis.server, redis.sentinels
+
+    watched = (None, [("10.0.0.1", 1), ("10.0.0.2", 2)])
+    return {
+        "one server": of("redis://10.0.0.1:1") == (("10.0.0.1", 1), []),
+        "one server with a user": of("redis://sentinel:a@b@10.0.0.1:1/0") == (("10.0.0.1", 1), []),
+        "Sentinels": of("redis+sentinel://10.0.0.1:1,10.0.0.2:2/baton") == watched,
+        "Sentinels with a user": of("redis+sentinel://baton:baton@10.0.0.1:1,10.0.0.2:2/baton") == watched,
+    }

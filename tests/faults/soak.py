@@ -21,6 +21,7 @@ CALLS_EACH = 12
 KB_PER_HOUR = 1024
 # Nothing of theirs is kept longer: an environment's tombstone is, on purpose, for 24 h.
 SETTLE_SECONDS = 60
+CUT_OFF, TOLD = "cut off by their time", "told of a restart"
 SOME = {"KB": None, "descriptors": 8, "tasks": 8, "processes": 2}
 
 
@@ -50,6 +51,7 @@ async def run(stage: Stage, verdicts: Verdicts):
 def judge(stage: Stage, verdicts: Verdicts, samples: Samples, start: dict, warm: float, wrong: list, counts: dict):
     said = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     verdicts.held("every call has the answer it should have", wrong, said)
+    verdicts.measured("an interpreter is restarted only for a call that was cut off", counts.get(TOLD, 0), counts.get(CUT_OFF, 0), "restarts told")
     end = samples.rows[-1]
     samples.rows.pop()
     if stage.is_full:
@@ -104,8 +106,12 @@ async def churn(stage: Stage, number: int, wrong: list, counts: dict):
         else:
             reply = await owner.keyless(tool, arguments)
             count(counts, "calls")
-        # Who left before cost this environment its interpreter, which is told once.
-        if reply is None or not (fits(reply) or reply.has_not_run):
+        if reply is not None and fits(reply):
+            count(counts, CUT_OFF, "timeoutSeconds" in work)
+        # Python that is cut off and does not yield loses its interpreter, which the next is told instead of being run.
+        elif reply is not None and reply.has_not_run and reply.notice:
+            count(counts, TOLD)
+        else:
             wrong.append(f"{work}: {reply}")
         await asyncio.sleep(PAUSE)
     leaving = asyncio.create_task(owner.once(SHELL, {"environmentId": handle, "shellCommand": "sleep 30"}))
@@ -122,8 +128,8 @@ async def churn(stage: Stage, number: int, wrong: list, counts: dict):
         wrong.append(closed)
 
 
-def count(counts: dict, what: str):
-    counts[what] = counts.get(what, 0) + 1
+def count(counts: dict, what: str, more: int = 1):
+    counts[what] = counts.get(what, 0) + more
 
 
 def says(text: str):

@@ -110,7 +110,7 @@ class Stage(Cluster):
 
 
 def environment_of(handle: str) -> str:
-    """The id that a handle names, as the workers write it (DESIGN.md, Handles: bytes 4 to 20)."""
+    """The id that a handle names, as the workers write it: bytes 4 to 20 (src/domain/handle.rs)."""
     return base64.urlsafe_b64decode(handle.removeprefix("bte_"))[4:20].hex()
 
 
