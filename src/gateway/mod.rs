@@ -16,6 +16,8 @@ mod failure;
 mod feed;
 mod fleet;
 mod forwarded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod handover;
 mod identity;

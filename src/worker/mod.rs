@@ -11,6 +11,8 @@ mod environment;
 mod execution;
 mod expired;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod heartbeat;
 mod host;
 mod internal;

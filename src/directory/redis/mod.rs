@@ -19,6 +19,8 @@ mod access;
 mod channel;
 mod cluster;
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inspect;
 mod keys;
 mod link;

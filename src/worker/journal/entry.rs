@@ -43,8 +43,7 @@ pub(super) fn write(directory: &Path, head: &Head, outcome: &[u8]) -> io::Result
         private_dir(directory)?;
         sync_dir(directory.parent().expect("a journal lies beside its environment's record"))?;
     }
-    let mut content = serde_json::to_vec(&Stored::from(head))?;
-    content.push(b'\n');
+    let mut content = first_line(head);
     content.extend_from_slice(outcome);
     replace(&path(directory, head.execution), &content)?;
     Ok(content.len() as u64)
@@ -115,9 +114,20 @@ fn read(path: &Path) -> io::Result<(Head, u64)> {
     let size = file.metadata()?.len();
     let mut line = Vec::new();
     BufReader::new(file).take(MAX_HEAD).read_until(b'\n', &mut line)?;
-    let stored: Stored = serde_json::from_slice(&line)?;
-    let head = stored.read().ok_or(io::ErrorKind::InvalidData)?;
-    Ok((head, size))
+    Ok((head(&line)?, size))
+}
+
+/// Reads a first line.
+pub(in crate::worker) fn head(line: &[u8]) -> io::Result<Head> {
+    let stored: Stored = serde_json::from_slice(line)?;
+    Ok(stored.read().ok_or(io::ErrorKind::InvalidData)?)
+}
+
+/// The first line of an entry, its end included.
+pub(in crate::worker) fn first_line(head: &Head) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&Stored::from(head)).expect("an entry's head is JSON");
+    line.push(b'\n');
+    line
 }
 
 fn path(directory: &Path, execution: ExecutionId) -> PathBuf {

@@ -11,6 +11,8 @@ mod room;
 mod tell;
 
 pub(super) use entry::Head;
+#[cfg(fuzzing)]
+pub(super) use entry::{first_line, head};
 pub(super) use keyed::{Claimed, Ending, KeyedCall, unread};
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -8,23 +8,21 @@ use base64::engine::general_purpose::STANDARD;
 use baton::mcp::Envelope;
 use http::header::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use serde_json::json;
+
+const BEFORE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name":"#;
 
 fuzz_target!(|data: &[u8]| {
     let Some(line) = data.iter().position(|byte| *byte == b'\n') else { return };
     let Ok(value) = HeaderValue::from_bytes(&data[..line]) else { return };
     let Ok(name) = str::from_utf8(&data[line + 1..]) else { return };
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "_meta": meta}});
+    let name_in_json = serde_json::to_string(name).expect("text is JSON");
+    let body = [BEFORE, &name_in_json, "}}"].concat();
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("mcp-protocol-version", HeaderValue::from_static("2026-07-28"));
     headers.insert("mcp-method", HeaderValue::from_static("tools/call"));
     headers.insert("mcp-name", value);
-    let agrees = Envelope::parse(&headers, body.to_string().as_bytes()).is_ok();
+    let agrees = Envelope::parse(&headers, body.as_bytes()).is_ok();
     assert_eq!(agrees, says(&data[..line], name), "{:?}", String::from_utf8_lossy(data));
 });
 

@@ -28,6 +28,14 @@ pub(super) use nodes::Nodes;
 pub use state::{CLUSTER_SLOTS, ClusterMaster, ClusterState};
 use view::redirected;
 
+/// How many slots somebody serves by the answers of a node, for the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn served_slots(info: &str, slots: &[redis::Value]) -> Option<usize> {
+    let asked = Address { host: "asked".into(), port: 6379 };
+    let view = view::View::read(&asked, info, slots).ok()?;
+    Some(super::slot::SLOTS as usize - slot_map::SlotMap::of(&view).unserved())
+}
+
 /// How often one operation is sent on or, where nothing was executed, again.
 const MAX_STOPS: u32 = 6;
 /// How long until an operation is sent again to where it was refused; then twice as long.
