@@ -102,6 +102,15 @@ def raw(port: int, data: bytes) -> bytes:
         return reply
 
 
+def refusal(reply: bytes) -> tuple:
+    """The status, the header Retry-After or None, and the JSON-RPC error."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    expect(headers["content-type"] == "application/json", head)
+    return status.split(" ")[1], headers.get("retry-after"), json.loads(body)["error"]
+
+
 def post(port: int, headers=b"", body=BODY) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
     client.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost:%d\r\nContent-Type: application/json\r\n" % port + headers
@@ -155,13 +164,33 @@ def main():
             reply = exchange(port)
         counts = [len(upstream.requests) for upstream in breaking]
         expect(sum(counts) == 1, f"delivered {counts}")
-        error = json.loads(reply.partition(b"\r\n\r\n")[2])["error"]
-        expect(error["data"]["executed"] == "maybe", error)
+        status, wait, error = refusal(reply)
+        expect((status, wait, error["code"]) == ("502", None, 50201), reply)
+        expect(error["data"] == {"executed": "maybe", "retryable": False}, error)
 
-    with report.check("says that nothing ran when no gateway could be reached"):
+    with report.check("says that nothing ran when no gateway could be reached, and when to come again"):
         with Nginx(free_port(), free_port()) as port:
-            error = json.loads(exchange(port).partition(b"\r\n\r\n")[2])["error"]
-        expect(error["data"] == {"executed": "no", "retryable": True}, error)
+            # The second time nginx tries none: both failed a moment ago.
+            for reply in exchange(port), exchange(port):
+                status, wait, error = refusal(reply)
+                expect((status, wait, error["code"]) == ("503", "2", 50301), reply)
+                expect(error["data"] == {"executed": "no", "retryable": True, "retryAfterMs": 2000}, error)
+
+    with report.check("refuses a body beyond its own limit, which no later try would change"):
+        seen = Upstream(answer)
+        with Nginx(seen) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (33 << 20))
+            status, wait, error = refusal(read_request(client))
+        expect((status, wait, error["code"]) == ("413", None, -32600) and not seen.requests, (status, wait, error))
+
+    with report.check("passes a gateway's own refusals on as they are"):
+        for status in b"429", b"502", b"503", b"504":
+            own = b"HTTP/1.1 %s X\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}" % status
+            gateway = Upstream(lambda connection, _, own=own: connection.sendall(own))
+            with Nginx(gateway) as port:
+                reply = exchange(port)
+            expect(reply.startswith(b"HTTP/1.1 " + status) and reply.endswith(b"\r\n\r\n{}"), reply)
+            expect(b"\r\nRetry-After: 7\r\n" in reply and len(gateway.requests) == 1, reply)
 
     with report.check("passes Host and odd header names, and keeps a client from naming itself"):
         seen = Upstream(answer)
