@@ -1,7 +1,5 @@
 //! Worker roots in rotation: what a gateway that no report reaches makes of workers' keys.
 
-#![expect(clippy::unwrap_used, reason = "a test whose cluster does not start has failed")]
-
 use baton::domain::keyring::{SecretKey, WorkerKey};
 use baton::gateway::Config;
 use baton::worker;
