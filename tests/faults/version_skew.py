@@ -4,6 +4,7 @@ from pathlib import Path
 
 from caller import python, shell
 from stage import Stage, each
+from users import Users
 from verdicts import Verdicts
 
 ENVIRONMENTS = {False: 4, True: 16}
@@ -18,15 +19,24 @@ async def run(stage: Stage, verdicts: Verdicts):
     steps = [("gateway-1", new), ("worker-1", new), ("gateway-2", new), ("worker-2", new)]
     # Records that the new version wrote are read by the old one too.
     back = [("worker-1", stage.old_baton), ("gateway-1", stage.old_baton)]
-    for name, baton in steps + back:
-        await exchange_binary(stage, name, baton)
-        wrong = [fault for number, handle in enumerate(handles) for fault in await check(stage, number, handle)]
-        handles = await grow(stage, handles)
-        which = "new" if baton is new else "old"
-        verdicts.held(f"with {name} {which}, every gateway serves every environment", wrong, f"{len(handles)} environments")
+    async with Users(stage, kept(handles)) as users:
+        for name, baton in steps + back:
+            which = "new" if baton is new else "old"
+            users.begin(f"{name} {which}")
+            await exchange_binary(stage, name, baton)
+            wrong = [fault for number, handle in enumerate(handles) for fault in await check(stage, number, handle)]
+            handles = await grow(stage, handles)
+            users.kept = kept(handles)
+            verdicts.held(f"with {name} {which}, every gateway serves every environment", wrong, f"{len(handles)} environments")
+    users.judge(verdicts)
     unread = [worker.name for worker in stage.kind("worker") if "left on disk unread" in worker.err.read_text()]
     verdicts.held("each version reads what the other wrote", unread)
     verdicts.held("every answer is JSON-RPC", stage.owner.invalid, f"{stage.owner.answers} answers")
+
+
+def kept(handles: list) -> dict:
+    """What the file of each says."""
+    return {handle: f"kept-{number}" for number, handle in enumerate(handles)}
 
 
 async def exchange_binary(stage: Stage, name: str, baton: Path):
