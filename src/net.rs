@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -20,6 +22,15 @@ use tower::{Service, ServiceExt as _};
 
 /// Connections the kernel holds for us while an accept loop is busy.
 const BACKLOG: u32 = 1024;
+
+/// Classic BPF over a TCP header: drops what opens a connection (SYN, RFC 9293 §3.1), passes all else.
+const NO_SYN: [SockFilter; 4] = [
+    // Loads the flags; jumps over the next instruction if SYN is among them; passes; drops.
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 1, 0, 0x02),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
 
 /// Listens and connects for everything that does.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +149,16 @@ impl Acceptor {
         }
     }
 
+    /// Lets no further connection begin; those whose handshake has begun still come to [`accept`](Self::accept).
+    /// Whoever tries meets silence, tries again after a second, and is refused when this is dropped.
+    pub fn begin_no_more(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener, _) => SockRef::from(listener).attach_filter(&NO_SYN),
+            // Its connections begin when they are accepted.
+            Self::Simulated(_) => Ok(()),
+        }
+    }
+
     /// The next connection and who opened it. Safe to drop while it waits.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
@@ -159,6 +180,19 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.set_nodelay(true),
             Self::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// Whether nothing waits to be read, an end of the stream included. What has arrived just now the runtime may not
+    /// know of; the kernel does.
+    pub fn is_drained(&self) -> bool {
+        match self {
+            Self::Tcp(socket) => {
+                let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
+                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Its runtime is its kernel.
+            Self::Simulated(_) => true,
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +9,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::activity::{Activity, Overdue};
 use super::arrival::Entrance;
+use super::backlog::Backlog;
 use super::complaint::Complaint;
 use super::connection::{self, Shared};
 use super::drain::Drain;
@@ -25,10 +24,7 @@ use super::limits::{self, ConnectionLimits};
 use super::listener::{ConnectionCounts, Listener};
 use super::shares::Shares;
 use super::streams::StreamTasks;
-use crate::net::Stream;
 
-/// After an accept that failed for want of descriptors or memory: trying at once would spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the overdue are looked for, unless a deadline is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
 /// A cut connection's handlers end when they are next polled; one that blocks does not hold the process.
@@ -79,25 +75,21 @@ where
     let mut connections = Connections::new(limits, listener.counts());
     let mut sweep = interval(connections.sweep_period());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let complaint = Complaint::default();
-    {
-        let mut closing = std::pin::pin!(drain.closing());
-        loop {
-            tokio::select! {
-                accepted = accept(&listener, &complaint) => {
-                    let (socket, peer) = accepted;
-                    if let Some(activity) = connections.admit() {
-                        let run = connection::run(socket, peer, Arc::clone(&activity), Arc::clone(&shared));
-                        connections.insert(activity, run);
-                    }
+    let mut backlog = Backlog::new(listener, drain.clone());
+    loop {
+        tokio::select! {
+            accepted = backlog.next() => {
+                let Some((socket, peer)) = accepted else { break };
+                if let Some(activity) = connections.admit() {
+                    let run = connection::run(socket, peer, Arc::clone(&activity), Arc::clone(&shared));
+                    connections.insert(activity, run);
                 }
-                Some(ended) = connections.tasks.join_next_with_id() => connections.remove(ended),
-                _ = sweep.tick() => connections.cut_overdue(Instant::now()),
-                () = &mut closing => break,
             }
+            Some(ended) = connections.tasks.join_next_with_id() => connections.remove(ended),
+            _ = sweep.tick() => connections.cut_overdue(Instant::now()),
         }
     }
-    drop(listener);
+    drop(backlog);
     finish.cancel();
     let mut deadline = std::pin::pin!(drain.deadline());
     while !connections.tasks.is_empty() {
@@ -120,34 +112,6 @@ where
         tracing::error!("a handler blocks and outlives its connection");
     }
     Drained { cut }
-}
-
-/// The next connection. Waits out a lack of descriptors; errors of the one that came are not ours.
-async fn accept(listener: &Listener, complaint: &Complaint) -> (Stream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => {
-                // Answers are written in one piece; waiting for more would only add latency.
-                if let Err(error) = socket.set_nodelay() {
-                    tracing::debug!(%peer, %error, "connection was gone before it began");
-                    continue;
-                }
-                return (socket, peer);
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                if complaint.is_due() {
-                    tracing::error!(%error, "cannot accept connections");
-                }
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// The open connections. Only the loop touches it, so it needs no lock.

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::{ConnectionLimits, H2_CONTROL_BYTES, LINGER};
+use super::limits::{
+    ConnectionLimits, H2_CONTROL_BYTES, H2_CONTROL_BYTES_PER_SECOND, LAST_FIRST_BYTE, LAST_IDLE,
+    LINGER,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -46,10 +49,12 @@ struct State {
     since: Instant,
     /// HTTP/2: bytes between requests are control frames, not the head of the next request.
     multiplexed: bool,
-    /// HTTP/2: bytes heard since the last request.
+    /// HTTP/2: bytes heard since the last request that belong to none, less what time forgave.
     control_bytes: usize,
-    /// Ended by us, and nothing was owed.
-    leaving: bool,
+    /// Until when time has forgiven.
+    forgiven: Instant,
+    /// The process ends, and this connection with it.
+    finishing: bool,
     write_stalled_since: Option<Instant>,
 }
 
@@ -60,7 +65,8 @@ impl Activity {
             since: now,
             multiplexed: false,
             control_bytes: 0,
-            leaving: false,
+            forgiven: now,
+            finishing: false,
             write_stalled_since: None,
         };
         Arc::new(Self { state: Mutex::new(state) })
@@ -72,8 +78,16 @@ impl Activity {
         match state.stage {
             Stage::Silent => state.enter(Stage::Head),
             Stage::Idle if !state.multiplexed => state.enter(Stage::Head),
-            Stage::Idle => state.control_bytes = state.control_bytes.saturating_add(bytes),
+            Stage::Idle => state.hear_control(bytes),
             Stage::Head | Stage::Busy { .. } | Stage::Closing => {}
+        }
+    }
+
+    /// So many of the bytes that arrived are HTTP/2 frames and no part of a body.
+    pub(super) fn heard_control(&self, bytes: usize) {
+        let mut state = self.state();
+        if matches!(state.stage, Stage::Busy { .. }) {
+            state.hear_control(bytes);
         }
     }
 
@@ -85,15 +99,21 @@ impl Activity {
         }
     }
 
-    /// We end the connection. If nothing is owed to the client, there is no answer that a reset could destroy.
-    pub(super) fn leave(&self) {
-        let mut state = self.state();
-        state.leaving = state.stage == Stage::Idle;
+    /// The process ends: from now on silence ends the connection soon.
+    pub(super) fn finish(&self) {
+        self.state().finishing = true;
     }
 
-    /// Whether the connection ended between two requests because we wanted it to.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.state().leaving
+    /// Whether the process ends and the client has been silent between two requests for long enough. HTTP/2 is told in
+    /// its own way.
+    pub(super) fn may_end(&self, now: Instant) -> bool {
+        let state = self.state();
+        let patience = match state.stage {
+            Stage::Silent => LAST_FIRST_BYTE,
+            Stage::Idle if !state.multiplexed => LAST_IDLE,
+            Stage::Idle | Stage::Head | Stage::Busy { .. } | Stage::Closing => return false,
+        };
+        state.finishing && now.saturating_duration_since(state.since) >= patience
     }
 
     /// Whether it carries HTTP/2.
@@ -131,7 +151,7 @@ impl Activity {
             Stage::Silent => exceeded(state.since, limits.first_byte),
             Stage::Head => exceeded(state.since, limits.head),
             Stage::Idle => exceeded(state.since, limits.idle) || state.floods(),
-            Stage::Busy { .. } => false,
+            Stage::Busy { .. } => state.floods(),
             Stage::Closing => return exceeded(state.since, LINGER).then_some(Overdue::Lingered),
         };
         let stalled = |since| exceeded(since, limits.write_stall);
@@ -155,6 +175,21 @@ impl Activity {
 }
 
 impl State {
+    fn hear_control(&mut self, bytes: usize) {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.forgiven).as_millis();
+        let earned = usize::try_from(elapsed)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(H2_CONTROL_BYTES_PER_SECOND)
+            / 1000;
+        // A moment too short to earn anything is not lost.
+        if earned > 0 {
+            self.control_bytes = self.control_bytes.saturating_sub(earned);
+            self.forgiven = now;
+        }
+        self.control_bytes = self.control_bytes.saturating_add(bytes);
+    }
+
     fn floods(&self) -> bool {
         self.control_bytes > H2_CONTROL_BYTES
     }
@@ -240,6 +275,53 @@ mod tests {
             a.heard(H2_CONTROL_BYTES);
         };
         check(with_a_request, Duration::ZERO, false);
+    }
+
+    #[test]
+    fn a_flood_of_control_frames_is_cut_during_a_call_and_a_body_is_none() {
+        let called = |a: &Arc<Activity>| std::mem::forget(a.begin(true));
+        let flood = |a: &Arc<Activity>| {
+            std::mem::forget(a.begin(true));
+            a.heard_control(H2_CONTROL_BYTES + 1);
+        };
+        let body = |a: &Arc<Activity>| {
+            std::mem::forget(a.begin(true));
+            a.heard(H2_CONTROL_BYTES + 1);
+            a.heard_control(9);
+        };
+        check(called, LONG, false);
+        check(flood, Duration::ZERO, true);
+        check(body, Duration::ZERO, false);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credit_taken_for_days_is_no_flood() {
+        let activity = Activity::new(Instant::now());
+        let _listening = activity.begin(true);
+        for _ in 0..3 * 24 * 60 {
+            activity.heard_control(60 * H2_CONTROL_BYTES_PER_SECOND);
+            assert_eq!(activity.overdue(Instant::now(), &ConnectionLimits::default()), None);
+            tokio::time::advance(Duration::from_mins(1)).await;
+        }
+    }
+
+    #[test]
+    fn in_the_end_silence_ends_a_connection_but_no_head_and_no_call() {
+        let check = |steps: fn(&Arc<Activity>), millis, ends| {
+            let activity = Activity::new(Instant::now());
+            steps(&activity);
+            let now = Instant::now() + Duration::from_millis(millis);
+            assert!(!activity.may_end(now), "nobody said that it ends");
+            activity.finish();
+            assert_eq!(activity.may_end(now), ends);
+        };
+        check(|_| {}, 900, false);
+        check(|_| {}, 1000, true);
+        check(|a| drop(a.begin(false)), 200, false);
+        check(|a| drop(a.begin(false)), 250, true);
+        check(|a| drop(a.begin(true)), 250, false);
+        check(|a| a.heard(1), 2000, false);
+        check(|a| std::mem::forget(a.begin(false)), 2000, false);
     }
 
     #[test]

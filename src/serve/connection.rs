@@ -1,6 +1,7 @@
 //! One connection: whose it is, HTTP/1.1 or HTTP/2 in the clear, the guard, the service behind it.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(super) struct Shared<S> {
     pub(super) app: S,
     pub(super) http: auto::Builder<StreamTasks>,
     pub(super) drain: Drain,
-    /// Cancelled when idle connections are to close and busy ones to finish.
+    /// Cancelled when silent connections are to close and busy ones to finish.
     pub(super) finish: CancellationToken,
     /// Whose a connection is, and whether its address may have one more.
     pub(super) entrance: Entrance,
@@ -82,20 +83,27 @@ pub(super) async fn run<S, B>(
     let io = TokioIo::new(Watched::new(socket, arrived.ahead, Arc::clone(&activity)));
     let mut connection = pin!(shared.http.serve_connection(io, service));
     let mut old = pin!(sleep(shared.age));
+    let (mut finishing, mut told) = (false, false);
     let ended = loop {
-        tokio::select! {
-            ended = connection.as_mut() => break ended,
-            () = shared.finish.cancelled() => {
-                activity.leave();
+        let to_tell = finishing || old.is_elapsed();
+        // In HTTP/1.1 an end between two requests could meet one on its way: there the next answer says it, and hyper
+        // would close where a head has begun to come. HTTP/2 says which requests it still takes (RFC 9113 §6.8).
+        let served = poll_fn(|context| {
+            if to_tell && !told && activity.is_multiplexed() {
+                told = true;
                 connection.as_mut().graceful_shutdown();
-                break connection.await;
             }
-            // In HTTP/1.1 an end between two requests could meet one on its way: there the next answer says it.
-            () = old.as_mut(), if !old.is_elapsed() => {
-                if activity.is_multiplexed() {
-                    connection.as_mut().graceful_shutdown();
-                }
+            connection.as_mut().poll(context)
+        });
+        tokio::select! {
+            ended = served => break ended,
+            () = shared.finish.cancelled(), if !finishing => {
+                finishing = true;
+                activity.finish();
             }
+            // The socket, when it is read again, finds out whether the connection is to end.
+            () = sleep(limits::LAST_LOOK), if finishing => {}
+            () = old.as_mut(), if !old.is_elapsed() => {}
         }
     };
     if let Err(error) = ended {

@@ -47,9 +47,11 @@ pub(super) const H2_STREAM_WINDOW: u32 = 64 * 1024;
 pub(super) const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an HTTP/2 header list.
 pub(super) const H2_HEADER_LIST: u32 = 32 * 1024;
-/// Bytes of control frames between two requests of one HTTP/2 connection: keep-alive for days fits, a flood does not.
-/// So does what a client sent ahead to a request that was refused: that is within the windows above.
+/// Bytes of control frames since the last request of one HTTP/2 connection: keep-alive for days fits, a flood does not.
+/// Between requests so does what a client sent ahead to one that was refused: that is within the windows above.
 pub(super) const H2_CONTROL_BYTES: usize = 4 * 1024 * 1024;
+/// What of these is forgiven each second: a stream that is listened to for days takes its credit for every event.
+pub(super) const H2_CONTROL_BYTES_PER_SECOND: usize = 16 * 1024;
 /// Streams a client may make us reset before the connection is given up.
 pub(super) const H2_LOCAL_RESETS: usize = 100;
 /// Streams a client may reset before we accepted them (rapid reset, CVE-2023-44487).
@@ -58,3 +60,13 @@ pub(super) const H2_PENDING_RESETS: usize = 20;
 /// the answer on its way.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 pub(super) const LINGER_BYTES: usize = 8 * 1024 * 1024;
+/// Before a listener closes: connections begin no more, and the handshakes of those that began end.
+pub(super) const HANDSHAKES: Duration = Duration::from_millis(100);
+/// Where connections cannot be kept from beginning, so long may they come one after the other.
+pub(super) const LONGEST_CLOSE: Duration = Duration::from_secs(1);
+/// After that: how long a connection waits for its first request, for its client may be about to send it.
+pub(super) const LAST_FIRST_BYTE: Duration = Duration::from_secs(1);
+/// And how long for the next one, if the last answer did not say that it would be the last.
+pub(super) const LAST_IDLE: Duration = Duration::from_millis(250);
+/// How often a connection is asked whether that is over.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(100);

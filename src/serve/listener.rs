@@ -44,6 +44,10 @@ impl Listener {
         self.counts.clone()
     }
 
+    pub(super) fn begin_no_more(&self) -> io::Result<()> {
+        self.acceptor.begin_no_more()
+    }
+
     pub(super) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         self.acceptor.accept().await
     }

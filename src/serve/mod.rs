@@ -4,17 +4,19 @@
 //! Here every stage of a connection has one ([`ConnectionLimits`]), every address has a share, and a [`Drain`]
 //! ends the loop without losing what it accepted. Any tower service can stand behind it; an `axum::Router` is one.
 //!
-//! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), what a connection meets on arrival
-//! (PROXY protocol, its address's share), one connection, its socket, its HTTP/2 streams, the stage a connection is in,
-//! the guard in front of the service, and [`read_body`] for the handlers behind it.
+//! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), the connections that wait for it, what
+//! a connection meets on arrival (PROXY protocol, its address's share), one connection, its socket, its HTTP/2 frames and
+//! streams, the stage a connection is in, the guard in front of the service, and [`read_body`] for the handlers behind it.
 
 mod accept;
 mod activity;
 mod arrival;
+mod backlog;
 mod body;
 mod complaint;
 mod connection;
 mod drain;
+mod frames;
 mod guard;
 mod limits;
 mod listener;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::net::Stream;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::frames::Frames;
 use super::limits::LINGER_BYTES;
 
 /// What is read at once of bytes that nobody wants.
@@ -22,13 +24,26 @@ pub(super) struct Watched {
     /// What was read behind a PROXY protocol header.
     ahead: Bytes,
     activity: Arc<Activity>,
+    frames: Frames,
+    /// Whether we ended it, and nothing was owed.
+    left: bool,
     /// Bytes thrown away since our direction was closed; none: there may be more to say.
     discarded: Option<usize>,
 }
 
 impl Watched {
     pub(super) fn new(socket: Stream, ahead: Bytes, activity: Arc<Activity>) -> Self {
-        Self { socket, ahead, activity, discarded: None }
+        let frames = Frames::new();
+        Self { socket, ahead, activity, frames, left: false, discarded: None }
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        self.left = false;
+        self.activity.heard(bytes.len());
+        let control = self.frames.follow(bytes);
+        if control > 0 {
+            self.activity.heard_control(control);
+        }
     }
 
     fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
@@ -45,16 +60,22 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let size = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead[..size]);
-            self.ahead.advance(size);
-            self.activity.heard(size);
+            let bytes = self.ahead.split_to(size);
+            buffer.put_slice(&bytes);
+            self.heard(&bytes);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.socket).poll_read(context, buffer);
-        let heard = buffer.filled().len() - before;
-        if heard > 0 {
-            self.activity.heard(heard);
+        let heard = &buffer.filled()[before..];
+        if !heard.is_empty() {
+            self.heard(heard);
+        } else if outcome.is_pending() && self.activity.may_end(Instant::now()) {
+            // To hyper the client has left, which between two requests is a good end. Not if a request has just come.
+            self.left = self.socket.is_drained();
+            if self.left {
+                return Poll::Ready(Ok(()));
+            }
         }
         outcome
     }
@@ -89,12 +110,13 @@ impl AsyncWrite for Watched {
 
     /// Closes our direction, then reads on until the client closes its own: RFC 9112 §9.6. The accept loop bounds the time.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, activity, discarded, .. } = &mut *self;
+        let Self { socket, activity, left, discarded, .. } = &mut *self;
         let discarded = if let Some(discarded) = discarded {
             discarded
         } else {
             ready!(Pin::new(&mut *socket).poll_shutdown(context))?;
-            if activity.is_leaving() {
+            // There is no answer that a reset could destroy.
+            if *left {
                 return Poll::Ready(Ok(()));
             }
             activity.closing();

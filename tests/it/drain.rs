@@ -2,16 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose answer lacks a member has failed")]
 
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use baton::serve::DrainTimings;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::cluster::{
-    ALICE, Cluster, RunningGateway, RunningWorker, Scratch, alice, environment_id, eventually,
-    workers_heard, workspace,
+    ALICE, Cluster, RunningGateway, RunningWorker, Scratch, alice, config, embedded,
+    environment_id, eventually, workers_heard, workspace,
 };
 use crate::mcp_client::{McpClient, Modern};
 use crate::program::Program;
@@ -72,6 +77,78 @@ async fn a_gateway_that_leaves_finishes_calls_and_streams_and_takes_nothing_new(
     assert_eq!(stream.result()["structuredContent"]["stdout"], "1\n2\n3\n4\n");
     assert!(left + Duration::from_millis(200) > answered, "it left before it had answered");
     assert!(!listens(&internal_url).await);
+}
+
+/// A client that sends one request after the other until it cannot connect.
+struct Caller {
+    gateway: SocketAddr,
+    /// Whether its connections are for more than one request.
+    stays: bool,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Caller {
+    /// Returns what became of requests that were sent and not answered.
+    fn call_until_refused(&self) -> Vec<String> {
+        let (mut kept, mut lost) = (None, Vec::new());
+        loop {
+            let known = kept.take().map_or_else(|| self.connect(), Ok);
+            // Nothing was sent: any other gateway may have it.
+            let Ok(mut socket) = known else { return lost };
+            match self.exchange(&mut socket) {
+                Ok(head) => {
+                    self.answered.fetch_add(1, Relaxed);
+                    kept = (self.stays && !head.contains("connection: close")).then_some(socket);
+                }
+                Err(error) => lost.push(error),
+            }
+        }
+    }
+
+    fn connect(&self) -> std::io::Result<std::net::TcpStream> {
+        std::net::TcpStream::connect_timeout(&self.gateway, Duration::from_millis(300))
+    }
+
+    fn exchange(&self, socket: &mut std::net::TcpStream) -> Result<String, String> {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        let connection = if self.stays { "keep-alive" } else { "close" };
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\nContent-Length: {}\r\n\
+             Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(request.as_bytes()).map_err(|error| format!("sending: {error}"))?;
+        let (mut answer, mut buffer) = (String::new(), [0; 4096]);
+        while !answer.ends_with('}') {
+            match socket.read(&mut buffer) {
+                Ok(0) => return Err(format!("closed after {answer:?}")),
+                Ok(size) => answer.push_str(str::from_utf8(&buffer[..size]).unwrap()),
+                Err(error) => return Err(format!("reading: {error}")),
+            }
+        }
+        if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer) }
+    }
+}
+
+#[tokio::test]
+async fn no_request_is_lost_that_a_client_could_send_while_a_gateway_left() {
+    for not_ready in [0, 20, 0, 20, 0] {
+        let not_ready = Duration::from_millis(not_ready);
+        let timings = DrainTimings { not_ready, in_flight: Duration::from_secs(10) };
+        let gateway = RunningGateway::start_with(config(embedded()), timings);
+        let address = gateway.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+        let (gateway_address, answered) = (address.parse().unwrap(), Arc::default());
+        let mut callers = JoinSet::new();
+        for number in 0..16 {
+            let (stays, answered) = (number % 4 == 0, Arc::clone(&answered));
+            let caller = Caller { gateway: gateway_address, stays, answered };
+            callers.spawn_blocking(move || caller.call_until_refused());
+        }
+        eventually(async || answered.load(Relaxed) > 100).await;
+        assert_eq!(gateway.stop().await, 0, "connections were cut");
+        let lost = callers.join_all().await.concat();
+        assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), answered.load(Relaxed));
+    }
 }
 
 #[tokio::test]

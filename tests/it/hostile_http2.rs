@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::{RunningGateway, config, embedded, eventually};
-use crate::mcp_client::McpClient;
+use crate::mcp_client::{McpClient, Modern};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,6 +30,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -133,6 +134,34 @@ async fn control_frames_and_empty_data_do_not_keep_a_connection() {
         _ => frame(DATA, 0, 1, &[]).repeat(64),
     })
     .await;
+    assert_eq!(gateway.client().legacy("ping", json!({})).await.status, StatusCode::OK);
+}
+
+/// A request of revision 2026-07-28 on stream 1, its headers as literals that nobody is to remember (RFC 7541 §6.2.2).
+fn post(request: &Modern) -> Vec<u8> {
+    let length = |text: &str| vec![u8::try_from(text.len()).unwrap()];
+    let literal = |(name, value): (&str, &str)| {
+        [vec![0], length(name), name.into(), length(value), value.into()].concat()
+    };
+    let literals = request.headers().into_iter().map(literal).collect::<Vec<_>>().concat();
+    let head = frame(HEADERS, END_HEADERS, 1, &[POST, &literals].concat());
+    [head, frame(DATA, END_STREAM, 1, request.body().as_ref())].concat()
+}
+
+#[tokio::test]
+async fn control_frames_do_not_flood_a_call_that_goes_on() {
+    let gateway = RunningGateway::start(config(embedded()));
+    let notifications = json!({"notifications": {"toolsListChanged": true}});
+    let listen = post(&Modern::new("subscriptions/listen", notifications));
+    let unfinished = [listen.clone(), frame(HEADERS, END_HEADERS, 3, POST)].concat();
+    for (call, flood) in [
+        (&listen, frame(PING, 0, 0, &[0; 8])),
+        (&listen, frame(SETTINGS, 0, 0, &[])),
+        (&listen, frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())),
+        (&unfinished, frame(DATA, 0, 3, &[])),
+    ] {
+        stopped(&gateway, |turn| if turn == 0 { call.clone() } else { flood.repeat(64) }).await;
+    }
     assert_eq!(gateway.client().legacy("ping", json!({})).await.status, StatusCode::OK);
 }
 
