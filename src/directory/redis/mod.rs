@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
-    MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
+    Beat, CLUSTER_LIST_TERM, Directory, DirectoryError, DirectoryEvent, Events, Launch,
+    LaunchClaim, LaunchEnd, MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending, Tally,
+    Terms, WORKER_MEMORY,
 };
 use crate::domain::ids::{
     EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
@@ -60,6 +61,11 @@ impl Redis {
     pub async fn open(settings: &RedisSettings, clock: Clock, terms: Terms) -> Self {
         let servers = Servers::open(settings).await;
         let channel = Channel::new(servers.source());
+        let list = match servers {
+            Servers::Master { .. } => terms.list,
+            Servers::Cluster(_) => terms.list.min(CLUSTER_LIST_TERM),
+        };
+        let terms = Terms { list, ..terms };
         Self { servers, channel, terms, clock }
     }
 }

@@ -283,6 +283,22 @@ async fn workers_bring_back_what_redis_has_forgotten() {
 }
 
 #[tokio::test]
+async fn what_nobody_can_read_in_an_index_is_dropped_and_the_list_is_taken() {
+    let server = RedisServer::start();
+    let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
+    let end = Clock::system().now().after(LONG);
+    let list = [holding(1, "a", 1, end)];
+    let (report, workers) = (report("a", 1, &list), [WorkerId::parse("a").unwrap()]);
+    server.say("HSET baton:{w:a}:index nothing 0 00000000000000000000000000000007 nothing");
+    directory.beat(&report).await.unwrap();
+    directory.reconcile(&report, &list).await.unwrap();
+    assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current);
+    assert!(directory.complete(&workers).await.unwrap().is_some());
+    let left = server.say("HLEN baton:{w:a}:index");
+    assert_eq!(left.trim(), ":1", "what can be read stays");
+}
+
+#[tokio::test]
 async fn every_key_dies_and_every_step_stays_in_one_slot() {
     let server = RedisServer::start_one_node_cluster();
     let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
