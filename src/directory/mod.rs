@@ -27,6 +27,15 @@ pub use terms::{
     REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
 };
 
+/// Whether the directory knows all that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It does since then, by its own clock.
+    Since(Timestamp),
+    /// The lists of these workers were not taken.
+    Missing(Vec<WorkerId>),
+}
+
 /// What replicas share.
 #[async_trait]
 pub trait Directory: Send + Sync + Debug {
@@ -54,9 +63,9 @@ pub trait Directory: Send + Sync + Debug {
     /// Says that this replica no longer serves.
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
 
-    /// Says which workers live. Once the list of each of them was taken the directory is complete: since when, by its
-    /// own clock. One that forgets everything is incomplete again, and then another moment is told.
-    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError>;
+    /// Says which workers live. Once the list of each of them was taken the directory is complete. One that forgets
+    /// everything is incomplete again, and then complete since another moment.
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Completeness, DirectoryError>;
 
     /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
     /// A repeat renews the term, whatever the limit. While the directory is not complete nothing is reserved: it does
