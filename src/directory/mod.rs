@@ -23,9 +23,18 @@ mod terms;
 pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
-    LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS, REPLICA_TERM,
-    RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
+    CLUSTER_LIST_TERM, LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS,
+    REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
 };
+
+/// Whether the directory knows all that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It does since then, by its own clock.
+    Since(Timestamp),
+    /// The lists of these workers were not taken.
+    Missing(Vec<WorkerId>),
+}
 
 /// What replicas share.
 #[async_trait]
@@ -54,9 +63,9 @@ pub trait Directory: Send + Sync + Debug {
     /// Says that this replica no longer serves.
     async fn withdraw(&self, replica: &Replica) -> Result<(), DirectoryError>;
 
-    /// Says which workers live. Once the list of each of them was taken the directory is complete: since when, by its
-    /// own clock. One that forgets everything is incomplete again, and then another moment is told.
-    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError>;
+    /// Says which workers live. Once the list of each of them was taken the directory is complete. One that forgets
+    /// everything is incomplete again, and then complete since another moment.
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Completeness, DirectoryError>;
 
     /// Reserves one place in a tenant's quota for [`RESERVATION_TERM`]; [`Directory::place`] makes it last.
     /// A repeat renews the term, whatever the limit. While the directory is not complete nothing is reserved: it does

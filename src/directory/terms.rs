@@ -15,6 +15,8 @@ pub const SETTLING_TERM: Duration = Duration::from_secs(30);
 /// A worker's list is wanted again after this long even if it has not changed: it brings back what the
 /// directory itself has lost.
 pub const LIST_TERM: Duration = Duration::from_mins(5);
+/// Likewise in a Redis Cluster: a master that comes back empty takes quotas with it, and nothing tells of that.
+pub const CLUSTER_LIST_TERM: Duration = Duration::from_secs(10);
 /// How many operations one tally counts; the next is refused.
 pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
 /// How many rates one request is counted in at once.

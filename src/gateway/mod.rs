@@ -150,18 +150,20 @@ impl Gateway {
             clients
         };
         let here = Replica { id: config.replica.clone(), url: internal_url };
+        let tasks = TaskTracker::new();
         let fleet = Arc::new(Fleet::new(
             Arc::clone(&config.directory),
             config.keys.clone(),
             config.worker_roots.clone(),
             config.clock.clone(),
             here,
+            tasks.clone(),
         ));
         let table = config.data_dir.as_deref().map(table::Table::in_dir);
         if let Some(table) = &table {
             fleet.remember(table.read());
         }
-        let (metrics, tasks) = (Arc::new(metrics(&config, &clients, &fleet)), TaskTracker::new());
+        let metrics = Arc::new(metrics(&config, &clients, &fleet));
         let connections = config.connections.clone();
         let configured = config.upstreams.clone();
         let cors = config.cors.clone();
@@ -189,6 +191,7 @@ impl Gateway {
         };
         let upstreams = Arc::clone(&edge.upstreams);
         let following = tasks.spawn(follow(upstreams, configured, Arc::clone(&edge.hub)));
+        let looking = tasks.spawn(Arc::clone(&fleet).look());
         let keeping =
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
@@ -196,6 +199,7 @@ impl Gateway {
         let public = serve(clients, app(router(edge, &cors)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
+        looking.abort();
         following.abort();
         tasks.close();
         // Calls whose client left, and cancels on their way to workers.

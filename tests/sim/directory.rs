@@ -7,12 +7,10 @@ use async_trait::async_trait;
 use baton::clock::Clock;
 use baton::directory::embedded::Embedded;
 use baton::directory::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
-    Placed, Replica, Reservation, Spending, Tally, Terms,
+    Beat, Completeness, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim,
+    LaunchEnd, Placed, Replica, Reservation, Spending, Tally, Terms,
 };
-use baton::domain::ids::{
-    EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
-};
+use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, WorkerId};
 use baton::domain::placement::{Holding, Placement, Sighting, WorkerReport};
 use baton::domain::rate::Rate;
 use tokio::time::sleep;
@@ -188,7 +186,7 @@ impl Directory for Link {
         self.step(|it| async move { it.withdraw(replica).await }).await
     }
 
-    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Completeness, DirectoryError> {
         self.step(|it| async move { it.complete(workers).await }).await
     }
 

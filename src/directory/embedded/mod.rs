@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::events::Readers;
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Heard, Launch, LaunchClaim, LaunchEnd,
-    Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
+    Beat, Completeness, Directory, DirectoryError, DirectoryEvent, Events, Heard, Launch,
+    LaunchClaim, LaunchEnd, Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{
@@ -137,8 +137,8 @@ impl Directory for Embedded {
     }
 
     /// It begins and ends with its only gateway, and forgets nothing meanwhile.
-    async fn complete(&self, _workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
-        Ok(Some(self.begun))
+    async fn complete(&self, _workers: &[WorkerId]) -> Result<Completeness, DirectoryError> {
+        Ok(Completeness::Since(self.begun))
     }
 
     async fn reserve(

@@ -20,6 +20,8 @@ use super::trouble::Trouble;
 
 /// How long one operation may take, waiting for the connection included.
 pub(super) const OPERATION_DEADLINE: Duration = Duration::from_millis(250);
+/// An answer that had less time than this may be late without a fault of the server.
+const FAIR_TIME: Duration = Duration::from_millis(100);
 /// How long connecting, or an answer to a check, may take.
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// How often an absent server is tried, and one that is there only to close connections.
@@ -109,10 +111,14 @@ impl Link {
         deadline: Instant,
     ) -> Result<T, Trouble> {
         let connected = self.shared.connected(deadline).await?;
+        let sent = Instant::now();
         match timeout_at(deadline, step.send(&mut connected.commands(), claim)).await {
             Err(_) => {
-                self.shared.doubt.notify_one();
-                self.shared.count_failure(&connected, Trouble::Late);
+                // One that spent its time at another server says nothing of this one.
+                if deadline - sent >= FAIR_TIME {
+                    self.shared.doubt.notify_one();
+                    self.shared.count_failure(&connected, Trouble::Late);
+                }
                 Err(Trouble::Late)
             }
             Ok(Err(error)) => Err(self.shared.judge(&connected, error)),

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Beat, Directory, DirectoryError, DirectoryEvent, Events, Launch, LaunchClaim, LaunchEnd,
-    MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending, Tally, Terms, WORKER_MEMORY,
+    Beat, CLUSTER_LIST_TERM, Completeness, Directory, DirectoryError, DirectoryEvent, Events,
+    Launch, LaunchClaim, LaunchEnd, MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending,
+    Tally, Terms, WORKER_MEMORY,
 };
 use crate::domain::ids::{
     EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
@@ -62,6 +63,11 @@ impl Redis {
     pub async fn open(settings: &RedisSettings, clock: Clock, terms: Terms) -> Self {
         let servers = Servers::open(settings).await;
         let channel = Channel::new(servers.source());
+        let list = match servers {
+            Servers::Master { .. } => terms.list,
+            Servers::Cluster(_) => terms.list.min(CLUSTER_LIST_TERM),
+        };
+        let terms = Terms { list, ..terms };
         Self { servers, channel, terms, clock }
     }
 }
@@ -123,13 +129,18 @@ impl Directory for Redis {
         self.servers.run(&script).await
     }
 
-    async fn complete(&self, workers: &[WorkerId]) -> Result<Option<Timestamp>, DirectoryError> {
+    async fn complete(&self, workers: &[WorkerId]) -> Result<Completeness, DirectoryError> {
         let mut script = scripts::COMPLETE.key(keys::COMPLETE);
         for worker in workers {
             script.key(keys::worker(worker));
         }
-        let since: u64 = self.servers.run(script.arg(millis(WORKER_MEMORY))).await?;
-        Ok((since > 0).then(|| Timestamp::from_millis(since)))
+        let (since, missing): (u64, Vec<usize>) =
+            self.servers.run(script.arg(millis(WORKER_MEMORY))).await?;
+        if since > 0 {
+            return Ok(Completeness::Since(Timestamp::from_millis(since)));
+        }
+        let missing = missing.iter().filter_map(|it| workers.get(it.checked_sub(1)?)).cloned();
+        Ok(Completeness::Missing(missing.collect()))
     }
 
     async fn reserve(

@@ -147,15 +147,18 @@ impl Redis {
         index: Vec<(String, String)>,
     ) -> Result<bool, DirectoryError> {
         let listed: HashMap<_, _> = holdings.iter().map(|it| (it.environment, it.tenant)).collect();
-        let mut missing = Vec::new();
-        for (environment, entry) in index {
-            let (tenant, indexed_at) = records::indexed(&entry)?;
-            let environment = EnvironmentId::from_hex(&environment)
-                .ok_or_else(|| records::unreadable("a name in a worker's index"))?;
+        let (mut missing, mut unreadable) = (Vec::new(), Vec::new());
+        for (name, entry) in index {
+            let read = EnvironmentId::from_hex(&name).zip(records::indexed(&entry).ok());
+            let Some((environment, (tenant, indexed_at))) = read else {
+                unreadable.push((name, entry));
+                continue;
+            };
             if listed.get(&environment) != Some(&tenant) {
                 missing.push((tenant, Missing { environment, entry, indexed_at }));
             }
         }
+        self.drop_unreadable(worker, &unreadable).await?;
         let tenants = by_tenant(missing);
         let mut steps = Vec::new();
         for (tenant, all) in &tenants {
@@ -164,6 +167,26 @@ impl Redis {
         let settled: Vec<bool> =
             stream::iter(steps).buffer_unordered(AT_ONCE).try_collect().await?;
         Ok(settled.into_iter().all(|settled| settled))
+    }
+
+    /// Takes out of a worker's index what says nothing: kept, it would be in the way of every list.
+    async fn drop_unreadable(
+        &self,
+        worker: &WorkerId,
+        entries: &[(String, String)],
+    ) -> Result<(), DirectoryError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(%worker, dropped = entries.len(), "unreadable entries of a worker's index");
+        for batch in entries.chunks(BATCH) {
+            let mut script = scripts::UNINDEX.key(keys::index(worker));
+            for (name, entry) in batch {
+                script.arg(name).arg(entry);
+            }
+            self.servers.run::<()>(&script).await?;
+        }
+        Ok(())
     }
 
     async fn unlist(

@@ -6,6 +6,7 @@
 
 mod brake;
 mod complete;
+mod lists;
 mod round;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::claims;
 use crate::clock::Clock;
@@ -25,6 +27,8 @@ use crate::domain::keyring::{Keyring, SecretKey, WorkerKey};
 use crate::domain::placement::{NO_NEW_AFTER, Sighting, WorkerReport, WorkerState};
 use crate::rpc::client::Peer;
 use crate::rpc::wire::{Heartbeat, HeartbeatReply};
+use complete::Looks;
+use lists::Lists;
 use round::Watch;
 
 /// What a worker may be, as metrics tell it.
@@ -44,10 +48,10 @@ pub(super) struct Fleet {
     unshared: AtomicBool,
     hurry: Notify,
     begun: Instant,
-    /// Whether no other replica served when this one began.
-    is_first: OnceLock<bool>,
-    /// Whether the directory was, when it was last looked at.
-    is_complete: AtomicBool,
+    /// Whether no other replica served when this one began, and no worker was known here or in the directory.
+    found_nothing: OnceLock<bool>,
+    looks: Looks,
+    lists: Lists,
     replicas: ArcSwap<Vec<Replica>>,
 }
 
@@ -66,18 +70,19 @@ impl Member {
 }
 
 impl Fleet {
-    /// A fleet in which nobody has been heard yet. `roots` is not empty.
+    /// A fleet in which nobody has been heard yet. `roots` is not empty; `tasks` take what workers send.
     pub(super) fn new(
         directory: Arc<dyn Directory>,
         keys: Keyring,
         roots: Vec<SecretKey>,
         clock: Clock,
         here: Replica,
+        tasks: TaskTracker,
     ) -> Self {
         let replicas = ArcSwap::from_pointee(vec![here.clone()]);
         let (members, changing, watch, unshared, hurry) = Default::default();
-        let (begun, is_first, is_complete) =
-            (Instant::now(), OnceLock::new(), AtomicBool::new(false));
+        let (begun, found_nothing) = (Instant::now(), OnceLock::new());
+        let (looks, lists) = (Looks::default(), Lists::new(tasks));
         Self {
             directory,
             keys,
@@ -90,8 +95,9 @@ impl Fleet {
             unshared,
             hurry,
             begun,
-            is_first,
-            is_complete,
+            found_nothing,
+            looks,
+            lists,
             replicas,
         }
     }
@@ -190,9 +196,7 @@ impl Fleet {
             return reply;
         }
         match self.share(&report, heartbeat).await {
-            Ok(Beat::Current) if !self.is_complete.load(Ordering::Relaxed) => {
-                self.hurry.notify_one();
-            }
+            Ok(Beat::Current) if !self.looks.were_complete() => self.looks.want(),
             Ok(Beat::Current) => {}
             Ok(Beat::ListWanted) => reply.list_wanted = true,
             Ok(Beat::Fenced) => reply.fenced = true,
@@ -208,6 +212,9 @@ impl Fleet {
 
     /// Takes in workers that an earlier start of this replica knew.
     pub(super) fn remember(&self, workers: Vec<Sighting>) {
+        if !workers.is_empty() {
+            self.found_nothing.get_or_init(|| false);
+        }
         let _changing = self.changing.lock().expect("no panic under this lock");
         let member = |sighting: Sighting| (sighting.report.worker.clone(), self.member(sighting));
         self.members.store(Arc::new(workers.into_iter().map(member).collect()));

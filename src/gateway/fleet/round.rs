@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{Fleet, brake};
-use crate::directory::{Beat, DirectoryError};
+use crate::directory::{Beat, DirectoryError, Replica};
 use crate::domain::ids::Timestamp;
 use crate::domain::placement::{Holding, NO_NEW_AFTER, Sighting, WorkerReport};
 use crate::gateway::claims;
@@ -32,9 +32,7 @@ pub(super) struct Watch {
     /// Whether it was away then.
     is_away: bool,
     /// Since when without a failure.
-    pub(super) since: Option<Instant>,
-    /// Since when it is complete, by its own clock.
-    pub(super) complete_since: Option<Timestamp>,
+    since: Option<Instant>,
 }
 
 impl Fleet {
@@ -55,7 +53,7 @@ impl Fleet {
         let pause = if announced.is_ok() { ROUND } else { SOONER };
         match announced {
             Ok(mut replicas) => {
-                self.is_first.get_or_init(|| replicas.iter().all(|it| *it == self.here));
+                self.look_around(&replicas).await;
                 if !replicas.contains(&self.here) {
                     replicas.push(self.here.clone());
                 }
@@ -67,10 +65,17 @@ impl Fleet {
             self.share_anew().await;
         }
         self.refresh().await;
-        if let Err(error) = self.complete().await {
-            tracing::debug!(%error, "the directory was not looked at");
-        }
         pause
+    }
+
+    /// Notes, once, whether anything was there before this replica: what it was told here later says nothing of that.
+    async fn look_around(&self, replicas: &[Replica]) {
+        if self.found_nothing.get().is_some() {
+            return;
+        }
+        let alone = replicas.iter().all(|it| *it == self.here);
+        let nothing = alone && self.directory.fleet().await.is_ok_and(|it| it.is_empty());
+        self.found_nothing.get_or_init(|| nothing);
     }
 
     /// Tells the directory, which is back, of the workers that reported meanwhile: other replicas look there.
@@ -122,6 +127,7 @@ impl Fleet {
     /// without a gap for as long as a silent worker is waited for. One that was emptied is watched anew.
     pub(in crate::gateway) async fn knows_all(&self) -> bool {
         self.watch.lock().await.since.is_some_and(|since| since.elapsed() >= WATCH_FOR)
+            && self.looks.are_steady_for(WATCH_FOR)
     }
 
     /// Says that this replica no longer serves.
@@ -136,9 +142,13 @@ impl Fleet {
         heartbeat: &Heartbeat,
     ) -> Result<Beat, DirectoryError> {
         let beat = self.directory.beat(report).await?;
-        let Some(list) = heartbeat.list.as_ref().filter(|_| beat == Beat::ListWanted) else {
-            return Ok(beat);
-        };
+        match beat {
+            // What comes meanwhile would wait for it.
+            Beat::ListWanted if self.lists.is_taking(&report.worker) => return Ok(Beat::Current),
+            Beat::ListWanted => {}
+            Beat::Current | Beat::Fenced => return Ok(beat),
+        }
+        let Some(list) = &heartbeat.list else { return Ok(beat) };
         let holdings: Vec<Holding> = list
             .iter()
             .filter_map(|claim| claims::proven(claim, &report.worker, &self.keys))
@@ -147,9 +157,9 @@ impl Fleet {
             let ignored = list.len() - holdings.len();
             tracing::warn!(worker = %report.worker, ignored, "claims without a valid ticket");
         }
-        self.directory.reconcile(report, &holdings).await?;
+        self.take_list(report, holdings).await?;
         // It may have been the last list that was missing.
-        self.hurry.notify_one();
+        self.looks.want();
         Ok(Beat::Current)
     }
 
@@ -182,10 +192,13 @@ fn is_stale(known: &Sighting, shared: &Sighting, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
     use crate::clock::Clock;
     use crate::directory::embedded::Embedded;
-    use crate::directory::{Directory, Replica, Terms};
+    use crate::directory::{Directory, Terms};
     use crate::domain::ids::{Incarnation, WorkerId};
     use crate::domain::keyring::{Keyring, SecretKey};
     use crate::domain::placement::WorkerState;
@@ -219,23 +232,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_directory_that_was_emptied_is_watched_anew_however_soon_it_was_complete_again() {
-        let at = |millis| Some(Timestamp::from_millis(millis));
-        for (then, now, watched) in [
-            (at(1), at(1), true),
-            (at(1), at(2), false),
-            (at(1), None, false),
-            (None, None, false),
-            (None, at(1), false),
-        ] {
-            let mut watch =
-                Watch { since: Some(Instant::now()), complete_since: then, ..Watch::default() };
-            watch.is_complete_since(now);
-            assert_eq!((watch.since.is_some(), watch.complete_since), (watched, now));
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_silent_are_forgotten_after_five_minutes_unless_they_are_over_a_third() {
         let clock = Clock::manual(Timestamp::from_millis(1_000_000));
@@ -264,7 +260,7 @@ mod tests {
         let keys = Keyring::new("baton", &[SecretKey::from_bytes([1; 32])]).unwrap();
         let here = Replica { id: "r1".to_owned(), url: String::new() };
         let roots = vec![SecretKey::from_bytes([2; 32])];
-        Fleet::new(directory, keys, roots, clock, here)
+        Fleet::new(directory, keys, roots, clock, here, TaskTracker::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -276,6 +272,20 @@ mod tests {
         directory.beat(&report()).await.unwrap();
         fleet.refresh().await;
         assert!(fleet.peer(&report().worker).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_list_is_taken_though_nobody_waits_for_it_any_more() {
+        let directory: Arc<dyn Directory> =
+            Arc::new(Embedded::new(Clock::system(), Terms::default()));
+        let fleet = fleet(Arc::clone(&directory));
+        assert_eq!(directory.beat(&report()).await.unwrap(), Beat::ListWanted);
+        let (report, holdings) = (report(), Vec::new());
+        assert!(fleet.take_list(&report, holdings).now_or_never().is_none());
+        while fleet.lists.is_taking(&report.worker) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current);
     }
 
     fn report() -> WorkerReport {

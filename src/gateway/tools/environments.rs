@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::directory::{DirectoryError, Launch, Reservation};
@@ -26,8 +27,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 pub(super) const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// How soon the directory hears of an environment that ended, as a rule.
 const FREED_SOON: Duration = Duration::from_secs(5);
-/// How often a directory that waits for the workers' lists is looked at before a new environment is refused.
-const LOOKS: u32 = 12;
+/// How long a new environment waits for the workers' lists before it is refused.
+const LISTS_DEADLINE: Duration = Duration::from_millis(900);
 /// Workers that are asked to take one new environment.
 const MAX_ASKED: usize = 3;
 
@@ -76,17 +77,18 @@ impl Tools {
     async fn reserve(&self, call: &Call, environment: EnvironmentId) -> Result<(), Failure> {
         let limit = self.policy.max_per_tenant;
         let tenant = call.caller.tenant_digest();
-        let mut looks = LOOKS;
+        let deadline = Instant::now() + LISTS_DEADLINE;
         loop {
             match self.directory.reserve(tenant, environment, limit).await {
                 Ok(Reservation::Granted) => return Ok(()),
                 Ok(Reservation::Full) => return Err(self.quota_error(call).await.into()),
-                // As a rule the workers tell it what they have within two seconds.
-                Err(DirectoryError::Incomplete) if looks > 0 => {
-                    looks -= 1;
-                    self.fleet.wait_for_lists().await;
-                }
                 Err(error) => {
+                    // As a rule the workers tell it what they have within two seconds.
+                    if matches!(error, DirectoryError::Incomplete)
+                        && self.fleet.wait_for_lists(deadline).await
+                    {
+                        continue;
+                    }
                     if let Some(before) = self.quota_said.say() {
                         tracing::warn!(%error, before, "quota not checked");
                     }

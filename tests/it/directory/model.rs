@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use baton::clock::Clock;
 use baton::directory::{
-    Beat, Directory, DirectoryConfig, DirectoryError, Launch, LaunchEnd, Replica, Reservation,
-    Terms, open, open_with,
+    Beat, Completeness, Directory, DirectoryConfig, DirectoryError, Launch, LaunchEnd, Replica,
+    Reservation, Terms, open, open_with,
 };
 use baton::domain::ids::{EnvironmentId, LaunchKey, RateId, Timestamp, WorkerId};
 use baton::domain::placement::Holding;
@@ -257,6 +257,10 @@ async fn lists_that_cross_are_never_believed_while_the_picture_is_neither() {
     }
 }
 
+async fn is_complete(directory: &dyn Directory, workers: &[WorkerId]) -> bool {
+    matches!(directory.complete(workers).await.unwrap(), Completeness::Since(_))
+}
+
 #[tokio::test]
 async fn workers_bring_back_what_redis_has_forgotten() {
     let server = RedisServer::start();
@@ -267,19 +271,36 @@ async fn workers_bring_back_what_redis_has_forgotten() {
     for command in ["FLUSHALL", "SCRIPT FLUSH", "PING"] {
         server.say(command);
         let emptied = command == "FLUSHALL";
-        assert_eq!(directory.complete(&workers).await.unwrap().is_none(), emptied);
+        let complete = directory.complete(&workers).await.unwrap();
+        assert_eq!(complete == Completeness::Missing(workers.to_vec()), emptied, "{complete:?}");
         let held = directory.reserve(tenant(0), environment(4), LIMIT).await;
         assert_eq!(matches!(held, Err(DirectoryError::Incomplete)), emptied, "{held:?}");
         if directory.beat(&report).await.unwrap() == Beat::ListWanted {
             directory.reconcile(&report, &list).await.unwrap();
         }
         assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current, "after {command}");
-        assert!(directory.complete(&workers).await.unwrap().is_some());
+        assert!(is_complete(&*directory, &workers).await);
         let at = directory.locate(tenant(0), environment(1)).await.unwrap();
         assert_eq!(at, Some(list[0].placement.clone()));
         let more = directory.reserve(tenant(0), environment(4), LIMIT).await.unwrap();
         assert_eq!(more, Reservation::Full);
     }
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_in_an_index_is_dropped_and_the_list_is_taken() {
+    let server = RedisServer::start();
+    let directory = open(&DirectoryConfig::Redis(server.url()), Clock::system()).await;
+    let end = Clock::system().now().after(LONG);
+    let list = [holding(1, "a", 1, end)];
+    let (report, workers) = (report("a", 1, &list), [WorkerId::parse("a").unwrap()]);
+    server.say("HSET baton:{w:a}:index nothing 0 00000000000000000000000000000007 nothing");
+    directory.beat(&report).await.unwrap();
+    directory.reconcile(&report, &list).await.unwrap();
+    assert_eq!(directory.beat(&report).await.unwrap(), Beat::Current);
+    assert!(is_complete(&*directory, &workers).await);
+    let left = server.say("HLEN baton:{w:a}:index");
+    assert_eq!(left.trim(), ":1", "what can be read stays");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::cluster::{Cluster, RunningWorker, environment_id, eventually, keys};
+use super::subject::report;
+use crate::cluster::{ALICE, Cluster, RunningWorker, environment_id, eventually, keys};
 
 const TENANTS: usize = 5;
 const EACH: usize = 60;
@@ -102,4 +103,25 @@ async fn three_hundred_environments_of_five_tenants_are_back_within_ten_seconds(
     assert_eq!(directory.announce(&another).await.unwrap().len(), 3);
     let listed = cluster.client(0, KEYS[0].0).succeed("listEnvironments", json!({})).await;
     assert!(listed["environments"].as_array().unwrap().len() >= EACH, "{listed}");
+}
+
+#[tokio::test]
+async fn a_worker_whose_list_never_comes_does_not_keep_others_from_creating() {
+    let cluster = Cluster::start(2, 1, |_| {}).await;
+    let (directory, client) = (cluster.directory().await, cluster.client(0, ALICE));
+    client.launch().await;
+    cluster.redis.say("FLUSHALL");
+    // It lives, as far as anybody can see, and that is all.
+    let silent = report("silent", 1, &[]);
+    let began = Instant::now();
+    let created = loop {
+        directory.beat(&silent).await.unwrap();
+        let answer = client.modern("tools/call", json!({"name": "launchShell"})).await;
+        if answer.status == StatusCode::OK {
+            break began.elapsed();
+        }
+        assert_eq!(answer.error()["code"], 50303, "{answer:?}");
+        assert!(began.elapsed() < Duration::from_secs(40), "nobody can create");
+    };
+    assert!(created > Duration::from_secs(10), "its list was waited for: {created:?}");
 }
