@@ -206,6 +206,26 @@ async fn a_refused_call_leaves_its_key_free() {
 }
 
 #[tokio::test]
+async fn what_an_environment_knew_of_a_key_is_not_denied_when_it_is_gone() {
+    let cluster = Cluster::start(2, 1, |_| {}).await;
+    let (here, there) = (cluster.client(0, ALICE), cluster.client(1, ALICE));
+    let id = here.launch().await;
+    call(&here, shell("k", &id, "echo ran")).await;
+    here.succeed("closeEnvironment", json!({"environmentId": id})).await;
+    for client in [&here, &there] {
+        let repeat = call(client, shell("k", &id, "echo ran")).await;
+        let data = &repeat["structuredContent"];
+        assert_eq!(
+            (&data["executed"], &data["environment"]["reason"], &data["retryable"]),
+            (&json!("maybe"), &json!("deleted"), &json!(false))
+        );
+        let plain = json!({"environmentId": id, "shellCommand": "echo ran"});
+        let plain = call(client, json!({"name": SHELL, "arguments": plain})).await;
+        assert_eq!(plain["structuredContent"]["executed"], "no", "{plain}");
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_of_a_call_that_became_a_task_is_the_same_task() {
     let cluster = Cluster::start(2, 1, |it| {
         it.environments.task_after = Duration::from_millis(200);

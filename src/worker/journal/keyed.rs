@@ -162,10 +162,17 @@ impl Journal {
     }
 }
 
-/// What is told of an entry that does not read: nobody knows whether its code ran.
+/// What is told of an entry that does not read, or is no more: nobody knows whether its code ran.
 pub(in crate::worker) fn unread(kind: JobKind, now: Timestamp) -> Task {
-    let reason = TaskFailure::EntryUnread.as_str().to_owned();
+    of_now(kind, now, Progress::Failed { reason: TaskFailure::EntryUnread.as_str().to_owned() })
+}
+
+/// What is told of a call that goes on, to who cannot wait for it.
+pub(in crate::worker) fn under_way(kind: JobKind, now: Timestamp) -> Task {
+    of_now(kind, now, Progress::Working)
+}
+
+fn of_now(kind: JobKind, now: Timestamp, progress: Progress) -> Task {
     let now = now.as_millis();
-    let progress = Progress::Failed { reason };
     Task { kind, created_ms: now, updated_ms: now, keep_until_ms: now, progress }
 }

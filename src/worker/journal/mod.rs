@@ -11,7 +11,7 @@ mod room;
 mod tell;
 
 pub(super) use entry::Head;
-pub(super) use keyed::{Claimed, Ending, KeyedCall, unread};
+pub(super) use keyed::{Claimed, Ending, KeyedCall, under_way, unread};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -130,9 +130,21 @@ async fn a_cancelled_call_stops_unless_somebody_else_waits_for_it() {
 async fn one_execution_has_so_many_callers_and_no_more() {
     let stage = Stage::with_environment().await;
     let waiting: Vec<_> = (1..=16).map(|caller| stage.ask("slow", caller).unwrap()).collect();
-    assert!(matches!(stage.ask("slow", 17), Err(NotStarted::QueueFull { .. })));
+    let more = stage.ask("slow", 17).unwrap().last.await.unwrap();
+    assert_eq!(progress(more), Progress::Working, "it was begun, and is not told otherwise");
     drop(waiting);
-    stage.ask("slow", 17).unwrap();
+    let waits = stage.ask("slow", 17).unwrap().last.await.unwrap();
+    assert!(matches!(progress(waits), Progress::Ended { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_call_that_its_environment_takes_along_is_not_told_that_it_did_not_run() {
+    let stage = Stage::with_environment().await;
+    let (_running, repeat) = (stage.ask("slow", 1).unwrap(), stage.ask("slow", 2).unwrap());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    stage.supervisor.close(&TARGET).await.unwrap();
+    let unknown = Progress::Failed { reason: "entry-unread".to_owned() };
+    assert_eq!(progress(repeat.last.await.unwrap()), unknown);
 }
 
 #[tokio::test]
