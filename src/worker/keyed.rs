@@ -67,6 +67,7 @@ impl Supervisor {
             // It was begun, whoever waits for it.
             Claimed::Crowded => told_at_once(under_way(kind, now)),
         };
+        self.stop_if_cancelled(&environment, execution, Some(caller));
         let waiting = Waiting { environment, execution, caller };
         Ok(Answer { waiting: Some(waiting), ..answer })
     }
