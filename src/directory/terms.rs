@@ -22,9 +22,9 @@ pub const MAX_TALLY_OPERATIONS: u32 = 10_000;
 /// How many rates one request is counted in at once.
 pub const MAX_RATES: usize = 4;
 
-/// For how long the one that creates an environment under a key has to itself, if it does not say how that went: far longer
-/// than it may take.
-pub const LAUNCH_CLAIM_TERM: Duration = Duration::from_mins(1);
+/// For how long the one that creates an environment under a key has to itself, if it does not say how that went: it begins
+/// nothing that may end later.
+pub const LAUNCH_CLAIM_TERM: Duration = Duration::from_secs(20);
 /// How long the environment that a key launched is remembered.
 pub const LAUNCH_TERM: Duration = Duration::from_hours(24);
 

@@ -319,7 +319,7 @@ pub(super) fn gone_error(reason: GoneReason) -> ToolError {
     ToolError::not_begun(format!(
         "This environment {why}, with its files and variables. Call launchShell for a new one."
     ))
-    .with("environment", serde_json::json!({"state": "gone", "reason": reason.as_str()}))
+    .of_gone(reason)
 }
 
 fn restarted_error(reason: &str) -> ToolError {

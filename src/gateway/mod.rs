@@ -373,6 +373,7 @@ fn edge(
         replica: config.replica,
         clock: config.clock,
         tasks: tasks.clone(),
+        followed: tasks::Followed::default(),
     };
     let own = OwnOffer::of(&tools);
     let directory = Arc::clone(&tools.directory);

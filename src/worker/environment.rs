@@ -165,6 +165,13 @@ impl Environment {
         &self.journal
     }
 
+    /// Somebody wants an execution no more: it stops, unless it has a key and somebody else waits for it.
+    pub(super) fn leave(&self, execution: ExecutionId, caller: Option<ExecutionId>) {
+        if caller.is_none_or(|caller| self.journal.leave(execution, caller)) {
+            self.cancel(execution);
+        }
+    }
+
     /// Stops an execution, whether it runs or waits.
     pub(super) fn cancel(&self, execution: ExecutionId) {
         let life = self.life();

@@ -6,15 +6,15 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::attachment::Attachment;
-use super::environment::{Environment, Target, busy};
+use super::environment::{Environment, Target};
 use super::execution::Order;
 use super::host::Host;
-use super::journal::{Claimed, Ending, KeyedCall, unread};
+use super::journal::{Claimed, Ending, KeyedCall, under_way, unread};
 use super::output::Output;
 use super::supervisor::{Answer, Supervisor};
 use crate::domain::ids::{ArgumentsDigest, ExecutionId};
-use crate::rpc::task::{Progress, Task};
-use crate::rpc::wire::{Frame, NotStarted, Queue};
+use crate::rpc::task::{JobKind, Progress, Task};
+use crate::rpc::wire::{Frame, NotStarted};
 
 /// Who asks for an execution with a key.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +58,16 @@ impl Supervisor {
             Claimed::Known(ending) => {
                 let (last, answer) = answer();
                 let (host, environment) = (Arc::clone(&self.host), Arc::clone(&environment));
-                let told = tell(host, environment, execution, ending, until, last);
+                let told = tell(host, environment, (execution, kind), ending, until, last);
                 self.tasks.spawn(told);
                 answer
             }
-            Claimed::Unread => {
-                let (last, answer) = answer();
-                // It waits in the answer until that is read.
-                last.send(Frame::Replayed(Box::new(unread(kind, now)))).ok();
-                answer
-            }
+            Claimed::Unread => told_at_once(unread(kind, now)),
             Claimed::Conflict => return Err(NotStarted::KeyConflict),
-            Claimed::Crowded => return Err(busy(Queue::Environment)),
+            // It was begun, whoever waits for it.
+            Claimed::Crowded => told_at_once(under_way(kind, now)),
         };
+        self.stop_if_cancelled(&environment, execution, Some(caller));
         let waiting = Waiting { environment, execution, caller };
         Ok(Answer { waiting: Some(waiting), ..answer })
     }
@@ -82,11 +79,18 @@ fn answer() -> (oneshot::Sender<Frame>, Answer) {
     (sender, Answer { output: Output::new(0).reader(), last, waiting: None })
 }
 
+/// An answer that is there already: it waits in the channel until it is read.
+fn told_at_once(task: Task) -> Answer {
+    let (last, answer) = answer();
+    last.send(Frame::Replayed(Box::new(task))).ok();
+    answer
+}
+
 /// Waits for an execution's end, and tells it as one that began before.
 async fn tell(
     host: Arc<Host>,
     environment: Arc<Environment>,
-    execution: ExecutionId,
+    (execution, kind): (ExecutionId, JobKind),
     ending: Arc<Ending>,
     until: Instant,
     mut last: oneshot::Sender<Frame>,
@@ -100,8 +104,8 @@ async fn tell(
     let frame = match (ending.refusal.get(), journal.replay(&host, execution).await) {
         (Some(why), _) => Frame::NotStarted(why.clone()),
         (None, Some(task)) => Frame::Replayed(Box::new(used_now(&host, &environment, task))),
-        // Its environment has ended, and the journal with it.
-        (None, None) => Frame::NotStarted(environment.why_not()),
+        // It was known, and is no more: its environment has ended, or it made room for another key. It may have run.
+        (None, None) => Frame::Replayed(Box::new(unread(kind, host.now()))),
     };
     let tells_outcome =
         matches!(&frame, Frame::Replayed(task) if task.progress != Progress::Working);

@@ -6,6 +6,7 @@
 //! the gateways.
 
 mod attachment;
+mod cancelled;
 mod disk;
 mod environment;
 mod execution;

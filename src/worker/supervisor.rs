@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::attachment::Attachment;
+use super::cancelled::Cancelled;
 use super::environment::{Environment, Place, Target};
 use super::execution::{Execution, Order};
 use super::expired::Expired;
@@ -35,6 +36,7 @@ pub(super) struct Supervisor {
     pub(super) host: Arc<Host>,
     capacity: u32,
     table: Mutex<Table>,
+    cancelled: Mutex<Cancelled>,
     executions: TaskTracker,
     pub(super) tasks: TaskTracker,
     /// Cancelled when executions are to stop.
@@ -79,7 +81,8 @@ impl Supervisor {
         }
         let (table, executions, tasks) =
             (Mutex::new(table), TaskTracker::new(), TaskTracker::new());
-        Self { host, capacity, table, executions, tasks, over }
+        let cancelled = Mutex::default();
+        Self { host, capacity, table, cancelled, executions, tasks, over }
     }
 
     /// Takes in a new environment: its record is on disk when this returns. Safe to repeat.
@@ -137,8 +140,11 @@ impl Supervisor {
     ) -> Result<Answer, NotStarted> {
         let environment = self.find_live(target)?;
         let attachment = Attachment::new(&order.job.kind);
-        let place = environment.admit(target, order.execution, attachment, self.host.now())?;
-        Ok(self.begin(place, order, until))
+        let execution = order.execution;
+        let place = environment.admit(target, execution, attachment, self.host.now())?;
+        let answer = self.begin(place, order, until);
+        self.stop_if_cancelled(&environment, execution, None);
+        Ok(answer)
     }
 
     /// Runs an execution that has its place when its turn comes.
@@ -159,10 +165,23 @@ impl Supervisor {
         execution: ExecutionId,
         caller: Option<ExecutionId>,
     ) {
+        // Remembered first: a call that comes meanwhile finds it, or is found.
+        self.cancelled().add(caller.unwrap_or(execution), self.host.now());
         let live = self.table().live.get(&environment).cloned();
-        let Some(environment) = live else { return };
-        if caller.is_none_or(|caller| environment.journal().leave(execution, caller)) {
-            environment.cancel(execution);
+        if let Some(environment) = live {
+            environment.leave(execution, caller);
+        }
+    }
+
+    /// Stops a call that was overtaken by its cancel.
+    pub(super) fn stop_if_cancelled(
+        &self,
+        environment: &Environment,
+        execution: ExecutionId,
+        caller: Option<ExecutionId>,
+    ) {
+        if self.cancelled().has(caller.unwrap_or(execution), self.host.now()) {
+            environment.leave(execution, caller);
         }
     }
 
@@ -319,6 +338,10 @@ impl Supervisor {
     /// Those that are not gone.
     pub(super) fn live(&self) -> Vec<Arc<Environment>> {
         self.table().live.values().cloned().collect()
+    }
+
+    fn cancelled(&self) -> MutexGuard<'_, Cancelled> {
+        self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

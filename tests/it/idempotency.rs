@@ -160,6 +160,19 @@ async fn what_ran_when_its_worker_was_killed_is_interrupted_for_good() {
     assert_eq!(lines(&runs), 1);
 }
 
+/// Whether a call in the environment with these files has ended, so that its worker knows how.
+fn has_ended(files: &Path) -> bool {
+    let entries = std::fs::read_dir(files.with_file_name("journal"));
+    let mut entries = entries.into_iter().flatten().flatten();
+    entries.any(|it| read_to_string(it.path()).is_ok_and(|it| it.contains(r#""is":"completed""#)))
+}
+
+/// Whether a gateway has a call under way.
+async fn is_busy(cluster: &Cluster, replica: usize) -> bool {
+    let metrics = cluster.gateways[replica].internal("/metrics").send("GET", &[], "").await;
+    String::from_utf8_lossy(&metrics.body).contains("baton_in_flight{kind=\"server\"} 1")
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_call_for_good_unless_another_waits() {
     let cluster = Cluster::start(2, 1, |_| {}).await;
@@ -173,23 +186,33 @@ async fn a_client_that_leaves_cancels_its_call_for_good_unless_another_waits() {
         () = eventually(async || files.join("runs").exists()) => {}
         result = call(&here, line.clone()) => panic!("{result}"),
     }
-    let cancelled = async || {
-        let again = call(&there, line.clone()).await;
-        again["structuredContent"]["terminatedBy"] == "cancelled" && told(&again).1
-    };
-    eventually(cancelled).await;
+    // Who repeats it before the cancel has come would keep it running.
+    eventually(async || has_ended(&files)).await;
+    let again = call(&there, line.clone()).await;
+    assert_eq!(again["structuredContent"]["terminatedBy"], "cancelled", "{again}");
+    assert!(told(&again).1);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(lines(&files.join("runs")), 1);
 
-    let line = shell("l", &id, "echo ran >> others; sleep 2; echo done");
-    let waits = tokio::join!(call(&there, line.clone()), async {
+    let line = shell("l", &id, "echo ran >> others; sleep 3; echo done");
+    let runs = async || files.join("others").exists();
+    let waits = async {
+        eventually(runs).await;
+        told(&call(&there, line.clone()).await)
+    };
+    let leaves = async {
+        let somebody_waits = async {
+            eventually(runs).await;
+            eventually(async || is_busy(&cluster, 1).await).await;
+        };
         tokio::select! {
             biased;
-            () = eventually(async || files.join("others").exists()) => {}
+            () = somebody_waits => {}
             result = call(&here, line.clone()) => panic!("{result}"),
         }
-    });
-    assert_eq!(waits.0["structuredContent"]["stdout"], "done\n", "{}", waits.0);
+    };
+    let ((result, replayed), ()) = tokio::join!(waits, leaves);
+    assert!(replayed && result["stdout"] == "done\n", "{result}");
     assert_eq!(lines(&files.join("others")), 1);
 }
 
@@ -203,6 +226,26 @@ async fn a_refused_call_leaves_its_key_free() {
     assert_eq!(refused["structuredContent"]["executed"], "no");
     let (result, replayed) = told(&call(&there, shell("k", &id, "echo ran")).await);
     assert!(!replayed && result["stdout"] == "ran\n", "{result}");
+}
+
+#[tokio::test]
+async fn what_an_environment_knew_of_a_key_is_not_denied_when_it_is_gone() {
+    let cluster = Cluster::start(2, 1, |_| {}).await;
+    let (here, there) = (cluster.client(0, ALICE), cluster.client(1, ALICE));
+    let id = here.launch().await;
+    call(&here, shell("k", &id, "echo ran")).await;
+    here.succeed("closeEnvironment", json!({"environmentId": id})).await;
+    for client in [&here, &there] {
+        let repeat = call(client, shell("k", &id, "echo ran")).await;
+        let data = &repeat["structuredContent"];
+        assert_eq!(
+            (&data["executed"], &data["environment"]["reason"], &data["retryable"]),
+            (&json!("maybe"), &json!("deleted"), &json!(false))
+        );
+        let plain = json!({"environmentId": id, "shellCommand": "echo ran"});
+        let plain = call(client, json!({"name": SHELL, "arguments": plain})).await;
+        assert_eq!(plain["structuredContent"]["executed"], "no", "{plain}");
+    }
 }
 
 #[tokio::test]

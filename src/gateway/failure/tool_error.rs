@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Executed, Fault, millis};
+use crate::domain::environment::GoneReason;
 use crate::mcp::ErrorCode;
 
 /// What a model did that cannot be done as asked, in words that say what to do instead.
@@ -16,13 +17,15 @@ pub(in crate::gateway) struct ToolError {
     executed: Executed,
     retry_after: Option<Duration>,
     detail: Option<(&'static str, Value)>,
+    gone: bool,
 }
 
 impl ToolError {
     /// A call that was not begun, for this reason.
     pub(in crate::gateway) fn not_begun(text: impl Into<Cow<'static, str>>) -> Self {
         let text = text.into();
-        Self { text, code: None, executed: Executed::No, retry_after: None, detail: None }
+        let (code, executed, retry_after) = (None, Executed::No, None);
+        Self { text, code, executed, retry_after, detail: None, gone: false }
     }
 
     /// A call that was begun, and of which this is known.
@@ -73,6 +76,18 @@ impl ToolError {
     pub(in crate::gateway) fn with(mut self, key: &'static str, value: Value) -> Self {
         self.detail = Some((key, value));
         self
+    }
+
+    /// For the reason that the environment is no more, and with it whatever was known there.
+    #[must_use]
+    pub(in crate::gateway) fn of_gone(self, reason: GoneReason) -> Self {
+        let gone = json!({"state": "gone", "reason": reason.as_str()});
+        Self { gone: true, ..self }.with("environment", gone)
+    }
+
+    /// Whether the environment is no more.
+    pub(in crate::gateway) fn is_of_gone(&self) -> bool {
+        self.gone
     }
 
     /// What the model reads.

@@ -14,6 +14,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
+pub(super) use follow::Followed;
 pub(super) use holder::{Asked, Known, Question};
 pub(super) use view::OurTask;
 

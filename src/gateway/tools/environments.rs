@@ -1,5 +1,6 @@
 //! Creating, closing and listing environments.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -34,22 +35,32 @@ const MAX_ASKED: usize = 3;
 
 impl Tools {
     /// `launchShell`: with a key the environment that it names, else a new one.
-    pub(super) async fn launch(&self, tool: Tool, call: &Call) -> Result<ToolAnswer, Failure> {
+    pub(super) async fn launch(
+        self: &Arc<Self>,
+        tool: Tool,
+        call: &Call,
+    ) -> Result<ToolAnswer, Failure> {
         let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_deref())?;
         let environment = EnvironmentId::from_bytes(random_id());
         let not_after = self.clock.now().after(self.policy.max_life);
         let new = Launch { environment, not_after };
         match &call.key {
             Some(key) => self.launch_once(call, key, new).await,
-            None => self.create(call, new).await.map_err(|it| it.failure),
+            None => self.create(call, new, None).await.map_err(|it| it.failure),
         }
     }
 
-    /// Creates an environment: a place in the quota, a worker that takes it, a handle.
-    pub(super) async fn create(&self, call: &Call, new: Launch) -> Result<ToolAnswer, NotCreated> {
+    /// Creates an environment: a place in the quota, a worker that takes it, a handle. After `until` another gateway may
+    /// create the same one elsewhere.
+    pub(super) async fn create(
+        &self,
+        call: &Call,
+        new: Launch,
+        until: Option<Instant>,
+    ) -> Result<ToolAnswer, NotCreated> {
         let Launch { environment, not_after } = new;
         self.reserve(call, environment).await?;
-        let holding = match self.give_away(call, environment, not_after).await {
+        let holding = match self.give_away(call, new, until).await {
             Ok(holding) => holding,
             Err(not_created) => {
                 self.release(&call.caller, environment).await;
@@ -128,9 +139,10 @@ impl Tools {
     async fn give_away(
         &self,
         call: &Call,
-        environment: EnvironmentId,
-        not_after: Timestamp,
+        new: Launch,
+        until: Option<Instant>,
     ) -> Result<Holding, NotCreated> {
+        let Launch { environment, not_after } = new;
         let mut sightings = self.fleet.expectations();
         if choose(environment, &sightings, self.clock.now()).is_empty() {
             self.fleet.refresh().await;
@@ -142,6 +154,11 @@ impl Tools {
             return Err(Failure::from(Fault::worker_unreachable(message)).into());
         }
         for sighting in chosen.into_iter().take(MAX_ASKED) {
+            // A gateway that was paused meanwhile would give away what is another's by now.
+            if until.is_some_and(|until| Instant::now() + CREATE_DEADLINE > until) {
+                let failure = Fault::launch_under_way().into();
+                return Err(NotCreated { failure, may_be_there: true });
+            }
             let worker = &sighting.report.worker;
             let holding = holding(&call.caller, environment, worker, not_after);
             if self.offer(call, &holding).await? {

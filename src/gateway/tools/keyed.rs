@@ -97,6 +97,17 @@ pub(super) fn failed(failure: Failure, error: &WorkerError) -> Failure {
     }
 }
 
+/// What the client of a call with a key is told instead of this: what knew of the key went with its environment.
+pub(super) fn forgotten(failure: Failure) -> Failure {
+    match failure {
+        Failure::Tool(error) if error.is_of_gone() => {
+            let advice = "Whether the call with this idempotency key ran there before is not known any more.";
+            error.of_repeat(Executed::Maybe, advice).into()
+        }
+        other => other,
+    }
+}
+
 /// What a repeat returns: what the call that was begun before did, and that it is a repeat.
 pub(super) fn replayed(task: Task) -> ToolAnswer {
     let answer = match task.progress {

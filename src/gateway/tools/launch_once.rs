@@ -3,12 +3,13 @@
 //! The directory remembers which, from before it is created. To create it again under its id is safe, so a gateway that
 //! dies on the way leaves nothing twice. A directory that forgets costs a spare environment, which idles out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::{Call, ToolAnswer, Tools};
-use crate::directory::{DirectoryError, Launch, LaunchClaim, LaunchEnd};
+use crate::directory::{DirectoryError, LAUNCH_CLAIM_TERM, Launch, LaunchClaim, LaunchEnd};
 use crate::domain::environment::GoneReason;
 use crate::domain::handle::Handle;
 use crate::domain::ids::{LaunchKey, Principal};
@@ -22,7 +23,7 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_
 impl Tools {
     /// The environment that a key names: created now, or handed out again.
     pub(super) async fn launch_once(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         key: &IdempotencyKey,
         new: Launch,
@@ -35,25 +36,43 @@ impl Tools {
             )
             .into());
         }
-        let (tenant, key) =
-            (call.caller.tenant_digest(), LaunchKey::of(&call.caller, key.as_str()));
+        let key = LaunchKey::of(&call.caller, key.as_str());
         let (longest, pause) = PATIENCE;
         let until = Instant::now() + longest;
         loop {
-            let claim = self.directory.claim_launch(tenant, key, new).await;
-            match claim.map_err(|error| away(&error))? {
-                LaunchClaim::Yours(launch) if launch == new => {
-                    return self.create_for(call, key, new).await;
-                }
-                LaunchClaim::Yours(launch) => return self.take_over(call, key, launch).await,
-                LaunchClaim::Made(launch) => {
-                    let known = self.locator.whereabouts(launch.environment, &call.trace);
-                    return Ok(self.hand_out_again(call, launch, &known.await?));
-                }
-                LaunchClaim::UnderWay if Instant::now() < until => sleep(pause).await,
-                LaunchClaim::UnderWay => return Err(Fault::launch_under_way().into()),
+            let (tools, call) = (Arc::clone(self), call.clone());
+            // To its end though the client leaves: a claim that nobody settles keeps its key from everyone.
+            let launch =
+                self.tasks.spawn(async move { tools.claim_and_launch(&call, key, new).await });
+            match launch.await.unwrap_or_else(|_| Err(Fault::internal(Executed::Maybe).into()))? {
+                Some(answer) => return Ok(answer),
+                None if Instant::now() < until => sleep(pause).await,
+                None => return Err(Fault::launch_under_way().into()),
             }
         }
+    }
+
+    /// Launches it, or finds it launched; nothing while somebody else does.
+    async fn claim_and_launch(
+        &self,
+        call: &Call,
+        key: LaunchKey,
+        new: Launch,
+    ) -> Result<Option<ToolAnswer>, Failure> {
+        let until = Instant::now() + LAUNCH_CLAIM_TERM;
+        let claim = self.directory.claim_launch(call.caller.tenant_digest(), key, new).await;
+        let launched = match claim.map_err(|error| away(&error))? {
+            LaunchClaim::Yours(launch) if launch == new => {
+                self.create_for(call, key, new, until).await
+            }
+            LaunchClaim::Yours(launch) => self.take_over(call, key, launch, until).await,
+            LaunchClaim::Made(launch) => {
+                let known = self.locator.whereabouts(launch.environment, &call.trace).await?;
+                Ok(self.hand_out_again(call, launch, &known))
+            }
+            LaunchClaim::UnderWay => return Ok(None),
+        };
+        launched.map(Some)
     }
 
     async fn create_for(
@@ -61,8 +80,9 @@ impl Tools {
         call: &Call,
         key: LaunchKey,
         new: Launch,
+        until: Instant,
     ) -> Result<ToolAnswer, Failure> {
-        let created = self.create(call, new).await;
+        let created = self.create(call, new, Some(until)).await;
         match &created {
             Ok(_) => self.settle(call, key, new, LaunchEnd::Made).await,
             // The claim runs out by itself, and who comes then looks for it first.
@@ -78,10 +98,11 @@ impl Tools {
         call: &Call,
         key: LaunchKey,
         launch: Launch,
+        until: Instant,
     ) -> Result<ToolAnswer, Failure> {
         let known = self.locator.whereabouts(launch.environment, &call.trace).await?;
         if known == Whereabouts::Nowhere {
-            return self.create_for(call, key, launch).await;
+            return self.create_for(call, key, launch, until).await;
         }
         self.settle(call, key, launch, LaunchEnd::Made).await;
         Ok(self.hand_out_again(call, launch, &known))

@@ -32,6 +32,7 @@ use super::listen::Hub;
 use super::locate::{self, Locator};
 use super::reply::Answer;
 use super::seldom::Seldom;
+use super::tasks::Followed;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::domain::environment::GoneReason;
@@ -202,6 +203,8 @@ pub(super) struct Tools {
     pub clock: Clock,
     /// What goes on when a call has been answered.
     pub tasks: TaskTracker,
+    /// The tasks among it whose end is told of.
+    pub followed: Followed,
 }
 
 impl Tools {

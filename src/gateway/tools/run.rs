@@ -66,8 +66,19 @@ impl Tools {
         Err(ToolError::not_begun(format!("timeoutSeconds is {seconds}: give 1 to {most}.")))
     }
 
-    /// Opens the handle, finds the worker, runs it there: once, and with a key once for all who ask.
     async fn run(
+        self: &Arc<Self>,
+        call: &Call,
+        token: &str,
+        job: Job,
+        seconds: Option<u64>,
+    ) -> Result<Answer, Failure> {
+        let answer = self.run_there(call, token, job, seconds).await;
+        if call.key.is_some() { answer.map_err(keyed::forgotten) } else { answer }
+    }
+
+    /// Opens the handle, finds the worker, runs it there: once, and with a key once for all who ask.
+    async fn run_there(
         self: &Arc<Self>,
         call: &Call,
         token: &str,

@@ -41,7 +41,11 @@ pub(in crate::worker) struct Head {
 pub(super) fn write(directory: &Path, head: &Head, outcome: &[u8]) -> io::Result<u64> {
     if !directory.exists() {
         private_dir(directory)?;
-        sync_dir(directory.parent().expect("a journal lies beside its environment's record"))?;
+        let parent = directory.parent().expect("a journal lies beside its environment's record");
+        // The next write tries both again.
+        sync_dir(parent).inspect_err(|_| {
+            fs::remove_dir(directory).ok();
+        })?;
     }
     let mut content = first_line(head);
     content.extend_from_slice(outcome);

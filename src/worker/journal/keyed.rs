@@ -59,6 +59,11 @@ impl Journal {
         match entries.entry(call.execution) {
             Place::Occupied(place) => {
                 let entry = place.into_mut();
+                if entry.head.key.is_none() && entry.head.state.is_terminal() {
+                    // A task that did not start gave its key back, and makes room for who uses it now.
+                    *entry = Entry::taken_in(call, now);
+                    return Claimed::New;
+                }
                 if entry.head.key != Some(call.arguments) {
                     return Claimed::Conflict;
                 }
@@ -72,17 +77,7 @@ impl Journal {
             }
             Place::Vacant(_) if !self.has_read(call.execution) => Claimed::Unread,
             Place::Vacant(place) => {
-                let head = Head {
-                    execution: call.execution,
-                    key: Some(call.arguments),
-                    is_task: false,
-                    kind: call.kind,
-                    created: now,
-                    updated: now,
-                    keep_until: now,
-                    state: TaskState::Working,
-                };
-                place.insert(Entry::new(head)).callers.insert(call.caller);
+                place.insert(Entry::taken_in(call, now));
                 Claimed::New
             }
         }
@@ -125,30 +120,36 @@ impl Journal {
     /// It did not start: its key is free, and whoever waits for it is told why. One that is a task stays, for its client
     /// was told of it; false then.
     pub(super) async fn free(&self, host: &Host, execution: ExecutionId, why: &NotStarted) -> bool {
-        let Some(was_written) = self.withdraw(execution, why) else { return false };
-        if was_written {
-            // From the disk alone: in memory there may be somebody else by now.
-            self.erase(host, vec![execution]).await;
+        if !self.withdraw(execution, why) {
+            return false;
         }
+        // From the disk alone: in memory there may be somebody else by now. A write that failed may have left it too.
+        self.erase(host, vec![execution]).await;
         true
     }
 
+    /// A task did not start: its client reads why, and its key is free. Whoever waits for it with the key is told the same.
+    pub(super) fn give_back(&self, head: &mut Head, why: &NotStarted) {
+        if head.key.take().is_some()
+            && let Some(entry) = self.entries().get(&head.execution)
+        {
+            // Told when it has ended.
+            entry.ending.refusal.set(why.clone()).ok();
+        }
+    }
+
     /// The same for one that was not even taken in.
-    pub(in crate::worker) fn withdraw(
-        &self,
-        execution: ExecutionId,
-        why: &NotStarted,
-    ) -> Option<bool> {
+    pub(in crate::worker) fn withdraw(&self, execution: ExecutionId, why: &NotStarted) -> bool {
         let mut entries = self.entries();
-        let Place::Occupied(place) = entries.entry(execution) else { return None };
+        let Place::Occupied(place) = entries.entry(execution) else { return false };
         if place.get().head.key.is_none() || place.get().head.is_task {
-            return None;
+            return false;
         }
         let entry = place.remove();
         // Only who removes it tells why, so nothing was told before.
         entry.ending.refusal.set(why.clone()).ok();
         entry.ending.over.cancel();
-        Some(entry.size > 0)
+        true
     }
 
     /// How it is, for somebody who makes the call again; nothing if there is no such call.
@@ -162,10 +163,28 @@ impl Journal {
     }
 }
 
-/// What is told of an entry that does not read: nobody knows whether its code ran.
+impl Entry {
+    /// One that is taken in: it goes on, and one caller waits.
+    fn taken_in(call: KeyedCall, now: Timestamp) -> Self {
+        let KeyedCall { execution, arguments, kind, caller } = call;
+        let (key, is_task, state) = (Some(arguments), false, TaskState::Working);
+        let (created, updated, keep_until) = (now, now, now);
+        let head = Head { execution, key, is_task, kind, created, updated, keep_until, state };
+        Self { callers: [caller].into(), ..Self::new(head) }
+    }
+}
+
+/// What is told of an entry that does not read, or is no more: nobody knows whether its code ran.
 pub(in crate::worker) fn unread(kind: JobKind, now: Timestamp) -> Task {
-    let reason = TaskFailure::EntryUnread.as_str().to_owned();
+    of_now(kind, now, Progress::Failed { reason: TaskFailure::EntryUnread.as_str().to_owned() })
+}
+
+/// What is told of a call that goes on, to who cannot wait for it.
+pub(in crate::worker) fn under_way(kind: JobKind, now: Timestamp) -> Task {
+    of_now(kind, now, Progress::Working)
+}
+
+fn of_now(kind: JobKind, now: Timestamp, progress: Progress) -> Task {
     let now = now.as_millis();
-    let progress = Progress::Failed { reason };
     Task { kind, created_ms: now, updated_ms: now, keep_until_ms: now, progress }
 }

@@ -13,7 +13,7 @@ mod tell;
 pub(super) use entry::Head;
 #[cfg(fuzzing)]
 pub(super) use entry::{first_line, head};
-pub(super) use keyed::{Claimed, Ending, KeyedCall, unread};
+pub(super) use keyed::{Claimed, Ending, KeyedCall, under_way, unread};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,7 +142,7 @@ impl Journal {
     /// Enters a task, which may have a key; it is on disk when this returns. Only tasks whose time is over make room for it.
     pub(super) async fn begin(&self, host: &Host, head: Head) -> Result<(), NotEntered> {
         let _turn = self.writing.lock().await;
-        self.tidy(host).await;
+        self.forget(host, self.old(host.now())).await;
         let now = host.now();
         if self.entries().values().filter(|it| is_kept_task(it, now)).count() >= MAX_TASKS {
             return Err(NotEntered::Full);
@@ -182,6 +182,9 @@ impl Journal {
         let Ok(state) = next else { return };
         let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
+        if let Some(Frame::NotStarted(why)) = last {
+            self.give_back(&mut head, why);
+        }
         // What has a key has had room from its start.
         let room =
             if head.is_task { self.make_room(host, outcome.len() as u64).await } else { Ok(()) };
@@ -212,6 +215,8 @@ impl Journal {
 
     /// Forgets what was kept long enough.
     pub(super) async fn tidy(&self, host: &Host) {
+        // What it removes from memory may be entered anew before it is off the disk.
+        let _turn = self.writing.lock().await;
         self.forget(host, self.old(host.now())).await;
     }
 
@@ -273,7 +278,12 @@ impl Journal {
     /// A task whose time is now `until` at least, for its client is told of it.
     fn promise(&self, execution: ExecutionId, until: Timestamp) -> Option<Head> {
         let mut entries = self.entries();
-        let head = &mut entries.get_mut(&execution)?.head;
+        let entry = entries.get_mut(&execution)?;
+        // What is not on disk is not promised: it may not even have been taken in.
+        if !entry.head.is_task && entry.size == 0 {
+            return None;
+        }
+        let head = &mut entry.head;
         (head.is_task, head.keep_until) = (true, head.keep_until.max(until));
         Some(*head)
     }

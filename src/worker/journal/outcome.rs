@@ -42,9 +42,9 @@ fn cut(ended: &mut Ended) -> bool {
     if ended.images.pop().is_some() {
         return true;
     }
-    let result = ended.execution_result.get_or_insert_default();
-    let texts = [&mut ended.stdout, &mut ended.stderr, result];
-    let Some(longest) = texts.into_iter().max_by_key(|text| text.len()) else { return false };
+    let texts = [Some(&mut ended.stdout), Some(&mut ended.stderr), ended.execution_result.as_mut()];
+    let longest = texts.into_iter().flatten().max_by_key(|text| text.len());
+    let Some(longest) = longest else { return false };
     let half = longest.floor_char_boundary(longest.len() / 2);
     let is_cut = half < longest.len();
     longest.truncate(half);
@@ -91,6 +91,7 @@ mod tests {
             assert!(read.truncated && read.images.is_empty());
             assert!(ended.stdout.starts_with(&read.stdout) && !read.stdout.is_empty());
             assert_eq!(read.stderr, ended.stderr);
+            assert_eq!(read.execution_result, None, "there was none");
         };
         check("ü".repeat(9_000), vec![]);
         check("\u{0}\"".repeat(9_000), vec![image.clone()]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::ids::ArgumentsDigest;
-use crate::rpc::task::{Progress, TaskReply};
+use crate::rpc::task::{Progress, Reader, TaskReply};
 use crate::rpc::wire::TaskTerms;
 use crate::worker::keyed::Asker;
 
@@ -127,12 +127,51 @@ async fn a_cancelled_call_stops_unless_somebody_else_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_that_overtakes_its_call_stops_it_all_the_same() {
+    let stage = Stage::with_environment().await;
+    stage.cancel(1);
+    let cancelled = Frame::NotStarted(NotStarted::Cancelled);
+    assert_eq!(stage.ask("slow", 1).unwrap().last.await.unwrap(), cancelled);
+    assert_eq!(stage.entries(), 0);
+    let Frame::Ended(ended) = stage.ask("slow", 2).unwrap().last.await.unwrap() else {
+        panic!("another caller's call is another")
+    };
+    assert_eq!(ended.terminated_by, None);
+}
+
+#[tokio::test]
+async fn a_task_that_did_not_start_leaves_its_key_free() {
+    let stage = Stage::with_environment().await;
+    stage.broken.store(true, Ordering::Relaxed);
+    let refused = stage.ask_for("ok", 1, Some(TaskTerms::default())).unwrap();
+    assert!(is_without_sandbox(&refused.last.await.unwrap()));
+    stage.broken.store(false, Ordering::Relaxed);
+    let task = stage.supervisor.task(&TARGET, KEY, Duration::ZERO, Reader::Client).await;
+    let TaskReply::Task(task) = task else { panic!("{task:?}") };
+    assert!(matches!(task.progress, Progress::NotStarted { .. }), "its client reads why");
+    ended(stage.keyed("other").await);
+    assert!(matches!(progress(stage.keyed("other").await), Progress::Ended { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_execution_has_so_many_callers_and_no_more() {
     let stage = Stage::with_environment().await;
     let waiting: Vec<_> = (1..=16).map(|caller| stage.ask("slow", caller).unwrap()).collect();
-    assert!(matches!(stage.ask("slow", 17), Err(NotStarted::QueueFull { .. })));
+    let more = stage.ask("slow", 17).unwrap().last.await.unwrap();
+    assert_eq!(progress(more), Progress::Working, "it was begun, and is not told otherwise");
     drop(waiting);
-    stage.ask("slow", 17).unwrap();
+    let waits = stage.ask("slow", 17).unwrap().last.await.unwrap();
+    assert!(matches!(progress(waits), Progress::Ended { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_call_that_its_environment_takes_along_is_not_told_that_it_did_not_run() {
+    let stage = Stage::with_environment().await;
+    let (_running, repeat) = (stage.ask("slow", 1).unwrap(), stage.ask("slow", 2).unwrap());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    stage.supervisor.close(&TARGET).await.unwrap();
+    let unknown = Progress::Failed { reason: "entry-unread".to_owned() };
+    assert_eq!(progress(repeat.last.await.unwrap()), unknown);
 }
 
 #[tokio::test]
