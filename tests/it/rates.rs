@@ -235,6 +235,21 @@ async fn a_global_rate_is_exact_over_two_replicas() {
 }
 
 #[tokio::test]
+async fn who_sends_much_at_once_uses_up_no_more_of_the_tenants_rate_than_may_pass() {
+    let cluster = Cluster::start(1, 0, |config| {
+        config.rates.subject = Some(slow(1));
+        config.rates.tenant = Some(RateLimit::global(a_minute_each(9)));
+        config.credentials = keys(&[("a", "one", "x"), ("b", "one", "y")]);
+    })
+    .await;
+    let noisy = cluster.client(0, "a");
+    let answers = join_all((0..60).map(|_| whoami(&noisy))).await;
+    assert_eq!(answers.iter().filter(|it| it.status.as_u16() == 200).count(), 1);
+    let quiet = whoami(&cluster.client(0, "b")).await;
+    assert_eq!((quiet.status.as_u16(), left(&quiet, "tenant")), (200, 7), "one of each");
+}
+
+#[tokio::test]
 async fn a_global_rate_is_held_in_shares_while_redis_is_away() {
     let names: Vec<String> = (0..200).map(|number| format!("t{number}")).collect();
     let mut names = names.iter().map(String::as_str).chain(["probe", "a"]).collect::<Vec<_>>();

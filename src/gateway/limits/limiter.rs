@@ -121,6 +121,13 @@ impl Limiter {
         })
     }
 
+    /// Gives back one that was counted, as far as time has not done so: nothing of it is in use after `until`.
+    pub(super) fn give_back(&self, key: Key, replicas: NonZeroU32, until: Duration, now: Duration) {
+        let interval = self.limit.rate.share(replicas).interval();
+        let back = until.saturating_sub(now).min(interval);
+        self.learn_from(key, now, |used| used.saturating_sub(back));
+    }
+
     /// How much is in use, as far as is known here.
     pub(super) fn used(&self, key: Key, now: Duration) -> Duration {
         let look = |until| Err(used(until, now));
@@ -131,7 +138,11 @@ impl Limiter {
 
     /// Learns how much is in use.
     pub(super) fn learn(&self, key: Key, used: Duration, now: Duration) {
-        let learnt = |_| Ok(((), nanos(now + used)));
+        self.learn_from(key, now, |_| used);
+    }
+
+    fn learn_from(&self, key: Key, now: Duration, learn: impl Fn(Duration) -> Duration) {
+        let learnt = |until| Ok(((), nanos(now + learn(used(until, now)))));
         match self.until.measure_and_replace::<_, _, Infallible>(&key, learnt) {
             Ok(()) => {}
         }
@@ -213,6 +224,30 @@ mod tests {
         assert_eq!(counted(&limiter, 4, now), 0, "what all had in use is in use of the share");
         limiter.learn(KEY, Duration::ZERO, now);
         assert_eq!(limiter.used(KEY, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_given_back_is_no_more_than_time_has_left_of_it() {
+        let second = Duration::from_secs(1);
+        let count = |limiter: &Limiter, now| now + limiter.count(KEY, number(1), now).unwrap();
+        let check = |given_back_at: f64, left: f64| {
+            let limiter = a_second_each(9);
+            let until = count(&limiter, Duration::ZERO);
+            let later = Duration::from_secs_f64(given_back_at);
+            count(&limiter, later);
+            limiter.give_back(KEY, number(1), until, later);
+            assert_eq!(limiter.used(KEY, later), Duration::from_secs_f64(left), "{given_back_at}");
+        };
+        check(0.0, 1.0);
+        check(0.75, 1.0);
+        check(5.0, 1.0);
+
+        // What was counted before it stays.
+        let limiter = a_second_each(9);
+        count(&limiter, Duration::ZERO);
+        let until = count(&limiter, Duration::ZERO);
+        limiter.give_back(KEY, number(1), until, second / 2);
+        assert_eq!(limiter.used(KEY, second / 2), second / 2);
     }
 
     #[test]

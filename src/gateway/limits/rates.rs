@@ -104,6 +104,13 @@ struct Applied<'a> {
     key: Key,
 }
 
+/// A request that was counted in a share.
+struct Counted<'a> {
+    applied: Applied<'a>,
+    /// When nothing of it is in use any more.
+    until: Duration,
+}
+
 impl Limiters {
     /// Limiters of one replica of `replicas`.
     pub(super) fn new(rates: Rates, replicas: NonZeroU32, directory: Arc<dyn Directory>) -> Self {
@@ -151,21 +158,36 @@ impl Limiters {
             applied.into_iter().flatten().partition(|it| it.limiter.is_global());
         let (now, replicas) = (self.now(), self.replicas());
         let all = || shared.iter().chain(&global);
-        if let Some(exhausted) = longest(all().map(|it| it.look(replicas, now))) {
-            for it in all() {
-                left.note(it.limiter, it.rate(replicas), it.limiter.used(it.key, now));
-            }
-            return (left, Err(exhausted));
-        }
-        let counted = match &global[..] {
-            [] => Ok(()),
-            global => self.spend(caller, global, &mut left).await,
+        // The shares first: they tell at once whom they refuse, and can be given back.
+        let counted = match longest(all().map(|it| it.look(replicas, now))) {
+            Some(exhausted) => Err(exhausted),
+            None => self.count_shares(&shared, replicas),
         };
-        let counted = counted.and_then(|()| self.count_shares(&shared, &mut left));
-        (left, counted)
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(exhausted) => {
+                for it in all() {
+                    left.note(it.limiter, it.rate(replicas), it.limiter.used(it.key, now));
+                }
+                return (left, Err(exhausted));
+            }
+        };
+        // Whoever hangs up meanwhile stays counted: the directory may have counted it too.
+        let spent = match &global[..] {
+            [] => Ok(()),
+            global => self.spend(caller, global, replicas, &mut left).await,
+        };
+        if spent.is_err() {
+            self.give_back(&counted, replicas);
+        }
+        let now = self.now();
+        for it in &shared {
+            left.note(it.limiter, it.rate(replicas), it.limiter.used(it.key, now));
+        }
+        (left, spent)
     }
 
-    /// All rates of a request.
+    /// All rates of a request, the caller's own first: who uses that up comes to none that others share.
     fn applied(&self, caller: &Principal, asked: Asked<'_>) -> [Option<Applied<'_>>; MAX_RATES] {
         let limiters = [
             self.subject.as_ref(),
@@ -176,20 +198,32 @@ impl Limiters {
         limiters.map(|limiter| limiter.map(|limiter| Applied { limiter, key: limiter.key(caller) }))
     }
 
-    /// Counts in this replica's shares.
+    /// Counts in this replica's shares, or in none of them.
     fn count_shares<'a>(
         &self,
         applied: &[Applied<'a>],
-        left: &mut Left<'a>,
-    ) -> Result<(), Exhausted> {
-        let (now, replicas) = (self.now(), self.replicas());
-        for Applied { limiter, key } in applied {
-            let counted = limiter.count(*key, replicas, now);
-            let used = counted.unwrap_or_else(|_| limiter.used(*key, now));
-            left.note(limiter, limiter.rate().share(replicas), used);
-            counted.map_err(|it| Exhausted { scope: limiter.scope(), wait: it.wait })?;
+        replicas: NonZeroU32,
+    ) -> Result<Vec<Counted<'a>>, Exhausted> {
+        let now = self.now();
+        let mut all = Vec::with_capacity(applied.len());
+        for it in applied {
+            match it.limiter.count(it.key, replicas, now) {
+                Ok(used) => all.push(Counted { applied: *it, until: now + used }),
+                Err(used_up) => {
+                    self.give_back(&all, replicas);
+                    return Err(Exhausted { scope: it.limiter.scope(), wait: used_up.wait });
+                }
+            }
         }
-        Ok(())
+        Ok(all)
+    }
+
+    /// Takes out of this replica's shares what was counted in them.
+    fn give_back(&self, counted: &[Counted<'_>], replicas: NonZeroU32) {
+        let now = self.now();
+        for Counted { applied: Applied { limiter, key }, until } in counted {
+            limiter.give_back(*key, replicas, *until, now);
+        }
     }
 
     /// Counts in what all replicas hold together, or, while the directory is away, in this replica's shares of it.
@@ -197,6 +231,7 @@ impl Limiters {
         &self,
         caller: &Principal,
         applied: &[Applied<'a>],
+        replicas: NonZeroU32,
         left: &mut Left<'a>,
     ) -> Result<(), Exhausted> {
         let rates: Vec<(RateId, Rate)> =
@@ -209,7 +244,12 @@ impl Limiters {
                         let message = "global rates are held by replicas, each of its share";
                         tracing::warn!(%error, before, message);
                     }
-                    return self.count_shares(applied, left);
+                    let counted = self.count_shares(applied, replicas).map(drop);
+                    let now = self.now();
+                    for Applied { limiter, key } in applied {
+                        left.note(limiter, limiter.rate().share(replicas), limiter.used(*key, now));
+                    }
+                    return counted;
                 }
             };
         let now = self.now();
@@ -256,4 +296,67 @@ impl Applied<'_> {
 /// Of the rates that are used up, the one that takes longest to come back.
 fn longest(looks: impl Iterator<Item = Option<Exhausted>>) -> Option<Exhausted> {
     looks.flatten().max_by_key(|it| it.wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::directory::Terms;
+    use crate::directory::embedded::Embedded;
+    use crate::domain::ids::{Name, Timestamp};
+
+    fn a_second_each(burst: u32) -> Rate {
+        Rate::new(Duration::from_secs(1), NonZeroU32::new(burst).unwrap())
+    }
+
+    fn caller() -> Principal {
+        Principal::verified(Name::parse("a").unwrap(), Name::parse("x").unwrap())
+    }
+
+    fn directory() -> Arc<dyn Directory> {
+        let clock = Clock::manual(Timestamp::from_millis(1_000_000));
+        Arc::new(Embedded::new(clock, Terms::default()))
+    }
+
+    /// How much of its rate the subject has in use.
+    fn used_by_subject(limiters: &Limiters) -> Duration {
+        let subject = limiters.subject.as_ref().unwrap();
+        subject.used(subject.key(&caller()), limiters.now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_that_refuses_gives_back_the_shares_before_it() {
+        let rates = Rates {
+            subject: Some(RateLimit::shared(a_second_each(9))),
+            tenant: Some(RateLimit::shared(a_second_each(1))),
+            ..Rates::default()
+        };
+        let limiters = Limiters::new(rates, NonZeroU32::MIN, directory());
+        let caller = caller();
+        let applied: Vec<_> =
+            limiters.applied(&caller, Asked::default()).into_iter().flatten().collect();
+        for passes in [true, false, false] {
+            // Without a look first, as those meet it who looked at the same time.
+            assert_eq!(limiters.count_shares(&applied, NonZeroU32::MIN).is_ok(), passes);
+            assert_eq!(used_by_subject(&limiters), Duration::from_secs(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_directory_refuses_is_in_use_of_no_share() {
+        let rates = Rates {
+            subject: Some(RateLimit::shared(a_second_each(9))),
+            tenant: Some(RateLimit::global(a_second_each(1))),
+            ..Rates::default()
+        };
+        let directory = directory();
+        let replica = || Limiters::new(rates.clone(), NonZeroU32::MIN, Arc::clone(&directory));
+        let (one, other) = (replica(), replica());
+        assert!(one.count(&caller(), Asked::default()).await.1.is_ok());
+        let refused = other.count(&caller(), Asked::default()).await.1.unwrap_err();
+        assert_eq!(refused.scope, Scope::Tenant);
+        assert_eq!(used_by_subject(&one), Duration::from_secs(1));
+        assert_eq!(used_by_subject(&other), Duration::ZERO);
+    }
 }
