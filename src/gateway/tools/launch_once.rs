@@ -50,6 +50,7 @@ impl Tools {
                     let known = self.locator.whereabouts(launch.environment, &call.trace);
                     return Ok(self.hand_out_again(call, launch, &known.await?));
                 }
+                LaunchClaim::Full { wait } => return Err(keys_full(wait).into()),
                 LaunchClaim::UnderWay if Instant::now() < until => sleep(pause).await,
                 LaunchClaim::UnderWay => return Err(Fault::launch_under_way().into()),
             }
@@ -109,6 +110,14 @@ impl Tools {
             tracing::debug!(%error, ?environment, "not settled; the claim runs out by itself");
         }
     }
+}
+
+fn keys_full(wait: Duration) -> ToolError {
+    ToolError::not_begun(
+        "Nothing was created: your tenant has launched under as many idempotency keys as are remembered, and the oldest must \
+         be kept for a while yet. Call again later, or without a key.",
+    )
+    .retry_after(wait)
 }
 
 fn away(error: &DirectoryError) -> Failure {
