@@ -23,8 +23,9 @@ mod terms;
 pub use events::{Audience, Change, DirectoryEvent, Events, Heard, List, MAX_CHANGES};
 pub use settings::{DirectoryConfig, open, open_with};
 pub use terms::{
-    CLUSTER_LIST_TERM, LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_RATES, MAX_TALLY_OPERATIONS,
-    REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY, WORKER_TERM,
+    CLUSTER_LIST_TERM, LAUNCH_CLAIM_TERM, LAUNCH_TERM, LIST_TERM, MAX_LAUNCH_KEYS, MAX_RATES,
+    MAX_TALLY_OPERATIONS, REPLICA_TERM, RESERVATION_TERM, SETTLING_TERM, Terms, WORKER_MEMORY,
+    WORKER_TERM,
 };
 
 /// Whether the directory knows all that lives.
@@ -211,6 +212,11 @@ pub enum LaunchClaim {
     UnderWay,
     /// It was created.
     Made(Launch),
+    /// Nothing: the key is new, and its tenant has [`MAX_LAUNCH_KEYS`].
+    Full {
+        /// How long until it may have one less.
+        wait: Duration,
+    },
 }
 
 /// How the creation of an environment went.

@@ -27,6 +27,8 @@ pub const MAX_RATES: usize = 4;
 pub const LAUNCH_CLAIM_TERM: Duration = Duration::from_secs(20);
 /// How long the environment that a key launched is remembered.
 pub const LAUNCH_TERM: Duration = Duration::from_hours(24);
+/// How many keys one tenant may have launched under within [`LAUNCH_TERM`]; a launch under one more is refused.
+pub const MAX_LAUNCH_KEYS: u32 = 10_000;
 
 /// The terms of one directory. Production takes the defaults, which are the constants beside this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,15 +32,16 @@ impl Backlog {
 
     /// The next connection; none once the listener may close. Safe to drop while it waits.
     pub(super) async fn next(&mut self) -> Option<(Stream, SocketAddr)> {
-        let since = match self.closing_since {
-            Some(since) => since,
-            None => tokio::select! {
+        let since = if let Some(since) = self.closing_since {
+            since
+        } else {
+            tokio::select! {
                 accepted = self.accept() => return Some(accepted),
                 () = self.drain.closing() => {
                     self.begin_no_more();
                     *self.closing_since.insert(Instant::now())
                 }
-            },
+            }
         };
         if since.elapsed() > LONGEST_CLOSE {
             return None;

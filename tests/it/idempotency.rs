@@ -6,10 +6,14 @@ use std::fs::read_to_string;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use baton::clock::Clock;
+use baton::directory::{Launch, MAX_LAUNCH_KEYS};
+use baton::domain::ids::{EnvironmentId, LaunchKey};
 use baton::gateway::Credentials;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::cluster::{ALICE, BOB, Cluster, eventually, workers_heard};
+use crate::cluster::{ALICE, BOB, CAROL, Cluster, alice, eventually, workers_heard};
 use crate::mcp_client::McpClient;
 use crate::program::Program;
 
@@ -332,4 +336,32 @@ async fn a_launch_that_is_refused_leaves_its_key_free_and_one_without_a_caller_i
     let open = Cluster::start(1, 1, |it| it.credentials = Credentials::Anonymous).await;
     let refused = call(&open.gateways[0].client(), launch("k")).await;
     assert_eq!(refused["structuredContent"]["executed"], "no", "{refused}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_launched_under_too_many_keys_is_told_when_to_come_back() {
+    let cluster = Cluster::start(1, 1, |_| {}).await;
+    let [client, other] = [ALICE, CAROL].map(|key| cluster.client(0, key));
+    let first = call(&client, launch("k")).await["structuredContent"]["environmentId"].clone();
+    let directory = &cluster.directory().await;
+    let not_after = Clock::system().now().after(Duration::from_hours(1));
+    let claims = (1..MAX_LAUNCH_KEYS).map(|number| async move {
+        let key = LaunchKey::of(&alice(), &number.to_string());
+        let mine = Launch { environment: EnvironmentId::from_bytes([1; 16]), not_after };
+        directory.claim_launch(alice().tenant_digest(), key, mine).await.unwrap()
+    });
+    stream::iter(claims).buffer_unordered(64).for_each(async |_| {}).await;
+
+    let refused = call(&client, launch("one more")).await;
+    let data = &refused["structuredContent"];
+    assert_eq!(
+        (&refused["isError"], &data["executed"], &data["retryable"]),
+        (&json!(true), &json!("no"), &json!(true)),
+        "{refused}"
+    );
+    assert!(data["retryAfterMs"].as_u64().unwrap() > 0, "{refused}");
+    let again = call(&client, launch("k")).await;
+    assert_eq!(again["structuredContent"]["environmentId"], first, "a repeat is no new key");
+    assert_eq!(call(&other, launch("one more")).await["isError"], false, "another tenant");
+    client.launch().await;
 }

@@ -1,16 +1,17 @@
 //! Which environment each key launched.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::Overfull;
-use crate::directory::{Launch, LaunchClaim, LaunchEnd, Terms};
+use crate::directory::{Launch, LaunchClaim, LaunchEnd, MAX_LAUNCH_KEYS, Terms};
 use crate::domain::ids::{EnvironmentId, LaunchKey, TenantDigest, Timestamp};
 
-/// Most keys.
+/// Most keys of all tenants.
 const MAX_LAUNCHES: usize = 100_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Launches(HashMap<(TenantDigest, LaunchKey), Record>);
+pub(super) struct Launches(HashMap<TenantDigest, HashMap<LaunchKey, Record>>);
 
 #[derive(Debug)]
 struct Record {
@@ -40,13 +41,15 @@ impl Launches {
         terms: &Terms,
     ) -> Result<LaunchClaim, Overfull> {
         let claimed = Progress::Claimed { until: now.after(terms.launch_claim) };
-        let is_full = self.0.len() >= MAX_LAUNCHES;
-        let Some(known) = self.0.get_mut(&(tenant, key)).filter(|it| it.counts(now)) else {
-            if is_full {
+        let Some(known) = self.known((tenant, key), now) else {
+            if let Some(wait) = self.full(tenant, now) {
+                return Ok(LaunchClaim::Full { wait });
+            }
+            if self.0.values().map(HashMap::len).sum::<usize>() >= MAX_LAUNCHES {
                 return Err(Overfull("launches"));
             }
             let record = Record { launch: mine, progress: claimed, until: now.after(terms.launch) };
-            self.0.insert((tenant, key), record);
+            self.0.entry(tenant).or_default().insert(key, record);
             return Ok(LaunchClaim::Yours(mine));
         };
         match known.progress {
@@ -70,21 +73,38 @@ impl Launches {
         how: LaunchEnd,
         now: Timestamp,
     ) {
-        let Some(known) = self.0.get_mut(&(tenant, key)).filter(|it| it.counts(now)) else {
-            return;
-        };
+        let Some(known) = self.known((tenant, key), now) else { return };
         if known.launch.environment != environment || known.progress == Progress::Made {
             return;
         }
         match how {
             LaunchEnd::Made => known.progress = Progress::Made,
             LaunchEnd::NotMade => {
-                self.0.remove(&(tenant, key));
+                self.0.get_mut(&tenant).and_then(|keys| keys.remove(&key));
             }
         }
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.0.retain(|_, it| it.counts(now));
+        self.0.retain(|_, keys| {
+            keys.retain(|_, it| it.counts(now));
+            !keys.is_empty()
+        });
+    }
+
+    fn known(
+        &mut self,
+        (tenant, key): (TenantDigest, LaunchKey),
+        now: Timestamp,
+    ) -> Option<&mut Record> {
+        self.0.get_mut(&tenant)?.get_mut(&key).filter(|it| it.counts(now))
+    }
+
+    /// How long until a tenant that has as many keys as it may has one less.
+    fn full(&mut self, tenant: TenantDigest, now: Timestamp) -> Option<Duration> {
+        let keys = self.0.get_mut(&tenant).filter(|keys| keys.len() >= MAX_LAUNCH_KEYS as usize)?;
+        keys.retain(|_, it| it.counts(now));
+        let first = keys.values().map(|it| it.until).min();
+        first.filter(|_| keys.len() >= MAX_LAUNCH_KEYS as usize).map(|it| it.since(now))
     }
 }

@@ -25,9 +25,16 @@ impl Rates {
         now: Timestamp,
     ) -> Result<Spending, Overfull> {
         let now = Duration::from_millis(now.as_millis());
-        let used_of = |(id, rate): &(RateId, Rate)| {
+        for (id, rate) in rates {
+            // Never beyond the window: the clock may have gone back, and rates may be set anew. It is put right for good,
+            // whether or not this one passes: else all are refused until the old moment, whatever wait they are told.
+            if let Some(until) = self.until.get_mut(&(tenant, *id)) {
+                *until = (*until).min(now + rate.window());
+            }
+        }
+        let used_of = |(id, _): &(RateId, Rate)| {
             let until = self.until.get(&(tenant, *id)).copied().unwrap_or_default();
-            until.saturating_sub(now).min(rate.window())
+            until.saturating_sub(now)
         };
         let before: Vec<Duration> = rates.iter().map(used_of).collect();
         let counted = rates.iter().zip(&before).map(|((_, rate), used)| rate.count(*used));

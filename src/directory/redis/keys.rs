@@ -13,6 +13,7 @@
 //! | `baton:{t:T}:env:E` | hash | placement, owner | `not_after`; once released, the settling term |
 //! | `baton:{t:T}:rate:R` | string | the moment (µs) at which nothing of the rate is in use | until that moment |
 //! | `baton:{t:T}:key:K` | hash | the environment that a key names, and whether it was made | 24 h after the first claim |
+//! | `baton:{t:T}:keys` | zset | key of a launch → until when it counts | 24 h after the last claim of any |
 //! | `baton:{y:Y}:tally` | hash | total, and the total after each operation | the tally's term after its last change |
 //!
 //! One channel, `baton:{fleet}:events`, carries what replicas tell one another; what is told on it is not kept.
@@ -50,6 +51,10 @@ pub(super) fn rate(tenant: TenantDigest, rate: RateId) -> String {
 
 pub(super) fn launch(tenant: TenantDigest, key: LaunchKey) -> String {
     format!("baton:{{t:{tenant}}}:key:{key}")
+}
+
+pub(super) fn launches(tenant: TenantDigest) -> String {
+    format!("baton:{{t:{tenant}}}:keys")
 }
 
 pub(super) fn tally(tally: TallyId) -> String {

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Beat, CLUSTER_LIST_TERM, Completeness, Directory, DirectoryError, DirectoryEvent, Events,
-    Launch, LaunchClaim, LaunchEnd, MAX_TALLY_OPERATIONS, Placed, Replica, Reservation, Spending,
-    Tally, Terms, WORKER_MEMORY,
+    Launch, LaunchClaim, LaunchEnd, MAX_LAUNCH_KEYS, MAX_TALLY_OPERATIONS, Placed, Replica,
+    Reservation, Spending, Tally, Terms, WORKER_MEMORY,
 };
 use crate::domain::ids::{
     EnvironmentId, LaunchKey, RateId, TallyId, TenantDigest, Timestamp, WorkerId,
@@ -225,7 +225,20 @@ impl Directory for Redis {
         key: LaunchKey,
         mine: Launch,
     ) -> Result<LaunchClaim, DirectoryError> {
-        let mut script = scripts::CLAIM_LAUNCH.key(keys::launch(tenant, key));
+        let launch = keys::launch(tenant, key);
+        // A step of its own, for one of a single key goes on in a cluster while its slot moves.
+        let mut script = scripts::ENTER_LAUNCH.key(keys::launches(tenant));
+        script.arg(key.to_string()).arg(MAX_LAUNCH_KEYS).arg(millis(self.terms.launch));
+        let wait: u64 = self.servers.run(&script).await?;
+        if wait > 0 {
+            // The release before noted no keys: what was claimed there is known all the same.
+            let mut command = redis::cmd("EXISTS");
+            command.arg(&launch);
+            if !self.servers.operate::<bool>(&Step::on(&launch, command)).await? {
+                return Ok(LaunchClaim::Full { wait: Duration::from_millis(wait) });
+            }
+        }
+        let mut script = scripts::CLAIM_LAUNCH.key(launch);
         script
             .arg(mine.environment.to_string())
             .arg(records::moment(mine.not_after))
@@ -244,7 +257,13 @@ impl Directory for Redis {
         how: LaunchEnd,
     ) -> Result<(), DirectoryError> {
         let mut script = scripts::SETTLE_LAUNCH.key(keys::launch(tenant, key));
-        script.arg(environment.to_string()).arg(u8::from(how == LaunchEnd::Made));
+        if how == LaunchEnd::NotMade {
+            script.key(keys::launches(tenant));
+        }
+        script
+            .arg(environment.to_string())
+            .arg(u8::from(how == LaunchEnd::Made))
+            .arg(key.to_string());
         self.servers.run(&script).await
     }
 

@@ -31,6 +31,7 @@ scripts! {
     INDEX = "index.lua";
     UNINDEX = "unindex.lua";
     SPEND = "spend.lua";
+    ENTER_LAUNCH = "enter_launch.lua";
     CLAIM_LAUNCH = "claim_launch.lua";
     SETTLE_LAUNCH = "settle_launch.lua";
     OPEN_TALLY = "open_tally.lua";

@@ -70,6 +70,7 @@ impl Tools {
                 let known = self.locator.whereabouts(launch.environment, &call.trace).await?;
                 Ok(self.hand_out_again(call, launch, &known))
             }
+            LaunchClaim::Full { wait } => return Err(keys_full(wait).into()),
             LaunchClaim::UnderWay => return Ok(None),
         };
         launched.map(Some)
@@ -130,6 +131,14 @@ impl Tools {
             tracing::debug!(%error, ?environment, "not settled; the claim runs out by itself");
         }
     }
+}
+
+fn keys_full(wait: Duration) -> ToolError {
+    ToolError::not_begun(
+        "Nothing was created: your tenant has launched under as many idempotency keys as are remembered, and the oldest must \
+         be kept for a while yet. Call again later, or without a key.",
+    )
+    .retry_after(wait)
 }
 
 fn away(error: &DirectoryError) -> Failure {

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use baton::clock::Clock;
 use baton::directory::redis::{RedisSettings, RedisUrl};
 use baton::directory::{
-    Audience, Change, Directory, DirectoryConfig, DirectoryError, DirectoryEvent, Heard, List,
-    Tally, open,
+    Audience, Change, Directory, DirectoryConfig, DirectoryError, DirectoryEvent, Heard, Launch,
+    LaunchClaim, List, Reservation, Tally, open,
 };
+use baton::domain::ids::{LaunchKey, RateId};
+use baton::domain::rate::Rate;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::subject::tally;
-use crate::cluster::{ALICE, Cluster, eventually};
+use super::subject::{environment, holding, tally, tenant};
+use crate::cluster::{ALICE, Cluster, eventually, number};
 use crate::fault::{Fault, Proxy};
 use crate::redis_cluster::RedisCluster;
 use crate::redis_server::{RedisServer, free_port};
@@ -112,7 +114,7 @@ async fn a_replica_takes_over_within_seconds_and_nothing_counts_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_that_moves_under_load_costs_no_operation() {
+async fn a_slot_that_moves_under_load_costs_no_operation_on_one_key() {
     let redis = RedisCluster::start();
     let directory = directory_at(redis.settings()).await;
     directory.open_tally(tally(0), LONG).await.unwrap();
@@ -143,6 +145,44 @@ async fn a_slot_that_moves_under_load_costs_no_operation() {
     };
     tokio::join!(join_all((0..4).map(add_all)), move_about);
     assert_eq!(total(&*directory).await, i64::from(added.load(Ordering::Relaxed)));
+}
+
+#[tokio::test]
+async fn what_writes_new_keys_together_is_refused_while_their_slot_moves_and_then_taken() {
+    let redis = RedisCluster::start();
+    let directory = directory_at(redis.settings()).await;
+    directory.complete(&[]).await.unwrap();
+    let quota = format!("baton:{{t:{}}}:quota", tenant(0));
+    let (slot, from) = (redis.slot(&quota), redis.owner(&quota));
+    let not_after = Clock::system().now().after(LONG);
+    let rates = ["a", "b"].map(|name| (RateId::of("test", name), Rate::new(LONG, number(9))));
+    let place = async |id| directory.place(&holding(id, "w", 1, not_after)).await;
+    let spend = async || directory.spend(tenant(0), &rates).await;
+    place(1).await.unwrap();
+    let meanwhile = async {
+        // What has one key, or finds all of its keys.
+        let room = directory.reserve(tenant(0), environment(2), 2).await.unwrap();
+        assert_eq!(room, Reservation::Granted);
+        let mine = Launch { environment: environment(2), not_after };
+        let key = LaunchKey::from_bytes([1; 16]);
+        let claim = directory.claim_launch(tenant(0), key, mine).await.unwrap();
+        assert_eq!(claim, LaunchClaim::Yours(mine));
+        assert!(directory.locate(tenant(0), environment(1)).await.unwrap().is_some());
+        place(1).await.unwrap();
+        for _ in 0..3 {
+            let began = Instant::now();
+            assert!(matches!(place(2).await, Err(DirectoryError::Away { .. })));
+            assert!(matches!(spend().await, Err(DirectoryError::Away { .. })));
+            assert!(began.elapsed() < IN_TIME * 2, "{:?}", began.elapsed());
+        }
+    };
+    redis.migrate(slot, from, (from + 1) % 3, meanwhile).await;
+    place(2).await.unwrap();
+    let spending = spend().await.unwrap();
+    assert!(spending.granted);
+    for used in spending.used {
+        assert_eq!(used, LONG, "what was refused was not counted");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Launches under a key: one creates, and everybody after that learns what.
 #![expect(clippy::unwrap_used, reason = "a directory that is away fails the test")]
 
-use baton::directory::{Launch, LaunchClaim, LaunchEnd, Terms};
+use std::future::ready;
+
+use baton::directory::{LAUNCH_TERM, Launch, LaunchClaim, LaunchEnd, MAX_LAUNCH_KEYS, Terms};
 use baton::domain::ids::LaunchKey;
+use futures_util::{StreamExt as _, stream};
 
 use super::subject::{Kind, LONG, SHORT, Subject, environment, tenant};
 
@@ -11,6 +14,7 @@ contract! {
     a_claim_that_nobody_settles_passes_on_with_its_environment
     what_was_not_made_leaves_the_key_free
     a_launch_is_forgotten_after_its_term
+    a_tenant_has_so_many_keys_and_no_more
 }
 
 const KEY: LaunchKey = LaunchKey::from_bytes([1; 16]);
@@ -73,4 +77,32 @@ async fn a_launch_is_forgotten_after_its_term(kind: Kind) {
     it.settle(1, LaunchEnd::Made).await;
     it.pass(SHORT * 2).await;
     assert_eq!(it.claim(two).await, LaunchClaim::Yours(two));
+}
+
+async fn a_tenant_has_so_many_keys_and_no_more(kind: Kind) {
+    let it = &kind.open().await;
+    let mine = it.launch(1);
+    let key = |number: u32| {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        LaunchKey::from_bytes(bytes)
+    };
+    let claim = async |id, number| {
+        let claimed = it.directory.claim_launch(tenant(id), key(number), mine).await.unwrap();
+        if let LaunchClaim::Full { wait } = claimed {
+            assert!(LAUNCH_TERM / 2 < wait && wait <= LAUNCH_TERM, "{wait:?}");
+            return false;
+        }
+        assert_eq!(claimed, LaunchClaim::Yours(mine));
+        true
+    };
+    let all = stream::iter(0..MAX_LAUNCH_KEYS).map(|number| claim(0, number)).buffer_unordered(64);
+    assert!(all.all(ready).await);
+    assert!(!claim(0, MAX_LAUNCH_KEYS).await);
+    assert!(claim(0, 0).await, "a repeat is no new key");
+    assert!(claim(1, MAX_LAUNCH_KEYS).await, "another tenant has its own");
+    let end = LaunchEnd::NotMade;
+    it.directory.settle_launch(tenant(0), key(7), mine.environment, end).await.unwrap();
+    assert!(claim(0, MAX_LAUNCH_KEYS).await, "what was not made leaves room");
+    assert!(!claim(0, 7).await);
 }

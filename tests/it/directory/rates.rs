@@ -85,6 +85,9 @@ async fn what_is_in_use_is_never_more_than_the_window(kind: Kind) {
     let smaller = rate(SHORT, 2);
     let refused = spend(&it, &[(id("a"), smaller)]).await;
     assert_eq!((refused.granted, refused.used[0]), (false, smaller.window()));
+    let wait = smaller.count(refused.used[0]).unwrap_err().wait;
+    it.pass(wait + Duration::from_millis(5)).await;
+    assert!(spend(&it, &[(id("a"), smaller)]).await.granted, "it waited as it was told");
 }
 
 #[tokio::test(flavor = "multi_thread")]
