@@ -60,6 +60,22 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("landlock", &["worker/sandbox"]),
 ];
 
+/// What the simulation runs, where time is Tokio's: it stands still while nothing happens there, and the same seed is
+/// the same run.
+const SIMULATED: [&str; 5] = ["gateway/", "worker/", "rpc/", "directory/", "serve/"];
+/// Who may ask the machine's own clock there, because nothing goes by it but figures and log lines; and the processes of
+/// sandboxes, which are not simulated.
+const OWN_CLOCK: [&str; 8] = [
+    "gateway/dispatch.rs",
+    "gateway/handover/take.rs",
+    "gateway/observe.rs",
+    "gateway/outgoing.rs",
+    "gateway/unasked.rs",
+    "serve/complaint.rs",
+    "worker/sandbox/",
+    "worker/server.rs",
+];
+
 /// All that `domain` may name besides `std`.
 const DOMAIN_CRATES: [&str; 6] = ["thiserror", "hmac", "sha2", "hkdf", "base64", "proptest"];
 /// All that `mcp` may name besides `std`.
@@ -112,6 +128,20 @@ impl Source {
                 &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())]
             })
             .collect()
+    }
+
+    /// Whether it has `std`'s clock, by whichever path.
+    fn names_std_instant(&self) -> bool {
+        self.text.match_indices("std::time").any(|(at, path)| {
+            let rest = &self.text[at + path.len()..];
+            match rest.strip_prefix("::") {
+                None => true,
+                Some(list) if list.starts_with('{') => {
+                    list.split('}').next().is_some_and(|list| list.contains("Instant"))
+                }
+                Some(name) => name.starts_with("Instant") || name.starts_with('*'),
+            }
+        })
     }
 
     /// Whether it names a crate in a path, and not as the last part of one of ours.
@@ -191,4 +221,19 @@ fn the_inner_layers_know_no_framework() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_is_simulated_goes_by_the_clock_of_the_simulation() {
+    let (mut wrong, mut unused) = (Vec::new(), OWN_CLOCK.to_vec());
+    for source in sources().iter().filter(|it| !is_test_code(it) && it.names_std_instant()) {
+        let excepted = OWN_CLOCK.iter().find(|place| source.place.starts_with(**place));
+        unused.retain(|place| Some(place) != excepted);
+        let simulated = SIMULATED.iter().any(|place| source.place.starts_with(place));
+        if simulated && excepted.is_none() {
+            wrong.push(format!("{} names std::time::Instant: take tokio::time's", source.place));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(unused.is_empty(), "they are no exceptions any more: {unused:?}");
 }
