@@ -1,6 +1,6 @@
 //! What happened in a simulation, and whether every promise was kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,62 +8,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use baton::clock::Clock;
 use baton::domain::ids::{EnvironmentId, Timestamp};
 
+use crate::plant::Plant;
+use crate::story::{CallStory, Said};
+
 /// What everybody in a simulation tells. Clones tell the same one.
 #[derive(Clone, Debug)]
 pub struct History {
     clock: Clock,
     told: Arc<Mutex<Told>>,
+    /// Apart from the rest: who panics may be telling something.
+    panics: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Debug)]
 struct Told {
     trace: DefaultHasher,
     shows: bool,
+    /// Whether a wrapper around each worker tells what is asked for.
+    witnessed: bool,
     events: u64,
     calls: BTreeMap<u64, CallStory>,
+    /// Which call it is where one is repeated, code and all, in an environment that it was not for.
+    twins: BTreeMap<(u64, EnvironmentId), u64>,
     environments: BTreeMap<EnvironmentId, Environment>,
+    /// What each principal launched with a key, by the key's number.
+    launches: BTreeMap<(&'static str, usize), Launch>,
+    /// How often the directory lost what it knew.
+    losses: u64,
     broken: Vec<String>,
 }
 
-/// What became of one call: all that was said and done about it.
+/// What became of one launch with a key.
 #[derive(Debug)]
-struct CallStory {
-    environment: EnvironmentId,
-    /// Whether whoever called may.
-    is_owner: bool,
-    has_key: bool,
-    runs: Vec<String>,
-    said: Vec<Said>,
-    /// The epochs that workers were asked under, where a witness saw it.
-    asked: Vec<u64>,
+struct Launch {
+    /// The directory's losses when it was first asked for: after one more it may come to another environment.
+    losses: u64,
+    environment: Option<EnvironmentId>,
 }
 
 #[derive(Debug, Default)]
 struct Environment {
+    /// To whom its handle was given.
+    owner: Option<&'static str>,
     /// Where it was at each epoch.
     homes: BTreeMap<u64, String>,
     runs: Vec<u64>,
     close_asked: bool,
     closed: bool,
-}
-
-/// What a client was told of a call.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Said {
-    /// It ran, and this is its result.
-    Done(String),
-    /// It was refused, or its outcome is another.
-    Not { executed: Executed, retryable: bool, why: String },
-    /// No answer came.
-    Nothing,
-}
-
-/// Whether the code ran, in the product's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Executed {
-    No,
-    Maybe,
-    Yes,
 }
 
 /// How a simulation came out.
@@ -79,16 +70,20 @@ pub struct Verdict {
 
 impl History {
     /// Nothing happened yet. `shows` has every event printed.
-    pub fn new(clock: Clock, shows: bool) -> Self {
+    pub fn new(clock: Clock, plant: Plant, shows: bool) -> Self {
         let told = Told {
             trace: DefaultHasher::new(),
             shows,
+            witnessed: plant != Plant::Nothing,
             events: 0,
             calls: BTreeMap::new(),
+            twins: BTreeMap::new(),
             environments: BTreeMap::new(),
+            launches: BTreeMap::new(),
+            losses: 0,
             broken: Vec::new(),
         };
-        Self { clock, told: Arc::new(Mutex::new(told)) }
+        Self { clock, told: Arc::new(Mutex::new(told)), panics: Arc::default() }
     }
 
     /// Puts an event into the trace.
@@ -104,10 +99,56 @@ impl History {
         told.broken.push(what);
     }
 
-    /// An environment's handle was given out.
-    pub fn created(&self, environment: EnvironmentId) {
-        self.note(format_args!("created {environment}"));
-        self.told().environments.entry(environment).or_default();
+    /// Something panicked, maybe while it told something.
+    pub fn panicked(&self, panic: impl Display) {
+        let panic = format!("a panic: {panic}").replace('\n', " ");
+        eprintln!("{panic}");
+        self.panics.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
+    }
+
+    /// The directory lost some or all of what it knew.
+    pub fn directory_lost(&self) {
+        self.note("the directory has lost something");
+        self.told().losses += 1;
+    }
+
+    /// A launch with a key is about to be asked for; returns its number among its principal's.
+    pub fn launches(&self, owner: &'static str) -> usize {
+        let mut told = self.told();
+        let number = told.launches.range((owner, 0)..=(owner, usize::MAX)).count();
+        let launch = Launch { losses: told.losses, environment: None };
+        told.launches.insert((owner, number), launch);
+        number
+    }
+
+    /// A launch with a key came to this environment.
+    pub fn launched(&self, owner: &'static str, number: usize, environment: EnvironmentId) {
+        self.note(format_args!("launch {number} of {owner} came to {environment}"));
+        let mut told = self.told();
+        let losses = told.losses;
+        let Some(launch) = told.launches.get_mut(&(owner, number)) else { return };
+        let first = *launch.environment.get_or_insert(environment);
+        if first != environment && launch.losses == losses {
+            told.broken.push(format!("launch {number} of {owner} made more than one environment"));
+        }
+    }
+
+    /// Whether nobody asked for the end of what a launch came to.
+    pub fn launch_should_live(&self, owner: &'static str, number: usize) -> bool {
+        let environment =
+            self.told().launches.get(&(owner, number)).and_then(|launch| launch.environment);
+        environment.is_some_and(|environment| self.should_live(environment))
+    }
+
+    /// An environment's handle was given out; returns whether it was the first.
+    pub fn created(&self, environment: EnvironmentId, owner: &'static str) -> bool {
+        self.note(format_args!("created {environment} for {owner}"));
+        let mut told = self.told();
+        let before = told.environments.entry(environment).or_default().owner.replace(owner);
+        if before.is_some_and(|before| before != owner) {
+            told.broken.push(format!("{environment} was given to two principals"));
+        }
+        before.is_none()
     }
 
     /// Somebody is about to ask for its end.
@@ -124,18 +165,18 @@ impl History {
 
     /// A call is about to be made; returns its number.
     pub fn calls(&self, environment: EnvironmentId, is_owner: bool) -> u64 {
+        self.told().begin(environment, is_owner)
+    }
+
+    /// A call is about to be repeated in an environment that it was not for; returns the number that it has there.
+    pub fn calls_elsewhere(&self, call: u64, environment: EnvironmentId) -> u64 {
         let mut told = self.told();
-        let number = told.calls.len() as u64 + 1;
-        let story = CallStory {
-            environment,
-            is_owner,
-            has_key: false,
-            runs: Vec::new(),
-            said: Vec::new(),
-            asked: Vec::new(),
-        };
-        told.calls.insert(number, story);
-        number
+        if let Some(twin) = told.twins.get(&(call, environment)) {
+            return *twin;
+        }
+        let twin = told.begin(environment, true);
+        told.twins.insert((call, environment), twin);
+        twin
     }
 
     /// A call is made with an idempotency key.
@@ -144,9 +185,11 @@ impl History {
     }
 
     /// A worker is asked to run a call under this epoch.
-    pub fn asked(&self, call: u64, epoch: u64) {
+    pub fn asked(&self, call: u64, environment: EnvironmentId, epoch: u64) {
         self.note(format_args!("c{call} is asked for under epoch {epoch}"));
-        if let Some(story) = self.told().calls.get_mut(&call) {
+        let mut told = self.told();
+        let call = told.number_of(call, environment);
+        if let Some(story) = told.calls.get_mut(&call) {
             story.asked.push(epoch);
         }
     }
@@ -161,6 +204,7 @@ impl History {
     ) {
         self.note(format_args!("run c{call} in {environment} on {worker} at {epoch}: {result}"));
         let mut told = self.told();
+        let call = told.number_of(call, environment);
         let told = &mut *told;
         let home = told.environments.entry(environment).or_default();
         home.runs.push(call);
@@ -172,7 +216,7 @@ impl History {
             (home.closed, "ran after its environment's end was acknowledged"),
             (elsewhere, "ran on a second worker"),
             (passed, "ran where its environment had been before"),
-            (!story.asked.is_empty() && !story.asked.contains(&epoch), "ran under another epoch"),
+            (told.witnessed && !story.asked.contains(&epoch), "ran under another epoch"),
             (!story.is_owner, "ran for somebody whose environment it is not"),
             (story.environment != environment, "ran in another environment"),
         ] {
@@ -185,7 +229,15 @@ impl History {
     /// A client was told something of a call.
     pub fn said(&self, call: u64, said: Said) {
         self.note(format_args!("said of c{call}: {said:?}"));
-        self.told().calls.get_mut(&call).expect("it was begun").said.push(said);
+        let mut told = self.told();
+        let told = &mut *told;
+        let story = told.calls.get_mut(&call).expect("it was begun");
+        let close_asked =
+            told.environments.get(&story.environment).is_some_and(|home| home.close_asked);
+        if !close_asked && story.is_lost_by(&said) {
+            told.broken.push(format!("c{call} was done, and later it was said that it never ran"));
+        }
+        story.said.push(said);
     }
 
     /// Whether nobody asked for the end of an environment.
@@ -202,6 +254,7 @@ impl History {
     pub fn verdict(&self) -> Verdict {
         let told = self.told();
         let mut broken = told.broken.clone();
+        broken.extend(self.panics.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         for (number, story) in &told.calls {
             broken.extend(story.faults().into_iter().map(|fault| format!("c{number} {fault}")));
         }
@@ -221,67 +274,22 @@ impl History {
 }
 
 impl Told {
+    fn begin(&mut self, environment: EnvironmentId, is_owner: bool) -> u64 {
+        let number = self.calls.len() as u64 + 1;
+        self.calls.insert(number, CallStory::new(environment, is_owner));
+        number
+    }
+
+    /// Which call it is whose code has this number.
+    fn number_of(&self, call: u64, environment: EnvironmentId) -> u64 {
+        self.twins.get(&(call, environment)).copied().unwrap_or(call)
+    }
+
     fn note(&mut self, now: Timestamp, event: &str) {
         (now.as_millis(), event).hash(&mut self.trace);
         self.events += 1;
         if self.shows {
             eprintln!("{:>9} {event}", now.as_millis() % 10_000_000);
-        }
-    }
-}
-
-impl CallStory {
-    /// Which promises about one call were broken.
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        if self.runs.len() > 1 {
-            faults.push(format!("ran {} times", self.runs.len()));
-        }
-        let results: Vec<&String> = self.said.iter().filter_map(Said::result).collect();
-        if let Some(result) = results.first() {
-            if !self.runs.contains(result) {
-                faults.push(format!("is said to have come to {result}, which it did not"));
-            }
-            if results.iter().any(|other| other != result) {
-                faults.push(format!("has more than one result: {results:?}"));
-            }
-        }
-        let finals: BTreeSet<&Said> =
-            self.said.iter().filter(|said| said.is_final() && said.executed()).collect();
-        if self.has_key && finals.len() > 1 {
-            faults.push(format!("has more than one outcome: {finals:?}"));
-        }
-        let says_no = |said: &Said| matches!(said, Said::Not { executed: Executed::No, .. });
-        if !self.runs.is_empty() && !self.said.is_empty() && self.said.iter().all(says_no) {
-            faults.push("ran, and everybody was told that it did not".to_owned());
-        }
-        faults
-    }
-}
-
-impl Said {
-    /// Whether to ask again is of no use.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Done(_) => true,
-            Self::Not { retryable, .. } => !retryable,
-            Self::Nothing => false,
-        }
-    }
-
-    /// Whether it ran, or may have.
-    pub fn executed(&self) -> bool {
-        match self {
-            Self::Done(_) => true,
-            Self::Not { executed, .. } => *executed != Executed::No,
-            Self::Nothing => false,
-        }
-    }
-
-    fn result(&self) -> Option<&String> {
-        match self {
-            Self::Done(result) => Some(result),
-            Self::Not { .. } | Self::Nothing => None,
         }
     }
 }

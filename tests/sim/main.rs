@@ -16,4 +16,6 @@ mod network;
 mod plant;
 mod sandbox;
 mod seeds;
+mod shelf;
+mod story;
 mod world;

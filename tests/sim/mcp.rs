@@ -11,8 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::history::{Executed, Said};
 use crate::network;
+use crate::story::{Executed, Said};
 
 /// One principal's way to all gateways.
 #[derive(Clone, Debug)]

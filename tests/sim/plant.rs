@@ -1,13 +1,15 @@
 //! A worker with a bug: a wrapper around the real one's rpc that has its key, and does to calls what the bug would.
 //! A simulation that finds nothing proves something only if it finds these.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton::clock::Clock;
+use baton::domain::ids::EnvironmentId;
 use baton::domain::keyring::WorkerKey;
 use baton::rpc::auth::Link;
 use baton::rpc::client::{Execution, Peer, TraceHeaders, WorkerClient, WorkerError};
@@ -17,6 +19,7 @@ use baton::rpc::keyed::{EXECUTE_KEYED, KeyedRequest};
 use baton::rpc::reply;
 use baton::rpc::wire::{
     CANCEL, CLOSE, CREATE, EXECUTE, ExecuteRequest, FIND, FindReply, FindRequest, Frame, Job, LIST,
+    NotStarted, Refusal,
 };
 use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
 use bytes::Bytes;
@@ -33,7 +36,7 @@ use crate::dice::Dice;
 use crate::history::History;
 use crate::network;
 
-/// What is wrong with the workers.
+/// What is wrong: with the workers, where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
     /// Nothing, and there is no wrapper.
@@ -46,11 +49,37 @@ pub enum Plant {
     NoEpochCheck,
     /// What is sent once arrives twice, now and then.
     Resend,
+    /// They tell who asks again for a call that is done that its key names another.
+    ResultsLost,
+    /// They know a call with a key by what it runs, in whichever environment.
+    OneRoom,
+    /// They take no environment.
+    TakesNone,
+    /// They run what nobody called for.
+    Stray,
+    /// Gateways take everybody for the same principal.
+    OneCaller,
+    /// The directory forgets what a key launched.
+    LaunchesForgotten,
 }
 
+/// The number of a call that nobody makes.
+const STRAY: &str = "c999999 0";
+
 impl Plant {
-    pub const ALL: [Self; 5] =
-        [Self::Nothing, Self::Witness, Self::NoDedupe, Self::NoEpochCheck, Self::Resend];
+    pub const ALL: [Self; 11] = [
+        Self::Nothing,
+        Self::Witness,
+        Self::NoDedupe,
+        Self::NoEpochCheck,
+        Self::Resend,
+        Self::ResultsLost,
+        Self::OneRoom,
+        Self::TakesNone,
+        Self::Stray,
+        Self::OneCaller,
+        Self::LaunchesForgotten,
+    ];
 
     /// Its number, for another process.
     pub fn number(self) -> u64 {
@@ -80,6 +109,8 @@ pub struct Wrapper {
     client: WorkerClient,
     history: History,
     dice: Dice,
+    /// How calls with a key ended, by what a bug knows them by.
+    ended: Mutex<BTreeMap<String, Frame>>,
 }
 
 /// Where the real worker listens behind the wrapper.
@@ -89,7 +120,7 @@ impl Wrapper {
     pub fn new(plant: Plant, key: WorkerKey, clock: Clock, history: History, dice: Dice) -> Self {
         let door = Door::new(Link::Call, clock.clone());
         let client = WorkerClient::on(&network::net(), clock);
-        Self { plant, key, door, client, history, dice }
+        Self { plant, key, door, client, history, dice, ended: Mutex::default() }
     }
 
     /// Serves where the worker would, for ever.
@@ -128,6 +159,9 @@ impl Wrapper {
         let (client, peer) = (&self.client, self.peer(admitted));
         let (deadline, trace) = (admitted.deadline(), TraceHeaders::read(headers));
         match path {
+            CREATE if self.plant == Plant::TakesNone => {
+                told::<()>(admitted, Err(WorkerError::Refused(Refusal::Stopping)))
+            }
             CREATE => told(admitted, client.create(&peer, &read(body), deadline, &trace).await),
             CANCEL => told(admitted, client.cancel(&peer, &read(body), deadline, &trace).await),
             CLOSE => told(admitted, client.close(&peer, &read(body), deadline, &trace).await),
@@ -154,7 +188,13 @@ impl Wrapper {
         if let Job::Python { code } | Job::Shell { command: code } = &request.job
             && let Some(call) = code.split(' ').next().and_then(|call| call[1..].parse().ok())
         {
-            self.history.asked(call, request.target.epoch);
+            let environment = EnvironmentId::from_hex(&request.target.environment);
+            self.history.asked(call, environment.expect("an id"), request.target.epoch);
+        }
+        let known_as = self.known_as(&ask);
+        let ended = known_as.as_ref().and_then(|name| self.ended().get(name).cloned());
+        if let Some(frame) = ended {
+            return at_once(&frame, Encoder::new(admitted.stream()));
         }
         let (deadline, trace) = (admitted.deadline(), TraceHeaders::default());
         match self.plant {
@@ -172,12 +212,48 @@ impl Wrapper {
                     while let Ok(Frame::Stdout(_) | Frame::Stderr(_)) = lost.next().await {}
                 }
             }
-            Plant::Nothing | Plant::Witness | Plant::Resend => {}
+            Plant::Stray => {
+                let (Job::Python { code } | Job::Shell { command: code }) = &mut ask.request().job
+                else {
+                    panic!("nobody runs programs")
+                };
+                STRAY.clone_into(code);
+            }
+            _ => {}
         }
         match ask.send(&self.client, &peer, deadline).await {
-            Ok(execution) => streamed(execution, Encoder::new(admitted.stream())),
+            Ok(execution) => {
+                let this = Arc::clone(self);
+                streamed(execution, Encoder::new(admitted.stream()), move |last| {
+                    this.remember(known_as, last);
+                })
+            }
             Err(error) => told::<()>(admitted, Err(error)),
         }
+    }
+
+    /// By what a bug knows a call again.
+    fn known_as(&self, ask: &Ask) -> Option<String> {
+        match (self.plant, ask) {
+            (Plant::ResultsLost, Ask::Keyed(keyed)) => Some(keyed.execute.execution.clone()),
+            (Plant::OneRoom, Ask::Keyed(keyed)) => Some(keyed.arguments.clone()),
+            _ => None,
+        }
+    }
+
+    /// What repeats are told from now on, where it has ended.
+    fn remember(&self, known_as: Option<String>, last: &Frame) {
+        if let (Some(name), Frame::Ended(_)) = (known_as, last) {
+            let repeat = match self.plant {
+                Plant::ResultsLost => Frame::NotStarted(NotStarted::KeyConflict),
+                _ => last.clone(),
+            };
+            self.ended().insert(name, repeat);
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<String, Frame>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -233,15 +309,26 @@ fn told<T: Serialize>(admitted: &Admitted, answer: Result<T, WorkerError>) -> Re
     }
 }
 
-fn streamed(execution: Execution, encoder: Encoder) -> Response<Body> {
-    let pieces = stream::unfold(Some((execution, encoder)), async |under_way| {
-        let (mut execution, mut encoder) = under_way?;
+/// An answer of one frame.
+fn at_once(frame: &Frame, encoder: Encoder) -> Response<Body> {
+    Response::new(whole(encoder.last(frame).expect("it was a frame before")))
+}
+
+/// The worker's frames as they come; `then` sees the last.
+fn streamed(
+    execution: Execution,
+    encoder: Encoder,
+    then: impl FnOnce(&Frame) + Send + 'static,
+) -> Response<Body> {
+    let pieces = stream::unfold(Some((execution, encoder, then)), async |under_way| {
+        let (mut execution, mut encoder, then) = under_way?;
         match execution.next().await {
             Ok(frame @ (Frame::Stdout(_) | Frame::Stderr(_))) => {
                 let piece = encoder.output(&frame).map_err(io::Error::other);
-                Some((piece.map(hyper::body::Frame::data), Some((execution, encoder))))
+                Some((piece.map(hyper::body::Frame::data), Some((execution, encoder, then))))
             }
             Ok(frame) => {
+                then(&frame);
                 let piece = encoder.last(&frame).map_err(io::Error::other);
                 Some((piece.map(hyper::body::Frame::data), None))
             }

@@ -12,8 +12,11 @@ use crate::{dice, world};
 
 /// How many seeds are run where nothing is said.
 const SEEDS: u64 = 100;
-/// How many with a wrapper that does nothing.
-const WITNESSED: u64 = 10;
+/// Each so-many-th has wrappers around its workers that only look on.
+const WITNESSED: u64 = 4;
+/// A seed in which less happens shows nothing, nor do seeds in which less happens on the average.
+const LEAST: Happened = Happened { runs: 5, environments: 1 };
+const LEAST_ON_AVERAGE: Happened = Happened { runs: 15, environments: 3 };
 /// Within how many seeds a planted bug must be found, and how many are tried at a time.
 const TO_FIND: u64 = 50;
 const AT_A_TIME: u64 = 5;
@@ -27,9 +30,17 @@ fn setting(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
 
+/// How much happened.
+#[derive(Clone, Copy, Debug)]
+struct Happened {
+    runs: usize,
+    environments: usize,
+}
+
 /// What a seed came to, in a process of its own.
 struct Run {
     seed: u64,
+    plant: Plant,
     kept: bool,
     said: String,
 }
@@ -45,7 +56,7 @@ impl Run {
             .expect("this test can be started");
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        Self { seed, kept: output.status.success(), said }
+        Self { seed, plant, kept: output.status.success(), said }
     }
 
     /// The line that tells what it came to.
@@ -54,17 +65,24 @@ impl Run {
     }
 
     fn how_to_repeat(&self) -> String {
-        let seed = self.seed;
+        let (seed, plant) = (self.seed, self.plant.number());
         format!(
-            "seed {seed} broke a promise; see it again with\n  SIM_SEED={seed} SIM_SHOW=1 cargo test --test sim \
-             one_seed -- --nocapture\n{}",
+            "seed {seed} broke a promise; see it again with\n  SIM_SEED={seed} SIM_PLANT={plant} SIM_SHOW=1 cargo test \
+             --test sim one_seed -- --nocapture\n{}",
             self.said
         )
     }
+
+    /// What its line tells of a kind, as "31 runs".
+    fn count(&self, kind: &str) -> usize {
+        let line = self.line("trace").unwrap_or_default();
+        let count = line.split([',', ':']).find_map(|part| part.trim().strip_suffix(kind));
+        count.map_or(0, |count| count.trim().parse().expect("a number"))
+    }
 }
 
-/// Runs these seeds, as many at once as there are processors.
-fn run_all(seeds: Range<u64>, plant: Plant) -> Vec<Run> {
+/// Runs these seeds, each with what `plant` says, as many at once as there are processors.
+fn run_all(seeds: Range<u64>, plant: impl Fn(u64) -> Plant + Sync) -> Vec<Run> {
     let next = AtomicU64::new(seeds.start);
     let lanes = thread::available_parallelism().map_or(1, usize::from);
     let lane = || {
@@ -74,7 +92,7 @@ fn run_all(seeds: Range<u64>, plant: Plant) -> Vec<Run> {
             if seed >= seeds.end {
                 return runs;
             }
-            runs.push(Run::of(seed, plant));
+            runs.push(Run::of(seed, plant(seed)));
         }
     };
     thread::scope(|scope| {
@@ -99,10 +117,13 @@ fn one_seed() {
         world::run(seed, plant, shows)
     });
     let verdict = simulation.join().expect("it ends with a verdict");
-    let world::Verdict { trace, events, calls, runs, environments, broken } = verdict;
+    let world::Verdict { trace, events, calls, runs, environments, mut broken } = verdict;
     eprintln!(
         "trace {trace:016x}: {events} events, {calls} calls, {runs} runs, {environments} environments"
     );
+    if runs < LEAST.runs || environments < LEAST.environments {
+        broken.push("too little happened".to_owned());
+    }
     for promise in &broken {
         eprintln!("broken: {promise}");
     }
@@ -113,12 +134,17 @@ fn one_seed() {
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    check(0..setting("SIM_SEEDS").unwrap_or(SEEDS), Plant::Nothing);
-}
-
-#[test]
-fn a_wrapper_around_workers_that_only_looks_on_breaks_no_promise() {
-    check(0..WITNESSED, Plant::Witness);
+    let seeds = setting("SIM_SEEDS").unwrap_or(SEEDS);
+    let runs = run_all(0..seeds, |seed| {
+        if seed.is_multiple_of(WITNESSED) { Plant::Witness } else { Plant::Nothing }
+    });
+    let broken: Vec<String> = runs.iter().filter(|run| !run.kept).map(Run::how_to_repeat).collect();
+    assert!(broken.is_empty(), "{} of {seeds} seeds\n{}", broken.len(), broken.join("\n"));
+    let sum = |kind| runs.iter().map(|run| run.count(kind)).sum::<usize>();
+    let happened = Happened { runs: sum("runs"), environments: sum("environments") };
+    eprintln!("{seeds} seeds: {happened:?}");
+    assert!(happened.runs >= runs.len() * LEAST_ON_AVERAGE.runs, "{happened:?}");
+    assert!(happened.environments >= runs.len() * LEAST_ON_AVERAGE.environments, "{happened:?}");
 }
 
 #[test]
@@ -136,10 +162,34 @@ fn calls_that_arrive_twice_are_found() {
     find(Plant::Resend, "times");
 }
 
-fn check(seeds: Range<u64>, plant: Plant) {
-    let runs = run_all(seeds, plant);
-    let broken: Vec<String> = runs.iter().filter(|run| !run.kept).map(Run::how_to_repeat).collect();
-    assert!(broken.is_empty(), "{} of {} seeds\n{}", broken.len(), runs.len(), broken.join("\n"));
+#[test]
+fn results_that_are_lost_are_found() {
+    find(Plant::ResultsLost, "later it was said that it never ran");
+}
+
+#[test]
+fn results_of_another_environment_are_found() {
+    find(Plant::OneRoom, "which it did not");
+}
+
+#[test]
+fn results_told_to_another_principal_are_found() {
+    find(Plant::OneCaller, "whose it is not");
+}
+
+#[test]
+fn launches_that_are_forgotten_are_found() {
+    find(Plant::LaunchesForgotten, "made more than one environment");
+}
+
+#[test]
+fn seeds_in_which_nothing_happens_are_found() {
+    find(Plant::TakesNone, "too little happened");
+}
+
+#[test]
+fn a_panic_while_something_is_told_is_found() {
+    find(Plant::Stray, "only what was called for is run");
 }
 
 #[test]
@@ -154,7 +204,7 @@ fn the_same_seed_is_the_same_run() {
 /// Runs seeds until one breaks a promise, which must be this one.
 fn find(plant: Plant, promise: &str) {
     for first in (0..TO_FIND).step_by(usize::try_from(AT_A_TIME).expect("a few")) {
-        for run in run_all(first..first + AT_A_TIME, plant) {
+        for run in run_all(first..first + AT_A_TIME, |_| plant) {
             let found =
                 run.said.lines().find(|line| line.starts_with("broken") && line.ends_with(promise));
             if let Some(line) = found {

@@ -12,7 +12,7 @@ use baton::rpc::wire::{ListRequest, Refusal};
 use tokio::time::sleep;
 use turmoil::{Builder, Sim};
 
-use crate::client::{Client, Shelf};
+use crate::client::Client;
 use crate::dice::Dice;
 use crate::directory::{Link, Store};
 use crate::faults::{Faults, HEALED, Places, Stage};
@@ -22,6 +22,7 @@ use crate::hosts::{CALLERS, GatewayHost, WorkerHost, principal, worker_key};
 use crate::mcp::Mcp;
 use crate::network;
 use crate::plant::Plant;
+use crate::shelf::Shelf;
 
 /// How far each step of a simulation goes.
 const TICK: Duration = Duration::from_millis(10);
@@ -55,9 +56,9 @@ struct World {
 pub fn run(seed: u64, plant: Plant, shows: bool) -> Verdict {
     let dice = Dice::new(seed);
     let clock = Clock::manual(START);
-    let history = History::new(clock.clone(), shows);
+    let history = History::new(clock.clone(), plant, shows);
     tell_of_panics(&history);
-    let store = Store::new(clock.clone());
+    let store = Store::new(clock.clone(), history.clone(), plant);
     let names = |kind: &str, count| (1..=count).map(|n| format!("{kind}-{n}")).collect::<Vec<_>>();
     let (gateways, workers) = (names("gateway", 2 + dice.below(2)), names("worker", 3));
     let links = gateways.iter().map(|_| store.link(dice.clone())).collect();
@@ -80,7 +81,7 @@ fn scratch() -> PathBuf {
 
 fn tell_of_panics(history: &History) {
     let history = history.clone();
-    panic::set_hook(Box::new(move |panic| history.broken(format_args!("a panic: {panic}"))));
+    panic::set_hook(Box::new(move |panic| history.panicked(panic)));
 }
 
 impl World {
@@ -181,7 +182,8 @@ impl World {
     fn start_processes(&mut self, sim: &mut Sim<'_>) {
         for (number, name) in self.gateways.clone().into_iter().enumerate() {
             let (clock, directory) = (self.clock(2_000), self.links[number].clone());
-            let host = GatewayHost { name: name.clone(), directory, clock };
+            let plant = self.plant;
+            let host = GatewayHost { name: name.clone(), directory, plant, clock };
             sim.host(name, move || host.clone().run());
         }
         for name in self.workers.clone() {
