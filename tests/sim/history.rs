@@ -133,11 +133,12 @@ impl History {
         }
     }
 
-    /// Whether nobody asked for the end of what a launch came to.
+    /// Whether nobody asked for the end of what a launch came to; after a loss it may have come to something else too.
     pub fn launch_should_live(&self, owner: &'static str, number: usize) -> bool {
-        let environment =
-            self.told().launches.get(&(owner, number)).and_then(|launch| launch.environment);
-        environment.is_some_and(|environment| self.should_live(environment))
+        let told = self.told();
+        let Some(launch) = told.launches.get(&(owner, number)) else { return false };
+        let home = launch.environment.and_then(|environment| told.environments.get(&environment));
+        launch.losses == told.losses && home.is_some_and(|home| !home.close_asked)
     }
 
     /// An environment's handle was given out; returns whether it was the first.
