@@ -9,7 +9,8 @@ use crate::redis_server::RedisServer;
 const MASTERS: usize = 3;
 const SLOTS: usize = 16_384;
 
-/// Servers that share slots; a master that is silent for a second is replaced by its replica, if it has one.
+/// Servers that share slots; a master that is silent for a second is replaced by its replica, if it has one. Where none is
+/// replaced a busy machine has longer.
 #[derive(Debug)]
 pub(crate) struct RedisCluster {
     pub(crate) masters: Vec<RedisServer>,
@@ -21,19 +22,17 @@ impl RedisCluster {
     /// Three masters.
     pub(crate) fn start() -> Self {
         // What is on the others goes on when one is away.
-        Self::form(&["--cluster-require-full-coverage", "no"], 0)
+        Self::form(&["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "5000"], 0)
     }
 
     /// Three masters with a replica each.
     pub(crate) fn start_with_replicas() -> Self {
-        Self::form(&[], MASTERS)
+        Self::form(&["--cluster-node-timeout", "1000"], MASTERS)
     }
 
     fn form(settings: &[&str], replicas: usize) -> Self {
-        let node = || {
-            let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-            RedisServer::start_with(&[&own[..], settings].concat())
-        };
+        let node =
+            || RedisServer::start_with(&[&["--cluster-enabled", "yes"][..], settings].concat());
         let mut masters: Vec<_> = (0..MASTERS).map(|_| node()).collect();
         let mut replicas: Vec<_> = (0..replicas).map(|_| node()).collect();
         for (number, master) in masters.iter().enumerate() {

@@ -9,7 +9,7 @@ use baton::clock::Clock;
 use baton::domain::ids::{EnvironmentId, Timestamp};
 
 use crate::plant::Plant;
-use crate::story::{CallStory, Said};
+use crate::story::{CallStory, Executed, Said};
 
 /// What everybody in a simulation tells. Clones tell the same one.
 #[derive(Clone, Debug)]
@@ -238,7 +238,9 @@ impl History {
         if !close_asked && story.is_lost_by(&said) {
             told.broken.push(format!("c{call} was done, and later it was said that it never ran"));
         }
-        story.said.push(said);
+        // Of what a closed environment knew nothing is known any more: to say so is no outcome.
+        let is_unknown = matches!(said, Said::Not { executed: Executed::Maybe, .. });
+        story.said.push(if close_asked && is_unknown { Said::Nothing } else { said });
     }
 
     /// Whether nobody asked for the end of an environment.

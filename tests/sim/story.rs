@@ -46,7 +46,7 @@ impl CallStory {
     /// Whether this takes back what was told before: who asks again for a call that is done must hear of it.
     pub fn is_lost_by(&self, said: &Said) -> bool {
         let was_done = self.said.iter().any(|before| before.result().is_some());
-        self.has_key && was_done && said.is_final() && !said.executed()
+        self.has_key && was_done && said.is_final() && said.result().is_none()
     }
 
     /// Which promises about one call were broken.

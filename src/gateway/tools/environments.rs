@@ -11,7 +11,7 @@ use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::directory::{DirectoryError, Launch, Reservation};
 use crate::domain::handle::Handle;
 use crate::domain::ids::{EnvironmentId, Principal, Timestamp, WorkerId};
-use crate::domain::placement::{Epoch, Holding, Placement, choose};
+use crate::domain::placement::{Epoch, Holding, Placement, Sighting, choose};
 use crate::gateway::claims;
 use crate::gateway::failure::{Failure, Fault, ToolError};
 use crate::mcp::ErrorCode;
@@ -93,6 +93,11 @@ impl Tools {
             match self.directory.reserve(tenant, environment, limit).await {
                 Ok(Reservation::Granted) => return Ok(()),
                 Ok(Reservation::Full) => return Err(self.quota_error(call).await.into()),
+                Err(DirectoryError::Incomplete)
+                    if self.candidates(environment).await.is_empty() =>
+                {
+                    return Err(nobody_takes_it());
+                }
                 Err(error) => {
                     // As a rule the workers tell it what they have within two seconds.
                     if matches!(error, DirectoryError::Incomplete)
@@ -135,6 +140,20 @@ impl Tools {
         })
     }
 
+    /// The workers that may take it, in the order of [`choose`].
+    async fn candidates(&self, environment: EnvironmentId) -> Vec<Sighting> {
+        let choose = || -> Vec<Sighting> {
+            let sightings = self.fleet.expectations();
+            choose(environment, &sightings, self.clock.now()).into_iter().cloned().collect()
+        };
+        let chosen = choose();
+        if !chosen.is_empty() {
+            return chosen;
+        }
+        self.fleet.refresh().await;
+        choose()
+    }
+
     /// Asks workers, in the order of [`choose`], until one has taken the environment.
     async fn give_away(
         &self,
@@ -143,15 +162,9 @@ impl Tools {
         until: Option<Instant>,
     ) -> Result<Holding, NotCreated> {
         let Launch { environment, not_after } = new;
-        let mut sightings = self.fleet.expectations();
-        if choose(environment, &sightings, self.clock.now()).is_empty() {
-            self.fleet.refresh().await;
-            sightings = self.fleet.expectations();
-        }
-        let chosen = choose(environment, &sightings, self.clock.now());
+        let chosen = self.candidates(environment).await;
         if chosen.is_empty() {
-            let message = "no worker takes new environments at the moment: try again shortly";
-            return Err(Failure::from(Fault::worker_unreachable(message)).into());
+            return Err(nobody_takes_it().into());
         }
         for sighting in chosen.into_iter().take(MAX_ASKED) {
             // A gateway that was paused meanwhile would give away what is another's by now.
@@ -282,6 +295,11 @@ impl From<Failure> for NotCreated {
     fn from(failure: Failure) -> Self {
         Self { failure, may_be_there: false }
     }
+}
+
+fn nobody_takes_it() -> Failure {
+    let message = "no worker takes new environments at the moment: try again shortly";
+    Fault::worker_unreachable(message).into()
 }
 
 fn holding(

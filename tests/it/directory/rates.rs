@@ -105,7 +105,9 @@ async fn a_rate_is_exact_whoever_asks_at_once() {
             tasks.spawn(async move {
                 let mut granted = 0;
                 while began.elapsed() < Duration::from_secs(1) {
-                    granted += u32::from(directory.spend(tenant(0), &rates).await.unwrap().granted);
+                    // One whose answer is late was granted to nobody.
+                    let spent = directory.spend(tenant(0), &rates).await;
+                    granted += u32::from(spent.is_ok_and(|it| it.granted));
                 }
                 granted
             });
