@@ -29,7 +29,7 @@ pub fn launch(answer: &[u8]) -> Option<String> {
         LaunchClaim::Yours(launch) | LaunchClaim::Made(launch) => {
             Some(launch.environment.to_string())
         }
-        LaunchClaim::UnderWay => None,
+        LaunchClaim::UnderWay | LaunchClaim::Full { .. } => None,
     }
 }
 
