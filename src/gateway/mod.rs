@@ -31,6 +31,7 @@ mod outgoing;
 mod proxies;
 mod reply;
 mod resources;
+mod router;
 mod seldom;
 mod table;
 mod tasks;
@@ -45,9 +46,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::routing::get;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -76,11 +75,9 @@ use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
 use crate::serve::{ConnectionLimits, Drain, Listener, serve};
 use crate::telemetry::{ConnectionReading, Metrics};
-use cors::Cors;
 use discover::{OwnOffer, Standing};
 use dispatch::Edge;
 use expired::Expired;
-use failure::{TurnedAway, turn_away};
 use fleet::Fleet;
 use guard::Guard;
 use handover::Handover;
@@ -196,7 +193,7 @@ impl Gateway {
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
             serve(internals, app(internal::router(internal)), internal_limits, drain.clone());
-        let public = serve(clients, app(router(edge, &cors)), connections, drain.clone());
+        let public = serve(clients, app(router::router(edge, &cors)), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
         looking.abort();
@@ -220,49 +217,6 @@ fn bind(net: &Net, address: SocketAddr, flag: &str) -> io::Result<Listener> {
             format!("cannot listen on {address}: {error}; choose another address with {flag}");
         io::Error::new(error.kind(), text)
     })
-}
-
-/// The routes that clients see.
-fn router(edge: Arc<Edge>, policy: &CorsPolicy) -> Router {
-    let replica = HeaderValue::from_str(edge.identity.replica())
-        .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
-    let cors = Cors::new(&edge.guard, policy).map(Arc::new);
-    let routes = Router::new()
-        .route(MCP_PATH, axum::routing::post(mcp).fallback(other_method))
-        .route("/health", get(health))
-        .route("/", get(welcome).fallback(|| async { turn_away(TurnedAway::NotFound) }))
-        .fallback(|| async { turn_away(TurnedAway::NotFound) })
-        .with_state(edge);
-    // Between the two: preflights never come further, and their answers name the replica too.
-    let routes = match cors {
-        Some(cors) => routes.layer(axum::middleware::from_fn_with_state(cors, Cors::share)),
-        None => routes,
-    };
-    routes.layer(tower::util::MapResponseLayer::new(move |mut response: Response<Body>| {
-        response.headers_mut().insert(REPLICA_HEADER, replica.clone());
-        response
-    }))
-}
-
-async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<Body> {
-    edge.post(request).await
-}
-
-/// streamable-http, "Security & Endpoint" 1: an origin is refused whatever its request.
-async fn other_method(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Response<Body> {
-    turn_away(edge.guard.admit(&headers).err().unwrap_or(TurnedAway::Method))
-}
-
-/// For load balancers that have one port.
-async fn health(State(edge): State<Arc<Edge>>) -> String {
-    format!("{}\n", edge.identity.replica())
-}
-
-async fn welcome(State(edge): State<Arc<Edge>>) -> String {
-    let replica = edge.identity.replica();
-    format!(
-        "Baton, an MCP gateway (replica {replica}). The MCP endpoint is {MCP_PATH}: POST to it.\n"
-    )
 }
 
 /// A router as the accept loop takes it.
