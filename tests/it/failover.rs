@@ -362,7 +362,7 @@ async fn a_directory_that_names_the_wrong_worker_or_epoch_leads_astray_and_no_fu
     }
 }
 
-// DESIGN: a legacy disconnect is no cancel, and a worker gives up a call five seconds after its gateway did.
+// A legacy disconnect is no cancel, and a worker gives up a call five seconds after its gateway did.
 #[tokio::test]
 async fn a_legacy_client_that_leaves_does_not_stop_its_call() {
     let cluster = Cluster::start(1, 1, |_| {}).await;
