@@ -33,8 +33,14 @@ pub(super) async fn begin() -> Attack {
 async fn neighbours_process(attack: &mut Attack) -> u32 {
     let mark = (getrandom::u32().unwrap() | 1 << 31).to_string();
     attack.neighbour.shell(&format!("setsid sleep {mark} > /dev/null 2>&1 &")).await.ok();
-    eventually("it runs", || !host_processes(&mark).is_empty()).await;
-    host_processes(&mark)[0]
+    // The pid of one look: while it goes on to its next program a process has no command line.
+    let mut found = None;
+    eventually("it runs", || {
+        found = host_processes(&format!("sleep\0{mark}")).first().copied();
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
 }
 
 #[tokio::test]
