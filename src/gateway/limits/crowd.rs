@@ -37,10 +37,8 @@ async fn four_times_the_load_is_served_as_fast_and_as_much_as_the_places_allow()
     let answers = join_all(calls).await;
     let of = |served| answers.iter().filter(move |(it, _)| *it == served).map(|(_, took)| *took);
     assert!(of(true).count() >= 1_440, "nine tenths of 1,600, and not {}", of(true).count());
-    assert!(of(true).max() <= Some(3 * CALL), "{:?}", of(true).max());
-    assert!(of(false).max() <= Some(CALL), "{:?}", of(false).max());
-    let at_once = of(false).filter(Duration::is_zero).count();
-    assert!(at_once * 2 >= of(false).count(), "{at_once} of {}", of(false).count());
+    assert!(of(true).max() <= Some(CALL * 3 / 2), "{:?}", of(true).max());
+    assert!(of(false).max() <= Some(CALL / 2), "{:?}", of(false).max());
 }
 
 /// Eight tenants ask as often as together fills nine tenths of the places, and another asks `noise` times as often as

@@ -61,16 +61,22 @@ impl<T> Queue<T> {
         Some((tenant, waiter))
     }
 
-    /// Makes room for one of `tenant` where the queue is full: the last of the longest line goes, if that stays no shorter
-    /// than the line of `tenant` becomes. So a tenant that asks for much takes nobody's place.
+    /// Makes room for one of `tenant` where the queue is full: the first of the longest line goes, if that stays no shorter
+    /// than the line of `tenant` becomes, so a tenant that asks for much takes nobody's place; else the first of its own.
+    ///
+    /// Not the last one: where more come than can be served, as many are refused either way, and those who are served have
+    /// waited for the shortest time.
     pub(super) fn give_way(&mut self, tenant: TenantDigest) -> Option<T> {
         let own = self.lines.iter().find(|line| line.tenant == tenant);
         let own = own.map_or(0, |line| line.waiting.len());
-        let longest = self.lines.iter_mut().max_by_key(|line| line.waiting.len())?;
-        if longest.waiting.len() < own + 2 {
-            return None;
+        let longest = self.lines.iter().max_by_key(|line| line.waiting.len())?;
+        let gives = if longest.waiting.len() < own + 2 { tenant } else { longest.tenant };
+        let at = self.lines.iter().position(|line| line.tenant == gives)?;
+        let line = &mut self.lines[at];
+        let (_, waiter) = line.waiting.pop_front()?;
+        if line.waiting.is_empty() {
+            self.lines.remove(at);
         }
-        let (_, waiter) = longest.waiting.pop_back()?;
         self.len -= 1;
         Some(waiter)
     }
@@ -123,13 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_line_gives_way_and_nobody_elses() {
-        let mut queue = queue(&[("a", 1), ("a", 2), ("b", 3)]);
-        assert_eq!(queue.give_way(tenant("a")), None, "its own");
-        assert_eq!(queue.give_way(tenant("b")), None, "as long as the longest already");
-        assert_eq!(queue.give_way(tenant("c")), Some(2), "the last that came");
-        assert_eq!(queue.give_way(tenant("c")), None);
-        assert_eq!(queue.len(), 2);
+    fn the_longest_line_gives_way_else_its_own_and_nobody_elses() {
+        let waiting = [("a", 1), ("a", 2), ("b", 3)];
+        let gives = |name| queue(&waiting).give_way(tenant(name));
+        assert_eq!(gives("a"), Some(1), "its own, the first that came");
+        assert_eq!(gives("b"), Some(3), "its own: it would be as long as the longest");
+        assert_eq!(gives("c"), Some(1), "the longest");
+        let mut queue = queue(&waiting[1..]);
+        assert_eq!(queue.give_way(tenant("c")), None, "each has one");
+        assert_eq!(queue.give_way(tenant("b")), Some(3));
+        assert_eq!(queue.len(), 1);
+        assert_eq!(order(queue, |_| 0), [2], "a line that nobody is in is none");
     }
 
     #[test]

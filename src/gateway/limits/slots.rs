@@ -187,6 +187,8 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
     use crate::gateway::limits::tests::tenant;
 
@@ -276,20 +278,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_that_is_full_refuses_at_once_and_gives_way_to_other_tenants() {
+    async fn who_has_waited_longest_in_a_full_queue_is_refused_at_once_for_who_comes() {
         let slots = slots(2, 2);
         let _busy = slots.many(2, Class::Execute, "a").await;
-        let mut waiting: Vec<_> =
-            (0..2).map(|_| Box::pin(slots.take(Class::Execute, tenant("a")))).collect();
-        for it in &mut waiting {
-            assert!(futures_util::poll!(it).is_pending());
-        }
         let since = Instant::now();
-        assert!(!slots.takes(Class::Execute, "a").await);
-        assert_eq!(since.elapsed(), Duration::ZERO);
-        let mut other = Box::pin(slots.take(Class::Execute, tenant("b")));
-        assert!(futures_util::poll!(&mut other).is_pending());
-        assert!(waiting.pop().unwrap().await.is_err(), "the last that came gave way");
+        let mut waiting = Vec::new();
+        for name in ["a", "a", "a", "b", "b"] {
+            let mut more = Box::pin(slots.take(Class::Execute, tenant(name)));
+            assert!(futures_util::poll!(&mut more).is_pending());
+            waiting.push(more);
+        }
+        for (mut it, waits) in waiting.into_iter().zip([false, false, true, false, true]) {
+            match futures_util::poll!(&mut it) {
+                Poll::Ready(taken) => assert!(!waits && taken.is_err()),
+                Poll::Pending => assert!(waits),
+            }
+        }
         assert_eq!(since.elapsed(), Duration::ZERO);
     }
 
