@@ -226,6 +226,8 @@ pub enum LaunchEnd {
     Made,
     /// It is not there, and nobody tries any more: the next claim may be another's.
     NotMade,
+    /// It may be there, and nobody tries any more: the next claim is to look for it.
+    Open,
 }
 
 /// What adding to a tally came to.

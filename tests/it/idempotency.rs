@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use baton::clock::Clock;
-use baton::directory::{Launch, MAX_LAUNCH_KEYS};
+use baton::directory::{Launch, LaunchEnd, MAX_LAUNCH_KEYS};
 use baton::domain::ids::{EnvironmentId, LaunchKey};
 use baton::gateway::Credentials;
 use futures_util::{StreamExt as _, stream};
@@ -364,4 +364,22 @@ async fn a_tenant_that_launched_under_too_many_keys_is_told_when_to_come_back() 
     assert_eq!(again["structuredContent"]["environmentId"], first, "a repeat is no new key");
     assert_eq!(call(&other, launch("one more")).await["isError"], false, "another tenant");
     client.launch().await;
+}
+
+#[tokio::test]
+async fn a_launch_that_its_gateway_gave_up_is_kept_from_nobody_by_one_that_cannot_look_for_it() {
+    let cluster = Cluster::start(2, 1, |_| {}).await;
+    let directory = &cluster.directory().await;
+    let environment = EnvironmentId::from_bytes([1; 16]);
+    let not_after = Clock::system().now().after(Duration::from_hours(1));
+    let (tenant, key) = (alice().tenant_digest(), LaunchKey::of(&alice(), "k"));
+    directory.claim_launch(tenant, key, Launch { environment, not_after }).await.unwrap();
+    directory.settle_launch(tenant, key, environment, LaunchEnd::Open).await.unwrap();
+    // Both are too young to know every worker that may have it.
+    for gateway in [0, 1, 0] {
+        let refused = cluster.client(gateway, ALICE).modern("tools/call", launch("k")).await;
+        let error = refused.error();
+        assert_eq!((&error["code"], &error["data"]["executed"]), (&json!(50302), &json!("no")));
+    }
+    cluster.client(0, ALICE).launch().await;
 }

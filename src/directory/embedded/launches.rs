@@ -82,6 +82,7 @@ impl Launches {
             LaunchEnd::NotMade => {
                 self.0.get_mut(&tenant).and_then(|keys| keys.remove(&key));
             }
+            LaunchEnd::Open => known.progress = Progress::Claimed { until: now },
         }
     }
 

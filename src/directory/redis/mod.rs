@@ -260,10 +260,12 @@ impl Directory for Redis {
         if how == LaunchEnd::NotMade {
             script.key(keys::launches(tenant));
         }
-        script
-            .arg(environment.to_string())
-            .arg(u8::from(how == LaunchEnd::Made))
-            .arg(key.to_string());
+        let how = match how {
+            LaunchEnd::Made => "made",
+            LaunchEnd::NotMade => "not-made",
+            LaunchEnd::Open => "open",
+        };
+        script.arg(environment.to_string()).arg(how).arg(key.to_string());
         self.servers.run(&script).await
     }
 

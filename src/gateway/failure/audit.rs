@@ -22,6 +22,8 @@ const WAIT: Duration = Duration::from_millis(1);
 /// Whoever says a number of ours.
 enum Says {
     Fault(Fault),
+    /// Of a call with an idempotency key.
+    Keyed(Fault),
     Tool(ToolError),
 }
 
@@ -50,6 +52,7 @@ fn said(code: ErrorCode) -> Vec<Says> {
             Fault::task_failed(TaskFailure::WorkerRestarted),
             Fault::task_failed(TaskFailure::SandboxLost),
             Fault::task_failed(TaskFailure::OutcomeLost),
+            Fault::task_failed(TaskFailure::EntryUnread),
         ],
         ErrorCode::Overloaded => vec![
             Fault::overloaded(),
@@ -68,7 +71,14 @@ fn said(code: ErrorCode) -> Vec<Says> {
             Fault::upstream_deadline(text(), Executed::Maybe),
         ],
     };
-    faults.into_iter().map(Says::Fault).collect()
+    let keyed: Vec<_> = match code {
+        ErrorCode::OutcomeUnknown => vec![Fault::outcome_unknown().repeatable()],
+        ErrorCode::DeadlineExceeded => {
+            vec![Fault::deadline().repeatable(), Fault::launch_under_way()]
+        }
+        _ => Vec::new(),
+    };
+    faults.into_iter().map(Says::Fault).chain(keyed.into_iter().map(Says::Keyed)).collect()
 }
 
 /// In the order of [`KNOWN_CODES`].
@@ -98,7 +108,15 @@ fn every_error_of_ours_says_whether_it_ran_and_when_to_come_back() {
     for code in CODES {
         for says in said(code) {
             match says {
-                Says::Fault(fault) => check_fault(code, &fault),
+                Says::Fault(fault) => check(&check_fault(code, &fault)),
+                Says::Keyed(fault) => {
+                    let data = check_fault(code, &fault);
+                    check_when(&data);
+                    assert_eq!(
+                        (&data["executed"], &data["retryable"]),
+                        (&json!("maybe"), &json!(true))
+                    );
+                }
                 Says::Tool(error) => {
                     assert_eq!(error.data()["code"], code.number());
                     check(&error.data());
@@ -108,12 +126,12 @@ fn every_error_of_ours_says_whether_it_ran_and_when_to_come_back() {
     }
 }
 
-fn check_fault(code: ErrorCode, fault: &Fault) {
+/// What every fault says, and the answers that carry it; its data.
+fn check_fault(code: ErrorCode, fault: &Fault) -> Value {
     let error = fault.error();
     let data = &error["data"];
     assert_eq!(error["code"], code.number());
     assert_eq!(data["overloaded"], code == ErrorCode::Overloaded, "{error}");
-    check(data);
     let id = RequestId::from(1);
     let modern = fail(fault, Era::Modern, &id);
     let legacy = fail(fault, Era::Legacy(LegacyVersion::November2025), &id);
@@ -124,15 +142,22 @@ fn check_fault(code: ErrorCode, fault: &Fault) {
     let comes_back = data["retryable"] == true || busy.contains(&modern.status());
     assert_eq!(modern.headers().contains_key(RETRY_AFTER), comes_back, "{error}");
     assert!(data["executed"] == "no" || modern.status() == StatusCode::OK, "a proxy resends it");
+    data.clone()
+}
+
+/// What every error says of a call without an idempotency key.
+fn check(data: &Value) {
+    check_when(data);
+    let may_repeat = data["executed"] == "no" || data["retryable"] == false;
+    assert!(may_repeat, "what may have run is not sent again: {data}");
 }
 
 /// What every error says.
-fn check(data: &Value) {
+fn check_when(data: &Value) {
     let executed = data["executed"].as_str().unwrap_or_default();
     assert!(["no", "maybe", "yes"].contains(&executed), "{data}");
     let retryable = data["retryable"].as_bool().unwrap_or_else(|| panic!("{data}"));
     assert_eq!(data["retryAfterMs"].as_u64().is_some_and(|wait| wait > 0), retryable, "{data}");
-    assert!(executed == "no" || !retryable, "what may have run is not sent again: {data}");
 }
 
 #[test]

@@ -60,9 +60,8 @@ impl Fault {
 
     /// An environment that a key names is being created still.
     pub(in crate::gateway) fn launch_under_way() -> Self {
-        let message =
-            "the first call with this idempotency key goes on: repeat it with the same key shortly";
-        Self::new(ErrorCode::Overloaded, message, Executed::Maybe)
+        let message = "the first call with this idempotency key goes on";
+        Self::new(ErrorCode::DeadlineExceeded, message, Executed::Maybe).repeatable()
     }
 
     /// The answer did not come in time; the work may have been done.

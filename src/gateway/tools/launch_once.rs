@@ -101,10 +101,17 @@ impl Tools {
         launch: Launch,
         until: Instant,
     ) -> Result<ToolAnswer, Failure> {
-        let known = self.locator.whereabouts(launch.environment, &call.trace).await?;
-        if known == Whereabouts::Nowhere {
-            return self.create_for(call, key, launch, until).await;
-        }
+        let known = match self.locator.whereabouts(launch.environment, &call.trace).await {
+            Ok(Whereabouts::Nowhere) => return self.create_for(call, key, launch, until).await,
+            Ok(known) => known,
+            Err(failure) => {
+                // Another replica may be able to look. Late the claim may be another's, and runs out by itself.
+                if Instant::now() + LAUNCH_CLAIM_TERM / 2 < until {
+                    self.settle(call, key, launch, LaunchEnd::Open).await;
+                }
+                return Err(failure);
+            }
+        };
         self.settle(call, key, launch, LaunchEnd::Made).await;
         Ok(self.hand_out_again(call, launch, &known))
     }

@@ -12,6 +12,7 @@ use super::subject::{Kind, LONG, SHORT, Subject, environment, tenant};
 contract! {
     a_key_names_the_environment_of_its_first_claim
     a_claim_that_nobody_settles_passes_on_with_its_environment
+    a_claim_that_is_given_up_passes_on_at_once_with_its_environment
     what_was_not_made_leaves_the_key_free
     a_launch_is_forgotten_after_its_term
     a_tenant_has_so_many_keys_and_no_more
@@ -57,6 +58,20 @@ async fn a_claim_that_nobody_settles_passes_on_with_its_environment(kind: Kind) 
     it.pass(SHORT * 2).await;
     assert_eq!(it.claim(two).await, LaunchClaim::Yours(one), "it may be there already");
     assert_eq!(it.claim(it.launch(3)).await, LaunchClaim::UnderWay);
+}
+
+async fn a_claim_that_is_given_up_passes_on_at_once_with_its_environment(kind: Kind) {
+    let it = kind.open_with(Terms { launch_claim: LONG, ..Terms::default() }).await;
+    let (one, two) = (it.launch(1), it.launch(2));
+    assert_eq!(it.claim(one).await, LaunchClaim::Yours(one));
+    it.settle(2, LaunchEnd::Open).await;
+    assert_eq!(it.claim(two).await, LaunchClaim::UnderWay, "it is not the second one's to give up");
+    it.settle(1, LaunchEnd::Open).await;
+    assert_eq!(it.claim(two).await, LaunchClaim::Yours(one), "it may be there already");
+    assert_eq!(it.claim(it.launch(3)).await, LaunchClaim::UnderWay);
+    it.settle(1, LaunchEnd::Made).await;
+    it.settle(1, LaunchEnd::Open).await;
+    assert_eq!(it.claim(two).await, LaunchClaim::Made(one), "what was made stays");
 }
 
 async fn what_was_not_made_leaves_the_key_free(kind: Kind) {

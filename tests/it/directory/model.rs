@@ -37,7 +37,7 @@ enum Step {
     Release { environment: u8 },
     Spend { tenant: u8, rates: Vec<u8> },
     ClaimLaunch { key: u8, environment: u8, over: bool },
-    SettleLaunch { key: u8, environment: u8, made: bool },
+    SettleLaunch { key: u8, environment: u8, how: LaunchEnd },
     OpenTally { tally: u8 },
     Add { tally: u8, operation: u8, amount: i64 },
 }
@@ -63,8 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => environment.clone().prop_map(|environment| Step::Release { environment }),
         2 => (0..2u8, environment.clone(), prop::bool::weighted(0.1))
             .prop_map(|(key, environment, over)| Step::ClaimLaunch { key, environment, over }),
-        2 => (0..2u8, environment, any::<bool>())
-            .prop_map(|(key, environment, made)| Step::SettleLaunch { key, environment, made }),
+        2 => (0..2u8, environment, prop::sample::select(vec![LaunchEnd::Made, LaunchEnd::NotMade, LaunchEnd::Open]))
+            .prop_map(|(key, environment, how)| Step::SettleLaunch { key, environment, how }),
         3 => (0..2u8, prop::sample::subsequence(vec![0, 1, 4], 0..=3))
             .prop_map(|(tenant, rates)| Step::Spend { tenant, rates }),
         1 => (0..2u8).prop_map(|tally| Step::OpenTally { tally }),
@@ -136,12 +136,11 @@ async fn take(directory: &dyn Directory, step: &Step, start: Timestamp) -> Strin
             let key = LaunchKey::from_bytes([*key; 16]);
             format!("{:?}", directory.claim_launch(tenant(0), key, mine).await.unwrap())
         }
-        Step::SettleLaunch { key, environment: id, made } => {
-            let how = if *made { LaunchEnd::Made } else { LaunchEnd::NotMade };
+        Step::SettleLaunch { key, environment: id, how } => {
             let (key, environment) = (LaunchKey::from_bytes([*key; 16]), environment(*id));
             format!(
                 "{:?}",
-                directory.settle_launch(tenant(0), key, environment, how).await.unwrap()
+                directory.settle_launch(tenant(0), key, environment, *how).await.unwrap()
             )
         }
         Step::OpenTally { tally: id } => {
@@ -322,7 +321,7 @@ async fn every_key_dies_and_every_step_stays_in_one_slot() {
         Step::Release { environment: 1 },
         Step::Spend { tenant: 0, rates: vec![0, 1] },
         Step::ClaimLaunch { key: 0, environment: 0, over: false },
-        Step::SettleLaunch { key: 0, environment: 0, made: true },
+        Step::SettleLaunch { key: 0, environment: 0, how: LaunchEnd::Made },
         Step::OpenTally { tally: 0 },
         Step::Add { tally: 0, operation: 0, amount: 1 },
     ] {
