@@ -169,27 +169,24 @@ impl Journal {
             return;
         }
         let Some(mut head) = self.head(execution) else { return };
-        let outcome = if head.is_task {
+        if head.is_task {
             head.keep_until = head.keep_until.max(keep_until);
-            last.and_then(outcome_of)
-        } else {
-            last.and_then(|last| fit(last, MAX_KEPT_OUTCOME))
+        }
+        let outcome = match last {
+            Some(last) => self.kept(host, &head, last).await,
+            None => Ok(None),
         };
         let next = match outcome {
-            Some(_) => head.state.complete(),
-            None => head.state.fail(TaskFailure::SandboxLost),
+            Ok(None) => head.state.fail(TaskFailure::SandboxLost),
+            Ok(Some(_)) | Err(_) => head.state.complete(),
         };
         let Ok(state) = next else { return };
-        let outcome = outcome.unwrap_or_default();
         let mut head = Head { state, updated: host.now(), ..head };
         if let Some(Frame::NotStarted(why)) = last {
             self.give_back(&mut head, why);
         }
-        // What has a key has had room from its start.
-        let room =
-            if head.is_task { self.make_room(host, outcome.len() as u64).await } else { Ok(()) };
-        let mut written = match room {
-            Ok(()) => self.write(host, head, outcome).await,
+        let mut written = match outcome {
+            Ok(outcome) => self.write(host, head, outcome.unwrap_or_default()).await,
             Err(full) => Err(full),
         };
         if let Err(error) = &written {
@@ -236,6 +233,20 @@ impl Journal {
     async fn write(&self, host: &Host, head: Head, outcome: Vec<u8>) -> io::Result<u64> {
         let environment = self.environment;
         host.on_disk(move |disk| entry::write(&disk.journal(environment), &head, &outcome)).await
+    }
+
+    /// What is kept of an outcome: of a task all of it, where there is room; of what has a key as much as it has had room
+    /// for from its start.
+    async fn kept(&self, host: &Host, head: &Head, last: &Frame) -> io::Result<Option<Vec<u8>>> {
+        let Some(whole) = outcome_of(last) else { return Ok(None) };
+        let fitted = || head.key.and_then(|_| fit(last, MAX_KEPT_OUTCOME));
+        if !head.is_task {
+            return Ok(fitted());
+        }
+        match self.make_room(host, whole.len() as u64).await {
+            Ok(()) => Ok(Some(whole)),
+            Err(full) => fitted().map(Some).ok_or(full),
+        }
     }
 
     async fn make_room(&self, host: &Host, bytes: u64) -> io::Result<()> {

@@ -92,6 +92,21 @@ async fn without_disk_nothing_with_a_key_starts() {
 }
 
 #[tokio::test]
+async fn a_task_with_a_key_keeps_what_a_call_with_one_does_where_tasks_have_no_room() {
+    let stage = Stage::with_environment().await;
+    let large = stage.task(1, "ok").await;
+    let entry = stage.record().join(format!("journal/{large}.json"));
+    fs::File::options().write(true).open(entry).unwrap().set_len(64 << 20).unwrap();
+    let stage = stage.again();
+    assert!(matches!(stage.python("ok").await, Frame::NotStarted(_)), "told once of the restart");
+    let without_key = stage.task(2, "ok").await;
+    let lost = Progress::Failed { reason: "outcome-lost".to_owned() };
+    assert_eq!(stage.read(without_key).await, lost, "there is no room");
+    ended(stage.ask_for("ok", 1, Some(TaskTerms::default())).unwrap().last.await.unwrap());
+    assert!(matches!(progress(stage.keyed("ok").await), Progress::Ended { .. }));
+}
+
+#[tokio::test]
 async fn what_ends_without_a_word_was_interrupted_for_whoever_repeats_it() {
     let stage = Stage::with_environment().await;
     assert!(stage.ask("panic", 1).unwrap().last.await.is_err());

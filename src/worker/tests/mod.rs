@@ -110,7 +110,12 @@ const TARGET: Target = Target {
 
 impl Stage {
     fn new() -> Self {
-        let (dir, broken) = (TempDir::new(), Arc::new(AtomicBool::new(false)));
+        Self::on(TempDir::new())
+    }
+
+    /// With what an earlier start has left there.
+    fn on(dir: TempDir) -> Self {
+        let broken = Arc::new(AtomicBool::new(false));
         let capabilities = Capabilities {
             runtime: "puppets",
             isolation: "none",
@@ -123,13 +128,20 @@ impl Stage {
         };
         let runtime = Arc::new(Puppets { capabilities, broken: Arc::clone(&broken) });
         let disk = Arc::new(Disk::open(dir.path()).unwrap());
+        let records = disk.recover().unwrap();
         let sandboxes = Sandboxes::new(runtime, Arc::clone(&disk), Limits::default(), 0);
         let clock = Clock::manual(Timestamp::from_millis(1_000));
         let packages = Packages::in_dir(None);
         let disk = (disk, Surroundings::system().disk);
         let host = Arc::new(Host::new(disk, sandboxes, packages, clock, 100));
-        let supervisor = Arc::new(Supervisor::recover(host, 10, Vec::new()));
+        let supervisor = Arc::new(Supervisor::recover(host, 10, records));
         Self { dir, broken, supervisor }
+    }
+
+    /// The next start.
+    fn again(self) -> Self {
+        drop(self.supervisor);
+        Self::on(self.dir)
     }
 
     async fn with_environment() -> Self {

@@ -8,7 +8,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 impl Stage {
     /// A Python task that has ended, as a watcher saw, and whose connection is gone.
-    async fn task(&self, number: u8, code: &str) -> ExecutionId {
+    pub(super) async fn task(&self, number: u8, code: &str) -> ExecutionId {
         let execution = ExecutionId::from_bytes([number; 16]);
         let kind = JobKind::Python { code: code.to_owned() };
         let job = Job { kind, timeout: SOON, variables: Vec::new() };
@@ -24,7 +24,7 @@ impl Stage {
     }
 
     /// How a task ended, as its client reads it.
-    async fn read(&self, execution: ExecutionId) -> Progress {
+    pub(super) async fn read(&self, execution: ExecutionId) -> Progress {
         found(self.look(execution, Reader::Client).await).progress
     }
 }
