@@ -1,6 +1,7 @@
 //! Who serves which slot, as far as is known.
 
 use super::super::slot::{SLOTS, Slot};
+use super::super::trouble::MAX_NODES;
 use super::super::url::Address;
 use super::view::View;
 
@@ -25,8 +26,11 @@ impl SlotMap {
         map
     }
 
-    /// Notes that a slot has moved.
+    /// Notes that a slot has moved. A node that names ever new masters is not followed: the next view tells.
     pub(super) fn moved(&mut self, slot: Slot, to: &Address) {
+        if self.masters.len() >= MAX_NODES && !self.masters.contains(to) {
+            return;
+        }
         let master = self.index(to);
         self.owners[usize::from(slot.number())] = Some(master);
     }
@@ -82,5 +86,16 @@ mod tests {
         map.moved(slot(16_383), &at("b"));
         assert_eq!((map.owner(slot(9)), map.owner(slot(8))), (Some(&at("c")), Some(&at("a"))));
         assert_eq!((map.masters().len(), map.unserved()), (3, 381));
+    }
+
+    #[test]
+    fn ever_new_masters_are_not_followed() {
+        let mut map = SlotMap::of(&View::default());
+        for number in 0..=MAX_NODES {
+            map.moved(slot(0), &at(&number.to_string()));
+        }
+        assert_eq!(map.masters().len(), MAX_NODES);
+        map.moved(slot(0), &at("1"));
+        assert_eq!(map.owner(slot(0)), Some(&at("1")), "those that are known are");
     }
 }

@@ -38,10 +38,15 @@ impl View {
             info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
         };
         let range = |it| range(asked, it).ok_or_else(|| unreadable("a range of slots"));
+        let ranges: Vec<Range> = slots.iter().map(range).collect::<Result<_, _>>()?;
+        // Each slot has one master at most. That also bounds how many ranges and masters there are.
+        if ranges.iter().map(|it| it.slots.len()).sum::<usize>() > usize::from(SLOTS) {
+            return Err(unreadable("a slot that is served twice"));
+        }
         Ok(Self {
             epoch: fact("cluster_current_epoch").and_then(|it| it.parse().ok()).unwrap_or(0),
             is_ok: fact("cluster_state") == Some("ok"),
-            ranges: slots.iter().map(range).collect::<Result<_, _>>()?,
+            ranges,
         })
     }
 
@@ -146,6 +151,18 @@ mod tests {
             View::read(&asked, "", &[Value::Array(range)]).unwrap_err();
         }
         View::read(&asked, "", &[text("x")]).unwrap_err();
+    }
+
+    #[test]
+    fn a_slot_that_is_served_twice_is_refused() {
+        let asked = Address { host: "asked".into(), port: 1 };
+        let one = |host: usize| {
+            Value::Array(vec![Value::Int(0), Value::Int(0), node(text(&host.to_string()), &[])])
+        };
+        let mut ranges: Vec<_> = (0..usize::from(SLOTS)).map(one).collect();
+        View::read(&asked, "", &ranges).unwrap();
+        ranges.push(one(0));
+        View::read(&asked, "", &ranges).unwrap_err();
     }
 
     #[test]
