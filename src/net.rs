@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use socket2::{SockFilter, SockRef};
+use socket2::{SockFilter, SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -22,6 +22,12 @@ use tower::{Service, ServiceExt as _};
 
 /// Connections the kernel holds for us while an accept loop is busy.
 const BACKLOG: u32 = 1024;
+
+/// How long a client's connection is silent before the kernel asks whether the other machine is there, how long between
+/// two questions, and how many are left unanswered: one that vanished holds nothing after a minute.
+const SILENT: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_secs(10);
+const UNANSWERED: u32 = 3;
 
 /// Classic BPF over a TCP header: drops what opens a connection (SYN, RFC 9293 §3.1), passes all else.
 const NO_SYN: [SockFilter; 4] = [
@@ -117,6 +123,9 @@ impl Net {
                 socket.set_reuseaddr(true)?;
                 socket.bind(address)?;
                 let socket = socket.listen(BACKLOG)?;
+                let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(ASK_EVERY);
+                // What it accepts inherits this.
+                SockRef::from(&socket).set_tcp_keepalive(&keepalive.with_retries(UNANSWERED))?;
                 let address = socket.local_addr()?;
                 Ok(Acceptor::Tcp(socket, address))
             }
