@@ -12,7 +12,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use baton::domain::api_key::ApiKeyDigest;
 use baton::domain::ids::WorkerId;
 use baton::domain::keyring::{SecretKey, WorkerKey};
-use http::StatusCode;
+use http::{Request, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::cluster::{SIGNING, Scratch, eventually, worker_root, workers_heard};
@@ -86,7 +89,7 @@ impl Site {
         let worker_key = WorkerKey::derive(&worker_root(), &WorkerId::parse("w1").unwrap());
         let worker_key = worker_key.reveal();
         let config = format!(
-            "log = \"debug\"\naccess_log = true\nsample_tools = true\ntask_after_seconds = 1\n\
+            "log = \"trace\"\naccess_log = true\nsample_tools = true\ntask_after_seconds = 1\n\
              audience = \"baton\"\nredis = \"redis://cnry:cnryRedisPassword1@{redis}\"\n\
              otlp_endpoint = \"{otlp}\"\nsigning_key_file = [\"{signing}\"]\n\
              worker_root_key_file = [\"{root}\"]\n\
@@ -118,7 +121,7 @@ impl Site {
         let mut more = vec![
             "--worker-key-file".to_owned(),
             file("worker.key", &worker_key),
-            "--log=debug".to_owned(),
+            "--log=trace".to_owned(),
             "--otlp-endpoint".to_owned(),
             collector.url.clone(),
         ];
@@ -184,6 +187,7 @@ async fn no_secret_is_in_anything_that_is_said() {
     site.secrets.push(environment.clone());
     executions(&mut site, &environment).await;
     refusals(&mut site, &environment).await;
+    over_http2(&mut site).await;
     through_the_upstream(&mut site).await;
     let said = site.said().await;
     let found: Vec<_> =
@@ -304,6 +308,22 @@ async fn refusals(site: &mut Site, environment: &str) {
     }
     let query = site.secret("Query");
     client.at(&format!("{}?key={query}", client.url)).modern("tools/list", json!({})).await;
+}
+
+/// A call whose headers are taken apart by another library.
+async fn over_http2(site: &mut Site) {
+    let (argument, header) = (site.secret("Framed"), site.secret("Packed"));
+    let call = Modern::new("tools/call", json!({"name": "whoami", "arguments": {"x": argument}}));
+    let client: Client<_, String> =
+        Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let mut request = Request::post(site.gateways[0].url("gateway"));
+    for (name, value) in call.headers() {
+        request = request.header(name, value);
+    }
+    let request = request.header("x-ms-apikey", &site.key).header("cookie", header);
+    let answer = client.request(request.body(call.body()).unwrap()).await.unwrap();
+    assert_eq!(answer.version(), Version::HTTP_2);
+    answer.into_body().collect().await.unwrap();
 }
 
 /// What goes to another server and comes from it.
