@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -60,7 +61,10 @@ class Client:
         self.connection.request("POST", "/mcp", request.body.encode(), request.headers)
         text = self.connection.getresponse().read()
         took = 1e3 * (time.perf_counter() - began)
-        reply = json.loads(text)
+        try:
+            reply = json.loads(text)
+        except ValueError:
+            raise topology.Trouble(f"{request.headers}: {text.decode(errors='replace')[:500]}") from None
         if "error" in reply or reply["result"].get("isError"):
             raise topology.Trouble(f"{request.headers.get('Mcp-Name')}: {text.decode()[:500]}")
         return reply["result"], took
@@ -70,13 +74,15 @@ class Client:
         return result["structuredContent"]["environmentId"], took
 
 
-def wrk(folder: Path, url: str, requests: list, connections: int, seconds: int, expect: str = None) -> dict:
+def wrk(url: str, requests: list, connections: int, seconds: int, expect: str = None) -> dict:
     """Sends requests in turn for some seconds. One thread: the other core is for what is measured."""
-    (folder / "headers").write_text("".join(f"{name}: {value}\n" for name, value in requests[0].headers.items()))
-    (folder / "bodies").write_text("".join(request.body + "\n" for request in requests))
-    known = {"HEADERS": str(folder / "headers"), "BODIES": str(folder / "bodies"), **({"EXPECT": expect} if expect else {})}
-    command = [topology.program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "-s", HERE / "post.lua", url]
-    done = subprocess.run(command, env={**os.environ, **known}, capture_output=True, text=True, timeout=seconds + 30)
+    with tempfile.TemporaryDirectory(prefix="baton-wrk-") as folder:
+        headers, bodies = Path(folder) / "headers", Path(folder) / "bodies"
+        headers.write_text("".join(f"{name}: {value}\n" for name, value in requests[0].headers.items()))
+        bodies.write_text("".join(request.body + "\n" for request in requests))
+        known = {"HEADERS": str(headers), "BODIES": str(bodies), **({"EXPECT": expect} if expect else {})}
+        command = [topology.program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "-s", HERE / "post.lua", url]
+        done = subprocess.run(command, env={**os.environ, **known}, capture_output=True, text=True, timeout=seconds + 30)
     if done.returncode != 0:
         raise topology.Trouble(f"wrk: {done.stderr.strip()}")
     said = json.loads(done.stdout.strip().splitlines()[-1])

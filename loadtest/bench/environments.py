@@ -1,0 +1,168 @@
+"""The gateway's own answers, environments behind it, and the same work without us."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import topology
+from drive import Accounting, Client, Request, python, shell, start_static, tool
+from load import CONNECTIONS, Load, Samples
+
+WARM_POOL = 2
+CLAIMS = 4  # a round
+REPEATS = 30  # a round, of what is measured one by one
+ENVIRONMENTS = 64  # that share the Python calls: far more than connections, so that no queue fills up
+SETTLE_SECONDS = 10
+PRINT = 'print("ok")'
+BARE_PYTHON = "bare python3 -I -S -c 'print(\"ok\")'"
+BARE_SHELL = "bare posix_spawn and wait: sh -c true"
+METHODS = ["server/discover", "tools/list"]
+
+
+class Site:
+    """A gateway and a worker, and who asks them."""
+
+    def __init__(self, folder: Path, name: str, options, warm_pool: int):
+        self.folder = folder / name
+        self.folder.mkdir()
+        words = [
+            "--baton", str(options.baton), "--gateways", "1", "--workers", "1", "--no-nginx", "--sample-tools",
+            "--api-key", "bench-key", "--gateway-flag=--rate-per-second=0", "--gateway-flag=--max-environments=1000",
+            f"--worker-flag=--warm-pool={warm_pool}",
+        ]
+        self.deployment, self.warm_pool = topology.Deployment(topology.parse(words), self.folder), warm_pool
+        self.started = False
+
+    def start(self):
+        self.deployment.start()
+        named = {process.name: process for process in self.deployment.processes}
+        self.gateway, self.worker = Accounting(named["gateway-1"]), Accounting(named["worker-1"])
+        self.client, self.url, self.held = Client(self.deployment.url), self.deployment.url, 0
+        self.settle()
+
+    def settle(self):
+        """Until the worker has a sandbox for each environment that was called, and its pool is full."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.worker.sandboxes() != self.held + self.warm_pool:
+            if time.monotonic() > deadline:
+                raise topology.Trouble(f"{self.worker.sandboxes()} sandboxes, not {self.held + self.warm_pool}")
+            time.sleep(0.01)
+        time.sleep(0.1)  # the last of them has just been forked
+
+    def environment(self) -> str:
+        handle, _ = self.client.launch()
+        self.client.call(python(handle, PRINT))
+        self.held += 1
+        return handle
+
+    def first_output(self, samples: Samples, how: str):
+        """A new environment's first call: as a client sees it, and inside the worker, which has it on record."""
+        handle, launched = self.client.launch()
+        self.settle()
+        before = self.worker.rpc_ms("execute")
+        _, took = self.client.call(python(handle, PRINT))
+        inside = self.worker.rpc_ms("execute") - before
+        self.client.call(tool("closeEnvironment", environmentId=handle))
+        self.settle()
+        samples.add(f"{how} to first output, whole", "ms", took)
+        samples.add(f"{how} to first output, inside the worker", "ms", inside)
+        samples.add("launchShell: the record is on disk", "ms", launched)
+
+
+def alone(samples: Samples, folder: Path):
+    """The same work without us, and what the disk asks for a record."""
+    def timed(work):
+        began = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - began)
+
+    def spawn(*argv):
+        os.waitpid(os.posix_spawn(argv[0], argv, os.environ), 0)
+
+    def record():
+        half = folder / "half"
+        with open(half, "wb") as file:
+            file.write(b"x" * 600)
+            file.flush()
+            os.fsync(file.fileno())
+        half.rename(folder / "record")
+        directory = os.open(folder, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+
+    interpreter = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else topology.program("python3")
+    bare = [interpreter, "-I", "-S", "-c", PRINT]
+    output = lambda: subprocess.run(bare, stdout=subprocess.PIPE, check=True)  # noqa: E731
+    for _ in range(REPEATS // 3):
+        samples.add(BARE_PYTHON, "ms", timed(output))
+        samples.add(BARE_SHELL, "ms", timed(lambda: spawn("/bin/sh", "-c", "true")))
+        samples.add("bare write, fsync, rename, fsync", "ms", timed(record))
+
+
+def inside(samples: Samples, site: Site, handle: str):
+    """What the sandbox took, by the result's own word; without rpc and gateway."""
+    for _ in range(REPEATS):
+        for name, request in [("Python", python(handle, PRINT)), ("sh -c true", shell(handle, "true"))]:
+            result, took = site.client.call(request)
+            samples.add(f"{name}, inside the sandbox", "ms", result["structuredContent"]["executionTimeInMilliseconds"])
+            if name != "Python":
+                samples.add(f"{name}, whole", "ms", took)
+
+
+def loads(site: Site, static: str, static_cpu, lengths: dict, handles: list) -> list:
+    gateway = {"gateway": site.gateway.own_cpu_seconds}
+    both = {**gateway, "worker": site.worker.own_cpu_seconds}
+    found = [Load("whoami", site.url, [tool("whoami")], gateway)]
+    for method, length in lengths.items():
+        found.append(Load(f"nginx, the length of {method}", f"{static}/{length}", [Request(method)], {"nginx": static_cpu}))
+        found.append(Load(method, site.url, [Request(method)], gateway))
+    calls = [python(handle, PRINT) for handle in handles]
+    return [*found, Load("Python", site.url, calls, both, expect='"stdout":"ok\\n"')]
+
+
+class Environments:
+    """A gateway and a worker, the same without a warm pool, and a `baton dev` to weigh."""
+
+    def __init__(self, options, folder: Path):
+        self.folder = folder
+        self.warm, self.cold = Site(folder, "warm", options, WARM_POOL), Site(folder, "cold", options, 0)
+        (folder / "dev").mkdir()
+        self.dev = topology.Deployment(topology.parse(["--baton", str(options.baton), "--dev", "--api-key", "bench-key"]), folder / "dev")
+        self.deployments = [self.warm.deployment, self.cold.deployment, self.dev]
+
+    def start(self, samples: Samples):
+        warm = self.warm
+        warm.start(), self.cold.start(), self.dev.start()
+        lengths = {method: len(json.dumps(warm.client.call(Request(method))[0])) for method in METHODS}
+        static = start_static(warm.deployment, list(lengths.values()))
+        samples.add("gateway, idle", "MB", warm.gateway.resident_mb())
+        samples.add("dev, idle", "MB", Accounting(self.dev.processes[0]).resident_mb())
+        self.handles = [warm.environment() for _ in range(ENVIRONMENTS)]
+        warm.settle()
+        samples.add("one sandbox, its share (PSS)", "MB", *warm.worker.sandbox_mb())
+        static_cpu = Accounting(warm.deployment.processes[-1]).cpu_seconds
+        self.loads = loads(warm, static, static_cpu, lengths, self.handles)
+
+    def round(self, samples: Samples):
+        for _ in range(CLAIMS):
+            self.warm.first_output(samples, "warm claim")
+            self.cold.first_output(samples, "cold create")
+        alone(samples, self.folder)
+        inside(samples, self.warm, self.handles[0])
+
+    def finish(self, samples: Samples):
+        samples.add("gateway, after the load", "MB", self.warm.gateway.resident_mb())
+        samples.add("worker, after the load", "MB", self.warm.worker.resident_mb())
+
+    def ratios(self, ratio) -> dict:
+        at = f"{CONNECTIONS} connections"
+        found = {}
+        for it in METHODS:
+            static = f"nginx, the length of {it}"
+            found[f"{it}, calls/s, of nginx's"] = ratio(f"{it}, {at}", f"{static}, {at}")
+            found[f"{it}, CPU a call, of nginx's"] = ratio(f"{it}, {at}, CPU of gateway a call", f"{static}, {at}, CPU of nginx a call")
+        found["Python, whole, of bare python3"] = ratio("Python, 1 connection, p50", BARE_PYTHON)
+        found["sh -c true, whole, of bare posix_spawn"] = ratio("sh -c true, whole", BARE_SHELL)
+        return found

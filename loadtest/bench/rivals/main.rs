@@ -1,0 +1,40 @@
+//! What Baton is measured beside: an MCP server that answers at once, one on the official SDK, a plain proxy, and a
+//! static answer. Each listens on a free port of loopback, and says where on standard output.
+//!
+//! ```text
+//! rivals bare                  an MCP server that does the least
+//! rivals sdk                   one on rmcp
+//! rivals proxy URL             forwards everything to there, unread
+//! rivals static LENGTH         answers everything with so many bytes
+//! ```
+
+#![expect(clippy::print_stdout, reason = "whoever starts it reads where it listens")]
+
+mod bare;
+mod proxy;
+mod sdk;
+
+use std::{env, io};
+
+use axum::Router;
+use axum::body::Bytes;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let router = match words[..] {
+        ["bare"] => bare::router(),
+        ["sdk"] => sdk::router(),
+        ["proxy", url] => proxy::router(url).map_err(io::Error::other)?,
+        ["static", length] => {
+            let answer = Bytes::from(vec![b'x'; length.parse().map_err(io::Error::other)?]);
+            Router::new().fallback(async move || answer.clone())
+        }
+        _ => return Err(io::Error::other("rivals bare | sdk | proxy URL | static LENGTH")),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening role=rival url=http://{}/mcp", listener.local_addr()?);
+    axum::serve(listener, router).await
+}
