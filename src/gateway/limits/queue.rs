@@ -61,24 +61,28 @@ impl<T> Queue<T> {
         Some((tenant, waiter))
     }
 
-    /// Makes room for one of `tenant` where the queue is full: the first of the longest line goes, if that stays no shorter
-    /// than the line of `tenant` becomes, so a tenant that asks for much takes nobody's place; else the first of its own.
+    /// One more waits where the queue is full, in the place of another, who is returned: the first of the longest line, if
+    /// that stays no shorter than the line of `tenant` becomes, so a tenant that asks for much takes nobody's place; else
+    /// the first of its own. Where there is neither, the newcomer itself is returned.
     ///
-    /// Not the last one: where more come than can be served, as many are refused either way, and those who are served have
-    /// waited for the shortest time.
-    pub(super) fn give_way(&mut self, tenant: TenantDigest) -> Option<T> {
+    /// Not the last of a line: where more come than can be served, as many are refused either way, and those who are served
+    /// have waited for the shortest time.
+    pub(super) fn displace(&mut self, tenant: TenantDigest, ticket: Ticket, waiter: T) -> T {
         let own = self.lines.iter().find(|line| line.tenant == tenant);
-        let own = own.map_or(0, |line| line.waiting.len());
-        let longest = self.lines.iter().max_by_key(|line| line.waiting.len())?;
-        let gives = if longest.waiting.len() < own + 2 { tenant } else { longest.tenant };
-        let at = self.lines.iter().position(|line| line.tenant == gives)?;
-        let line = &mut self.lines[at];
-        let (_, waiter) = line.waiting.pop_front()?;
-        if line.waiting.is_empty() {
-            self.lines.remove(at);
+        let has = own.map_or(0, |line| line.waiting.len());
+        let longest = self.lines.iter().map(|line| line.waiting.len()).max().unwrap_or(0);
+        if longest < has + 2 {
+            let own = self.lines.iter_mut().find(|line| line.tenant == tenant);
+            let Some(line) = own else { return waiter };
+            // Its line keeps its turn, though nobody else is in it.
+            line.waiting.push_back((ticket, waiter));
+            return line.waiting.pop_front().expect("one was pushed").1;
         }
+        let line = self.lines.iter_mut().max_by_key(|line| line.waiting.len());
+        let (_, displaced) = line.and_then(|it| it.waiting.pop_front()).expect("it has two");
         self.len -= 1;
-        Some(waiter)
+        self.push(tenant, ticket, waiter);
+        displaced
     }
 
     /// One does not wait any more.
@@ -130,16 +134,18 @@ mod tests {
 
     #[test]
     fn the_longest_line_gives_way_else_its_own_and_nobody_elses() {
+        let after = |waiting: &[(&str, u64)], name| {
+            let mut queue = queue(waiting);
+            let displaced = queue.displace(tenant(name), 9, 9);
+            assert_eq!(queue.len(), waiting.len());
+            (displaced, order(queue, |_| 0))
+        };
         let waiting = [("a", 1), ("a", 2), ("b", 3)];
-        let gives = |name| queue(&waiting).give_way(tenant(name));
-        assert_eq!(gives("a"), Some(1), "its own, the first that came");
-        assert_eq!(gives("b"), Some(3), "its own: it would be as long as the longest");
-        assert_eq!(gives("c"), Some(1), "the longest");
-        let mut queue = queue(&waiting[1..]);
-        assert_eq!(queue.give_way(tenant("c")), None, "each has one");
-        assert_eq!(queue.give_way(tenant("b")), Some(3));
-        assert_eq!(queue.len(), 1);
-        assert_eq!(order(queue, |_| 0), [2], "a line that nobody is in is none");
+        assert_eq!(after(&waiting, "a"), (1, vec![2, 3, 9]), "its own, the first that came");
+        assert_eq!(after(&waiting, "b"), (3, vec![1, 9, 2]), "it would be as long as the longest");
+        assert_eq!(after(&waiting, "c"), (1, vec![2, 3, 9]), "the longest");
+        assert_eq!(after(&waiting[1..], "c"), (9, vec![2, 3]), "each has one");
+        assert_eq!(after(&waiting[1..], "a"), (2, vec![9, 3]), "its turn comes when it would have");
     }
 
     #[test]

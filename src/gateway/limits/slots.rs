@@ -84,7 +84,7 @@ impl Slots {
 
     /// Takes one, waiting for it a short while.
     pub(super) async fn take(&self, class: Class, tenant: TenantDigest) -> Result<Slot, Refusal> {
-        match self.0.ask(class, tenant)? {
+        match self.0.ask(class, tenant) {
             Asked::Given(slot) => Ok(slot),
             Asked::Waits(mut waiting, patience) => match timeout(patience, &mut waiting.turn).await
             {
@@ -97,25 +97,28 @@ impl Slots {
 }
 
 impl Places {
-    fn ask(self: &Arc<Self>, class: Class, tenant: TenantDigest) -> Result<Asked, Refusal> {
+    fn ask(self: &Arc<Self>, class: Class, tenant: TenantDigest) -> Asked {
         let mut state = self.state();
         // Whoever waits could not go in at the last change either, so nobody is overtaken.
         if state.taken < class.most(self.in_flight.calls)
             && state.of(tenant) < class.most(self.in_flight.calls_per_tenant)
         {
-            return Ok(Asked::Given(self.give(&mut state, class, tenant)));
+            return Asked::Given(self.give(&mut state, class, tenant));
         }
-        let lane = &mut state.lanes[class as usize];
-        let patience = lane.pace.patience();
-        if lane.queue.len() >= lane.pace.queue(class.most(self.in_flight.calls)) {
-            lane.queue.give_way(tenant).ok_or(Refusal::Busy)?;
-        }
-        let (turn, granted) = oneshot::channel();
         state.tickets += 1;
-        let ticket = state.tickets;
-        state.lanes[class as usize].queue.push(tenant, ticket, turn);
+        let State { lanes, tickets, .. } = &mut *state;
+        let lane = &mut lanes[class as usize];
+        let patience = lane.pace.patience();
+        let (turn, granted) = oneshot::channel();
+        let ticket = *tickets;
+        if lane.queue.len() < lane.pace.queue(class.most(self.in_flight.calls)) {
+            lane.queue.push(tenant, ticket, turn);
+        } else {
+            // Whoever gives way hears it by this; the newcomer too, where that is nobody else.
+            drop(lane.queue.displace(tenant, ticket, turn));
+        }
         let waiting = Waiting { places: Arc::clone(self), class, tenant, ticket, turn: granted };
-        Ok(Asked::Waits(waiting, patience))
+        Asked::Waits(waiting, patience)
     }
 
     fn give(self: &Arc<Self>, state: &mut State, class: Class, tenant: TenantDigest) -> Slot {

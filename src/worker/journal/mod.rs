@@ -169,6 +169,10 @@ impl Journal {
             return;
         }
         let Some(mut head) = self.head(execution) else { return };
+        // Then nothing is written, and nobody has to make room for it.
+        if head.state.is_terminal() {
+            return;
+        }
         if head.is_task {
             head.keep_until = head.keep_until.max(keep_until);
         }

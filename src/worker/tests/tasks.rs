@@ -1,5 +1,7 @@
 //! Tasks of sandboxes and disks that fail.
 
+use std::io::Write as _;
+
 use super::*;
 use crate::rpc::task::{Progress, Reader, Task, TaskReply};
 use crate::rpc::wire::TaskTerms;
@@ -48,6 +50,28 @@ async fn what_a_task_lost_is_told_to_whoever_comes_before_its_reader() {
     stage.task(2, "die").await;
     stage.read(task).await;
     assert!(is_restarted(&stage.python("ok").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_cancelled_task_takes_nobodys_room() {
+    let stage = Stage::with_environment().await;
+    let large = stage.task(1, "ok").await;
+    let entry = stage.record().join(format!("journal/{large}.json"));
+    let mut file = fs::File::options().append(true).open(&entry).unwrap();
+    file.write_all(&vec![b' '; 64 << 20]).unwrap();
+    let stage = stage.again();
+    stage.read(large).await;
+    assert!(matches!(stage.python("ok").await, Frame::NotStarted(_)), "told once of the restart");
+    let cancelled = ExecutionId::from_bytes([2; 16]);
+    let kind = JobKind::Python { code: "slow".to_owned() };
+    let job = Job { kind, timeout: SOON, variables: Vec::new() };
+    let order = Order { execution: cancelled, job, task: Some(TaskTerms::default()) };
+    let answer = stage.order(order);
+    found(stage.supervisor.detach(&TARGET, cancelled, None, Duration::ZERO).await);
+    found(stage.supervisor.cancel_task(&TARGET, cancelled).await);
+    answer.last.await.ok();
+    assert_eq!(stage.read(cancelled).await, Progress::Cancelled);
+    assert!(entry.exists(), "what was read made room for what is not kept");
 }
 
 #[tokio::test]
