@@ -24,10 +24,11 @@ use tower::{Service, ServiceExt as _};
 const BACKLOG: u32 = 1024;
 
 /// How long a client's connection is silent before the kernel asks whether the other machine is there, how long between
-/// two questions, and how many are left unanswered: one that vanished holds nothing after a minute.
+/// two questions, and for how long these, or what was sent, are left unanswered: one that vanished holds nothing after
+/// that.
 const SILENT: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_secs(10);
-const UNANSWERED: u32 = 3;
+const UNANSWERED: Duration = Duration::from_mins(1);
 
 /// Classic BPF over a TCP header: drops what opens a connection (SYN, RFC 9293 §3.1), passes all else.
 const NO_SYN: [SockFilter; 4] = [
@@ -124,8 +125,9 @@ impl Net {
                 socket.bind(address)?;
                 let socket = socket.listen(BACKLOG)?;
                 let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(ASK_EVERY);
-                // What it accepts inherits this.
-                SockRef::from(&socket).set_tcp_keepalive(&keepalive.with_retries(UNANSWERED))?;
+                // What it accepts inherits these.
+                SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+                SockRef::from(&socket).set_tcp_user_timeout(Some(UNANSWERED))?;
                 let address = socket.local_addr()?;
                 Ok(Acceptor::Tcp(socket, address))
             }
