@@ -107,7 +107,20 @@ def get(address: str, port: int, path: str) -> tuple:
 
 
 def call(address: str, key: str, tool: str, arguments: dict) -> tuple:
-    """One legacy tools/call by the service's name; who answered, and the structured result."""
+    """One legacy tools/call by the service's name; who answered, and the structured result. Made again as often as it is told to come back, as where Redis has just begun."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        replica, message = ask(address, key, tool, arguments)
+        result = message.get("result", {})
+        if result and not result.get("isError"):
+            return replica, result["structuredContent"]
+        told = (message.get("error") or {}).get("data") or result.get("structuredContent") or {}
+        expect(told.get("retryable") and time.monotonic() < deadline, json.dumps(message))
+        time.sleep(told["retryAfterMs"] / 1000)
+
+
+def ask(address: str, key: str, tool: str, arguments: dict) -> tuple:
+    """Who answered, and the message."""
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
     headers = {"Host": "baton-gateway:8080", "Content-Type": "application/json", "Accept": "application/json", "x-ms-apikey": key}
     connection = http.client.HTTPConnection(address, 8080, timeout=SECONDS)
@@ -118,9 +131,7 @@ def call(address: str, key: str, tool: str, arguments: dict) -> tuple:
     finally:
         connection.close()
     expect(answer.status == 200, f"HTTP {answer.status}: {text}")
-    result = json.loads(text).get("result", {})
-    expect(result and not result.get("isError"), text)
-    return answer.headers["Baton-Replica"], result["structuredContent"]
+    return answer.headers["Baton-Replica"], json.loads(text)
 
 
 def listen(address: str, key: str) -> http.client.HTTPConnection:
