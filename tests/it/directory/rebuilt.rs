@@ -110,12 +110,19 @@ async fn a_worker_whose_list_never_comes_does_not_keep_others_from_creating() {
     let cluster = Cluster::start(2, 1, |_| {}).await;
     let (directory, client) = (cluster.directory().await, cluster.client(0, ALICE));
     client.launch().await;
+    // It lives, as far as anybody can see, and that is all. Both gateways have seen it before.
+    let silent = &report("silent", 1, &[]);
+    for gateway in &cluster.gateways {
+        eventually(async || {
+            directory.beat(silent).await.unwrap();
+            gateway.workers().await == 2
+        })
+        .await;
+    }
     cluster.redis.say("FLUSHALL");
-    // It lives, as far as anybody can see, and that is all.
-    let silent = report("silent", 1, &[]);
     let began = Instant::now();
     let created = loop {
-        directory.beat(&silent).await.unwrap();
+        directory.beat(silent).await.unwrap();
         let answer = client.modern("tools/call", json!({"name": "launchShell"})).await;
         if answer.status == StatusCode::OK {
             break began.elapsed();
