@@ -239,17 +239,17 @@ impl Journal {
         host.on_disk(move |disk| entry::write(&disk.journal(environment), &head, &outcome)).await
     }
 
-    /// What is kept of an outcome: of a task all of it, where there is room; of what has a key as much as it has had room
-    /// for from its start.
+    /// What is kept of an outcome: of a task all of it, where there is room; of what has a key [`MAX_KEPT_OUTCOME`] in any
+    /// case.
     async fn kept(&self, host: &Host, head: &Head, last: &Frame) -> io::Result<Option<Vec<u8>>> {
-        let Some(whole) = outcome_of(last) else { return Ok(None) };
-        let fitted = || head.key.and_then(|_| fit(last, MAX_KEPT_OUTCOME));
         if !head.is_task {
-            return Ok(fitted());
+            return Ok(fit(last, MAX_KEPT_OUTCOME));
         }
+        let Some(whole) = outcome_of(last) else { return Ok(None) };
         match self.make_room(host, whole.len() as u64).await {
             Ok(()) => Ok(Some(whole)),
-            Err(full) => fitted().map(Some).ok_or(full),
+            Err(_) if head.key.is_some() => Ok(fit(last, MAX_KEPT_OUTCOME)),
+            Err(full) => Err(full),
         }
     }
 
