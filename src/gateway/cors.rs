@@ -5,12 +5,9 @@
 //! Browsers' own credentials (cookies, client certificates) mean nothing to Baton, so they are never asked for; the
 //! header of "Private Network Access" is not sent, for browsers now ask the user instead of the server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::middleware::Next;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -88,38 +85,37 @@ impl Cors {
         })
     }
 
-    /// Answers preflights, and adds what a browser must read to every other answer.
-    pub(super) async fn share(
-        State(cors): State<Arc<Self>>,
-        request: Request<Body>,
-        next: Next,
-    ) -> Response<Body> {
+    /// The one origin of a request, if it is allowed by name.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.guard.named_origin(headers).cloned()
+    }
+
+    /// The answer to a request that only asks what an allowed origin may do.
+    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let headers = request.headers();
-        let origin = cors.guard.named_origin(headers).cloned();
-        let mut response = if origin.is_some() && cors.is_admitted_preflight(&request) {
-            cors.preflight(headers)
-        } else {
-            next.run(request).await
-        };
-        let answer = response.headers_mut();
+        let is_meant = self.is_admitted_preflight(request);
+        (is_meant && self.guard.named_origin(headers).is_some()).then(|| self.permission(headers))
+    }
+
+    /// Adds what a browser must read to an answer.
+    pub(super) fn tell(&self, origin: Option<HeaderValue>, answer: &mut HeaderMap) {
         answer.append(VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = origin {
             answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, cors.read.clone());
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.read.clone());
         }
-        response
     }
 
     /// Fetch standard, "CORS protocol": an OPTIONS that says which method is meant. The `Host` of one is held to the
     /// same rules as any other's.
-    fn is_admitted_preflight(&self, request: &Request<Body>) -> bool {
+    fn is_admitted_preflight<B>(&self, request: &Request<B>) -> bool {
         request.method() == Method::OPTIONS
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
             && self.guard.admit(request.headers()).is_ok()
     }
 
     /// Before any credential is asked for: browsers send none with a preflight.
-    fn preflight(&self, headers: &HeaderMap) -> Response<Body> {
+    fn permission(&self, headers: &HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let answer = response.headers_mut();

@@ -73,7 +73,7 @@ use crate::mcp::Identity;
 use crate::net::Net;
 use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
-use crate::serve::{ConnectionLimits, Drain, Listener, serve};
+use crate::serve::{ConnectionLimits, Drain, Listener, Threads, serve};
 use crate::telemetry::{ConnectionReading, Metrics};
 use discover::{OwnOffer, Standing};
 use dispatch::Edge;
@@ -141,6 +141,9 @@ impl Gateway {
     /// Serves until the drain is over. Returns how many connections were cut at its deadline.
     pub async fn serve(self, drain: Drain) -> usize {
         let Self { clients, internals, internal_url, net, config } = self;
+        // Held to the end: calls may outlive their connections.
+        let threads = threads(&net);
+        let clients = clients.on(threads.clone());
         let clients = if config.proxy_protocol {
             clients.behind(config.trusted_proxies.clone())
         } else {
@@ -193,7 +196,7 @@ impl Gateway {
             tasks.spawn(keep(Arc::clone(&fleet), Arc::clone(&edge), table, drain.clone()));
         let internal =
             serve(internals, app(internal::router(internal)), internal_limits, drain.clone());
-        let public = serve(clients, app(router::router(edge, &cors)), connections, drain.clone());
+        let public = serve(clients, router::service(edge, &cors), connections, drain.clone());
         let (drained, _) = tokio::join!(public, internal);
         keeping.abort();
         looking.abort();
@@ -207,6 +210,7 @@ impl Gateway {
         if let Err(error) = fleet.withdraw().await {
             tracing::debug!(%error, "replica not withdrawn; its announcement ends by itself");
         }
+        drop(threads);
         drained.cut
     }
 }
@@ -216,6 +220,15 @@ fn bind(net: &Net, address: SocketAddr, flag: &str) -> io::Result<Listener> {
         let text =
             format!("cannot listen on {address}: {error}; choose another address with {flag}");
         io::Error::new(error.kind(), text)
+    })
+}
+
+/// Where connections of clients live. A made-up network is of one thread.
+fn threads(net: &Net) -> Threads {
+    let threads = if net.is_system() { Threads::for_each_core() } else { Ok(Threads::none()) };
+    threads.unwrap_or_else(|error| {
+        tracing::warn!(%error, "connections get no threads of their own");
+        Threads::none()
     })
 }
 

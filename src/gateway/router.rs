@@ -1,42 +1,83 @@
-//! What there is on the listener that clients reach, and which handler answers it.
+//! What there is on the listener that clients reach, and who answers it.
+//!
+//! Nearly all of it is one route. It comes first, past the boxes and clones of a router that has few others to tell it
+//! from.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::get;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use axum::routing::{any, get};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt as _};
 
 use super::cors::{Cors, CorsPolicy};
 use super::dispatch::Edge;
 use super::failure::{TurnedAway, turn_away};
 use super::{MCP_PATH, REPLICA_HEADER};
 
-/// The routes that clients see.
-pub(super) fn router(edge: Arc<Edge>, policy: &CorsPolicy) -> Router {
+/// Everything that clients see.
+struct Front {
+    edge: Arc<Edge>,
+    cors: Option<Cors>,
+    replica: HeaderValue,
+    others: Router,
+}
+
+/// Answers clients.
+pub(super) fn service(
+    edge: Arc<Edge>,
+    policy: &CorsPolicy,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync
++ 'static {
     let replica = HeaderValue::from_str(edge.identity.replica())
         .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
-    let cors = Cors::new(&edge.guard, policy).map(Arc::new);
-    let routes = Router::new()
-        .route(MCP_PATH, axum::routing::post(mcp).fallback(other_method))
+    let (cors, others) = (Cors::new(&edge.guard, policy), others(Arc::clone(&edge)));
+    let front = Arc::new(Front { edge, cors, replica, others });
+    tower::service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { Ok(front.answer(request).await) }
+    })
+}
+
+impl Front {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let origin = self.cors.as_ref().map(|cors| cors.origin(request.headers()));
+        let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
+        let mut response = match preflight {
+            Some(response) => response,
+            // Boxed, so that a connection takes room for a request only while there is one.
+            None if *request.method() == Method::POST && request.uri().path() == MCP_PATH => {
+                Box::pin(self.edge.post(request)).await
+            }
+            None => {
+                let others = self.others.clone().oneshot(request.map(Body::new));
+                let Ok(response) = Box::pin(others).await;
+                response
+            }
+        };
+        if let (Some(cors), Some(origin)) = (&self.cors, origin) {
+            cors.tell(origin, response.headers_mut());
+        }
+        response.headers_mut().insert(REPLICA_HEADER, self.replica.clone());
+        response
+    }
+}
+
+/// All other routes.
+fn others(edge: Arc<Edge>) -> Router {
+    Router::new()
+        .route(MCP_PATH, any(other_method))
         .route("/health", get(health))
         .route("/", get(welcome).fallback(|| async { turn_away(TurnedAway::NotFound) }))
         .fallback(|| async { turn_away(TurnedAway::NotFound) })
-        .with_state(edge);
-    // Between the two: preflights never come further, and their answers name the replica too.
-    let routes = match cors {
-        Some(cors) => routes.layer(axum::middleware::from_fn_with_state(cors, Cors::share)),
-        None => routes,
-    };
-    routes.layer(tower::util::MapResponseLayer::new(move |mut response: Response<Body>| {
-        response.headers_mut().insert(REPLICA_HEADER, replica.clone());
-        response
-    }))
-}
-
-async fn mcp(State(edge): State<Arc<Edge>>, request: Request<Body>) -> Response<Body> {
-    edge.post(request).await
+        .with_state(edge)
 }
 
 /// streamable-http, "Security & Endpoint" 1: an origin is refused whatever its request.

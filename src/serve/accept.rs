@@ -24,6 +24,7 @@ use super::limits::{self, ConnectionLimits};
 use super::listener::{ConnectionCounts, Listener};
 use super::shares::Shares;
 use super::streams::StreamTasks;
+use super::threads::Threads;
 
 /// How often the overdue are looked for, unless a deadline is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -72,7 +73,7 @@ where
         },
         age: limits.age,
     });
-    let mut connections = Connections::new(limits, listener.counts());
+    let mut connections = Connections::new(limits, listener.counts(), listener.threads.clone());
     let mut sweep = interval(connections.sweep_period());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut backlog = Backlog::new(listener, drain.clone());
@@ -80,7 +81,9 @@ where
         tokio::select! {
             accepted = backlog.next() => {
                 let Some((socket, peer)) = accepted else { break };
-                if let Some(activity) = connections.admit() {
+                if let Some(activity) = connections.admit()
+                    && let Ok(socket) = socket.park()
+                {
                     let run = connection::run(socket, peer, Arc::clone(&activity), Arc::clone(&shared));
                     connections.insert(activity, run);
                 }
@@ -120,16 +123,22 @@ struct Connections {
     counts: ConnectionCounts,
     tasks: JoinSet<()>,
     open: HashMap<Id, Open>,
+    threads: Threads,
+    /// How many live on each.
+    on_thread: Vec<usize>,
 }
 
 struct Open {
     activity: Arc<Activity>,
     task: AbortHandle,
+    /// None: where it was accepted.
+    thread: Option<usize>,
 }
 
 impl Connections {
-    fn new(limits: ConnectionLimits, counts: ConnectionCounts) -> Self {
-        Self { limits, counts, tasks: JoinSet::new(), open: HashMap::new() }
+    fn new(limits: ConnectionLimits, counts: ConnectionCounts, threads: Threads) -> Self {
+        let on_thread = vec![0; threads.runtimes().len()];
+        Self { limits, counts, tasks: JoinSet::new(), open: HashMap::new(), threads, on_thread }
     }
 
     fn sweep_period(&self) -> Duration {
@@ -150,8 +159,15 @@ impl Connections {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = self.tasks.spawn(run);
-        self.open.insert(task.id(), Open { activity, task });
+        let thread = (0..self.on_thread.len()).min_by_key(|it| self.on_thread[*it]);
+        let task = match thread {
+            Some(thread) => {
+                self.on_thread[thread] += 1;
+                self.tasks.spawn_on(run, &self.threads.runtimes()[thread])
+            }
+            None => self.tasks.spawn(run),
+        };
+        self.open.insert(task.id(), Open { activity, task, thread });
         self.counts.set_open(self.open.len());
     }
 
@@ -163,7 +179,10 @@ impl Connections {
         if ended.is_err_and(|error| error.is_panic()) {
             tracing::error!("a handler panicked; its connection is closed");
         }
-        self.open.remove(&id);
+        let ended = self.open.remove(&id);
+        if let Some(thread) = ended.and_then(|it| it.thread) {
+            self.on_thread[thread] -= 1;
+        }
         self.counts.set_open(self.open.len());
     }
 

@@ -24,7 +24,7 @@ use super::streams::StreamTasks;
 use super::tracked::Tracked;
 use super::watched::Watched;
 use super::{guard, limits};
-use crate::net::Stream;
+use crate::net::Parked;
 
 /// The address at the other end of the connection, as an extension of every request.
 /// Behind a proxy it is the proxy's, unless that says in PROXY protocol whose connection it passes on.
@@ -46,7 +46,7 @@ pub(super) struct Shared<S> {
 
 /// Serves one connection until it ends; dropping the future cuts it, and drops its handlers.
 pub(super) async fn run<S, B>(
-    socket: Stream,
+    socket: Parked,
     peer: SocketAddr,
     activity: Arc<Activity>,
     shared: Arc<Shared<S>>,
@@ -57,7 +57,7 @@ pub(super) async fn run<S, B>(
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     B: Send + Unpin + 'static,
 {
-    let mut socket = socket;
+    let Ok(mut socket) = socket.resume() else { return };
     let Some(arrived) = shared.entrance.enter(&mut socket, peer).await else { return };
     let (peer, began) = (arrived.peer, Instant::now());
     let service = service_fn(|request: Request<Incoming>| {

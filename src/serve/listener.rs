@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::network::Network;
+use super::threads::Threads;
 use crate::net::{Acceptor, Net, Stream};
 
 /// A bound address whose connections [`serve`](super::serve) takes.
@@ -15,6 +16,8 @@ pub struct Listener {
     pub(super) counts: ConnectionCounts,
     /// Proxies that say in PROXY protocol whose connection they pass on; none: clients come themselves.
     pub(super) proxies: Option<Vec<Network>>,
+    /// Where its connections live.
+    pub(super) threads: Threads,
 }
 
 impl Listener {
@@ -26,13 +29,19 @@ impl Listener {
     /// Binds and listens on this network.
     pub fn bind_on(net: &Net, address: SocketAddr) -> io::Result<Self> {
         let (acceptor, counts) = (net.listen(address)?, ConnectionCounts::default());
-        Ok(Self { acceptor, counts, proxies: None })
+        Ok(Self { acceptor, counts, proxies: None, threads: Threads::none() })
     }
 
     /// Connections come from these proxies alone, and begin with a PROXY protocol header.
     #[must_use]
     pub fn behind(self, proxies: Vec<Network>) -> Self {
         Self { proxies: Some(proxies), ..self }
+    }
+
+    /// Connections live on these threads.
+    #[must_use]
+    pub fn on(self, threads: Threads) -> Self {
+        Self { threads, ..self }
     }
 
     pub fn local_addr(&self) -> SocketAddr {

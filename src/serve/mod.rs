@@ -26,6 +26,7 @@ mod shares;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tracked;
 mod watched;
 
@@ -36,3 +37,4 @@ pub use drain::{Drain, DrainTimings, drain_on_signal};
 pub use limits::ConnectionLimits;
 pub use listener::{ConnectionCounts, Listener};
 pub use network::{Network, NotANetwork};
+pub use threads::Threads;
