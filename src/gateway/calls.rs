@@ -18,24 +18,23 @@ use crate::domain::ids::Principal;
 use crate::mcp::{Envelope, Era, Method, RejectionKind};
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response};
-use tokio_util::task::AbortOnDropHandle;
 
 impl Edge {
     /// A tool of Baton's own: may they now, do it.
     pub(super) async fn call_own_tool(
         &self,
         tool: Tool,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         caller: Principal,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let slot = match self.admit_call(&caller, &envelope, Some(tool)).await {
             Ok(slot) => slot,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let becomes_task = match self.becomes_task(&envelope, tool) {
             Ok(wish) => wish,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let asker = asker(&envelope);
         let token = envelope.meta().progress_token();
@@ -53,23 +52,23 @@ impl Edge {
             drop(slot);
             result
         };
-        self.follow(asker, Box::pin(work), events, observation).await
+        self.follow(asker, reply::work(work), events, observation).await
     }
 
     /// What an upstream answers: whose is it, may they now, pass it on.
     pub(super) async fn forward(
         &self,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         caller: Principal,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let slot = match self.admit_call(&caller, &envelope, None).await {
             Ok(slot) => slot,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let destination = match self.destination(&envelope, &caller).await {
             Ok(destination) => destination,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let Destination { server, name, replacing, mirrors } = destination;
         let mut mirrored = envelope.mirrored_headers(&mirrors);
@@ -80,7 +79,7 @@ impl Edge {
         let outgoing =
             self.observer.to_upstream(observation.span(), envelope.method(), &server.config.name);
         let trace = outgoing.trace();
-        let ask = Ask { envelope: Arc::new(envelope), caller, name, replacing, mirrored, trace };
+        let ask = Ask { envelope, caller, name, replacing, mirrored, trace };
         let upstreams = Arc::clone(&self.upstreams);
         let work = async move {
             let result = upstreams.forward(&server, ask, &feed).await.map(Answer::Forwarded);
@@ -88,7 +87,7 @@ impl Edge {
             drop(slot);
             result
         };
-        self.follow(asker, Box::pin(work), events, observation).await
+        self.follow(asker, reply::work(work), events, observation).await
     }
 
     async fn destination(
@@ -102,29 +101,22 @@ impl Edge {
         Ok(destination)
     }
 
-    async fn follow(
+    fn follow(
         &self,
         asker: Asker,
         work: Work,
         events: Events,
-        observation: Observation,
-    ) -> Response<Body> {
+        observation: Box<Observation>,
+    ) -> impl Future<Output = Response<Body>> {
         let work: Work = match asker.era {
-            Era::Modern => self.attended(work),
+            Era::Modern => work,
             // There a disconnect is no cancel: the call runs to its end.
             Era::Legacy(_) => {
                 let running = self.calls.spawn(work);
                 Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
             }
         };
-        reply::answer(asker, self.identity.clone(), work, events, observation).await
-    }
-
-    /// Work that goes on while its client reads nothing, so that it ends in its time, and no longer than its client is
-    /// there (streamable-http, "Cancellation"): a response without flow-control credit is not polled at all.
-    pub(super) fn attended(&self, work: Work) -> Work {
-        let running = AbortOnDropHandle::new(self.calls.spawn(work));
-        Box::pin(async move { running.await.unwrap_or_else(|_| Err(reply::broken())) })
+        reply::answer(asker, self.identity.clone(), work, events, observation, &self.calls)
     }
 
     /// A place among the calls under way.

@@ -9,6 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming as IncomingBody;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -102,15 +103,22 @@ impl From {
 
 impl Edge {
     /// A POST to the MCP endpoint.
-    pub(super) async fn post(&self, request: Request<Body>) -> Response<Body> {
+    pub(super) fn post(
+        &self,
+        request: Request<IncomingBody>,
+    ) -> impl Future<Output = Response<Body>> {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
-        match self.admit(&parts, body).await {
-            Ok((caller, body)) => self.read(came, &parts.headers, caller, body, From::Client).await,
-            Err(reason) => {
-                let response = turn_away(reason);
-                self.observer.turned_away(came, response.status(), None);
-                response
+        async move {
+            match self.admit(&parts, body).await {
+                Ok((caller, body)) => {
+                    self.read(came, &parts.headers, caller, body, From::Client).await
+                }
+                Err(reason) => {
+                    let response = turn_away(reason);
+                    self.observer.turned_away(came, response.status(), None);
+                    response
+                }
             }
         }
     }
@@ -119,7 +127,7 @@ impl Edge {
     async fn admit(
         &self,
         parts: &Parts,
-        body: Body,
+        body: IncomingBody,
     ) -> Result<(Principal, (Bytes, Room)), TurnedAway> {
         self.guard.admit(&parts.headers)?;
         let caller = match self.credentials.authenticate(&parts.headers) {
@@ -158,10 +166,13 @@ impl Edge {
         (body, room): (Bytes, Room),
         from: From,
     ) -> Response<Body> {
-        let mut envelope = match Envelope::parse(headers, &body) {
-            Ok(Incoming::Request(envelope)) => envelope,
+        let envelope = match Envelope::parse(headers, &body) {
+            // What was read is a copy; whoever works on it holds its room.
+            Ok(Incoming::Request(envelope)) => Arc::new(envelope.keeping(room)),
             Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
-                return self.take_in((came, from), (headers, &body), &incoming, caller).await;
+                // Boxed, like others here that are seldom: every request would carry room for it.
+                let taking = self.take_in((came, from), (headers, &body), &incoming, caller);
+                return Box::pin(taking).await;
             }
             Err(rejection) => {
                 let response = reject(&rejection);
@@ -169,14 +180,12 @@ impl Edge {
                 return response;
             }
         };
-        // What was read is a copy; whoever works on it holds it.
-        envelope.keep(room);
         let tool = match envelope.method() {
             Method::CallTool => envelope.name().and_then(|name| self.tools.find(name)),
             _ => None,
         };
         let http = TraceContext::from_headers(headers);
-        let observation = self.observer.watch((came, from), &envelope, http, tool);
+        let observation = Box::new(self.observer.watch((came, from), &envelope, http, tool));
         let (left, admitted) = match envelope.method() {
             // Never limited: a client that is refused one of these may be legacy for good, or gone.
             Method::Discover | Method::Initialize | Method::Ping => (Left::default(), Ok(())),
@@ -187,12 +196,11 @@ impl Edge {
             }
         };
         let mut response = if let Err(refusal) = admitted {
-            refuse(&refusal.into(), &envelope, observation)
+            refuse(&refusal.into(), &envelope, *observation)
         } else if from == From::Client
             && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
         {
             let came = (headers, body);
-            // Boxed: it is seldom, and every request would carry room for it.
             Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await
         } else {
             drop(body);
@@ -218,10 +226,10 @@ impl Edge {
     /// Every method, and who answers it.
     async fn dispatch(
         &self,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         caller: Principal,
         tool: Option<Tool>,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let (era, id, method) = (envelope.era(), envelope.id().clone(), envelope.method());
         let answer = match method {
@@ -239,7 +247,7 @@ impl Edge {
                 self.list(Listed::ResourceTemplates, &envelope, &caller, &observation).await
             }
             Method::ReadResource if envelope.name().is_some_and(resources::is_own) => {
-                self.read_resource(&envelope, &caller, &observation).await
+                Box::pin(self.read_resource(&envelope, &caller, &observation)).await
             }
             Method::CallTool | Method::GetPrompt | Method::ReadResource | Method::Complete => {
                 return match tool {
@@ -251,9 +259,9 @@ impl Edge {
                 self.acknowledge_subscription(&envelope, &caller).await
             }
             Method::SetLogLevel => self.set_log_level(&envelope).await,
-            Method::Listen => return self.listen(envelope, &caller, observation).await,
+            Method::Listen => return Box::pin(self.listen(envelope, &caller, observation)).await,
             Method::GetTask | Method::UpdateTask | Method::CancelTask | Method::TaskResult => {
-                return self.ask_of_task(envelope, caller, observation).await;
+                return Box::pin(self.ask_of_task(envelope, caller, observation)).await;
             }
             Method::ListTasks => Err(not_served(&envelope).into()),
         };
@@ -262,7 +270,7 @@ impl Edge {
                 observation.end(Outcome::Done, StatusCode::OK);
                 json_response(StatusCode::OK, message)
             }
-            Err(failure) => refuse(&failure, &envelope, observation),
+            Err(failure) => refuse(&failure, &envelope, *observation),
         }
     }
 

@@ -4,15 +4,17 @@
 //! [`PATIENCE`], and only when every check that can end in an HTTP error is behind.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::{FutureExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::failure::{Executed, Failure, Fault, fail, json_response, pass_on, reject};
 use super::feed::Events;
@@ -63,13 +65,20 @@ impl Answer {
 /// The work of one call.
 pub(super) type Work = BoxFuture<'static, Result<Answer, Failure>>;
 
-/// Answers when the work is done, or begins a stream.
+/// The work of a call; one that panics has failed.
+pub(super) fn work(work: impl Future<Output = Result<Answer, Failure>> + Send + 'static) -> Work {
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|it| it.unwrap_or_else(|_| Err(broken()))))
+}
+
+/// Answers when the work is done, or begins a stream. Until then it is done here, for a task of its own costs more than
+/// most calls wait; `calls` has those that are streamed.
 pub(super) async fn answer(
     asker: Asker,
     identity: Identity,
     work: Work,
     events: Events,
-    observation: Observation,
+    observation: Box<Observation>,
+    calls: &TaskTracker,
 ) -> Response<Body> {
     let observation = Some(observation);
     let mut streamed = Streamed { asker, identity, work, events, observation, keep_alive: None };
@@ -91,7 +100,15 @@ pub(super) async fn answer(
             () = streamed.events.begun() => {}
         }
     }
+    streamed.work = attended(streamed.work, calls);
     stream_response(Phase::Working(Box::new(streamed.begin()), first))
+}
+
+/// Work that goes on while its client reads nothing, so that it ends in its time, and no longer than its client is there
+/// (streamable-http, "Cancellation"): a response without flow-control credit is not polled at all.
+fn attended(work: Work, calls: &TaskTracker) -> Work {
+    let running = AbortOnDropHandle::new(calls.spawn(work));
+    Box::pin(async move { running.await.unwrap_or_else(|_| Err(broken())) })
 }
 
 struct Streamed {
@@ -99,7 +116,7 @@ struct Streamed {
     identity: Identity,
     work: Work,
     events: Events,
-    observation: Option<Observation>,
+    observation: Option<Box<Observation>>,
     keep_alive: Option<Interval>,
 }
 

@@ -48,7 +48,7 @@ pub struct Envelope {
     meta: Meta,
     mirrored: Vec<(HeaderName, HeaderValue)>,
     accept: Accept,
-    lease: Option<Box<dyn Any + Send + Sync>>,
+    _lease: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Envelope {
@@ -104,8 +104,8 @@ impl Envelope {
             Ok(Agreement { method, name, meta }) => {
                 let mirrored =
                     head.params().map(|(name, value)| (name.clone(), value.clone())).collect();
-                let (accept, lease) = (head.accept(), None);
-                Ok(Self { era, id, method, name, params, meta, mirrored, accept, lease })
+                let accept = head.accept();
+                Ok(Self { era, id, method, name, params, meta, mirrored, accept, _lease: None })
             }
             Err(refusal) => Err(refusal.to(era, Some(id))),
         }
@@ -192,9 +192,10 @@ impl Envelope {
         mirrors.iter().try_for_each(check).map_err(|refusal| self.refusal(refusal))
     }
 
-    /// Holds something for as long as the request is held, such as the room it takes.
-    pub fn keep(&mut self, lease: impl Any + Send + Sync) {
-        self.lease = Some(Box::new(lease));
+    /// The request, and with it for as long as it is held something else, such as the room it takes.
+    #[must_use]
+    pub fn keeping(self, lease: impl Any + Send + Sync) -> Self {
+        Self { _lease: Some(Box::new(lease)), ..self }
     }
 
     /// Refuses this request for a reason found behind the door, such as an unknown tool.

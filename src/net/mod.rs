@@ -1,5 +1,7 @@
 //! Where connections come from: the machine's network, or one that a simulation makes up.
 
+pub mod pool;
+
 use std::fmt::Debug;
 use std::io;
 use std::mem::MaybeUninit;
@@ -71,9 +73,9 @@ pub trait Accept: Send + Sync + Debug {
 }
 
 /// One connection of a [`Network`].
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + Debug {}
+pub trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin + Debug {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + Debug> Socket for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + Debug> Socket for T {}
 
 /// A taken address.
 #[derive(Debug)]
@@ -89,6 +91,15 @@ pub enum Acceptor {
 pub enum Stream {
     /// The machine's.
     Tcp(TcpStream),
+    /// Another network's.
+    Simulated(Box<dyn Socket>),
+}
+
+/// A connection between two runtimes.
+#[derive(Debug)]
+pub enum Parked {
+    /// The machine's.
+    Tcp(std::net::TcpStream),
     /// Another network's.
     Simulated(Box<dyn Socket>),
 }
@@ -112,6 +123,11 @@ impl Net {
     /// A network that a simulation makes up.
     pub fn simulated(network: Arc<dyn Network>) -> Self {
         Self(Source::Simulated(network))
+    }
+
+    /// Whether it is the machine's own, whose connections live in whichever runtime they are used in.
+    pub fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
     }
 
     /// Takes an address; port 0 takes a free one. Must run inside a tokio runtime.
@@ -185,7 +201,25 @@ impl Acceptor {
     }
 }
 
+impl Parked {
+    /// Goes on in the runtime that this is called in.
+    pub fn resume(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(socket) => Stream::Tcp(TcpStream::from_std(socket)?),
+            Self::Simulated(socket) => Stream::Simulated(socket),
+        })
+    }
+}
+
 impl Stream {
+    /// Leaves its runtime for another.
+    pub fn park(self) -> io::Result<Parked> {
+        Ok(match self {
+            Self::Tcp(socket) => Parked::Tcp(socket.into_std()?),
+            Self::Simulated(socket) => Parked::Simulated(socket),
+        })
+    }
+
     /// Sends small pieces at once.
     pub fn set_nodelay(&self) -> io::Result<()> {
         match self {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -21,6 +20,7 @@ use super::wire::{
 };
 use crate::clock::Clock;
 use crate::net::Net;
+use crate::net::pool::Body;
 
 /// How long a worker may take to take an execution in, or refuse it: it answers before anything runs.
 const TAKEN_IN: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl TraceHeaders {
 /// A call's answer as it comes in.
 #[derive(Debug)]
 pub struct Execution {
-    body: Incoming,
+    body: Body,
     decoder: Decoder,
     until: Until,
 }

@@ -5,12 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::response::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Link, Outgoing, Sealed};
@@ -21,6 +19,7 @@ use super::peer::Keys;
 use super::wire::Refusal;
 use crate::clock::Clock;
 use crate::domain::ids::{Incarnation, Timestamp};
+use crate::net::pool::{Body, Bounds, Pool, SendError};
 use crate::net::{Connector, Net};
 
 /// How long a connection may take to open.
@@ -28,8 +27,11 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// How long an unused connection is kept; less than what the other side keeps it, so that it is ours to close
 /// and a call seldom meets one that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(20);
-/// How many unused connections are kept to one address.
+/// How many unused connections each thread keeps to one address.
 const POOL_IDLE_MAX: usize = 64;
+/// Longest head of an answer, and how many fields it may have: ours are short.
+const MAX_HEAD: usize = 16 << 10;
+const MAX_HEADERS: usize = 32;
 /// Probes that find out that the other machine is gone while a long call is silent.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Longest answer that is not a stream: a task's has the end of an execution in it, which fits into a frame.
@@ -42,7 +44,7 @@ const MAX_OFFSETS: usize = 4096;
 /// Sends sealed calls.
 #[derive(Clone, Debug)]
 pub(super) struct Http1 {
-    http: Client<Connector, Full<Bytes>>,
+    http: Pool<Connector>,
     clock: Clock,
     offsets: Arc<Mutex<HashMap<String, i64>>>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Call<'a> {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) sealed: Sealed,
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Body>,
     pub(super) until: Until,
 }
 
@@ -79,20 +81,25 @@ impl Until {
         Self { at: Instant::now() + deadline, deadline }
     }
 
-    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, WorkerError> {
-        timeout_at(self.at, work).await.map_err(|_| WorkerError::Deadline(self.deadline))
+    pub(super) fn bound<T>(
+        self,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, WorkerError>> {
+        // No `async fn`: that would hold the work twice, as what it was given and as what it waits for.
+        timeout_at(self.at, work)
+            .map(move |it| it.map_err(|_| WorkerError::Deadline(self.deadline)))
     }
 }
 
 impl Http1 {
     pub(super) fn new(net: &Net, clock: Clock) -> Self {
-        let http = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .pool_timer(TokioTimer::new())
-            // A resend is a decision, and it is the caller's.
-            .retry_canceled_requests(false)
-            .build(net.connector(CONNECT, KEEPALIVE));
+        let bounds = Bounds {
+            idle: POOL_IDLE,
+            idle_most: POOL_IDLE_MAX,
+            head: MAX_HEAD,
+            headers: MAX_HEADERS,
+        };
+        let http = Pool::new(net.connector(CONNECT, KEEPALIVE), bounds);
         Self { http, clock, offsets: Arc::default() }
     }
 
@@ -139,7 +146,7 @@ impl Http1 {
     ) -> Result<Answer, WorkerError> {
         let started = Instant::now();
         let (sealed, request) = self.seal(call, body)?;
-        let response = until.bound(self.http.request(request)).await?.map_err(classify)?;
+        let response = until.bound(self.http.send(request)).await?.map_err(classify)?;
         if response.status() == StatusCode::OK {
             return Ok(Answer { sealed, response, until });
         }
@@ -228,7 +235,7 @@ fn unproven(call: Call<'_>, place: usize, refusal: Refusal) -> Refusal {
 }
 
 /// Reads a whole answer.
-async fn whole(response: Response<Incoming>) -> Result<(Parts, Bytes), WorkerError> {
+async fn whole(response: Response<Body>) -> Result<(Parts, Bytes), WorkerError> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_REPLY).collect().await;
     let body = body.map_err(|source| WorkerError::OutcomeUnknown { source })?.to_bytes();
@@ -239,13 +246,9 @@ fn not_sent(source: impl Into<super::error::Cause>) -> WorkerError {
     WorkerError::NotSent { source: source.into() }
 }
 
-/// Only two errors prove that nothing was written: no connection came about, or a pooled one was found dead
-/// while the request still lay in its queue (hyper then gives the request back, as "canceled"). HTTP/1.1 only:
-/// in HTTP/2, a stream's reset proves nothing.
-fn classify(error: Error) -> WorkerError {
-    let source = std::error::Error::source(&error);
-    let canceled = source
-        .and_then(|it| it.downcast_ref::<hyper::Error>())
-        .is_some_and(hyper::Error::is_canceled);
-    if error.is_connect() || canceled { not_sent(error) } else { WorkerError::lost(error) }
+fn classify(error: SendError) -> WorkerError {
+    match error {
+        SendError::NotSent(source) => not_sent(source),
+        SendError::Lost(source) => WorkerError::lost(source),
+    }
 }

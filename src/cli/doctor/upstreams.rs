@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::Body;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -202,7 +202,7 @@ impl Probe {
 }
 
 /// The answer to a request, out of a document or a stream; none if there is none within bounds.
-async fn message(response: Response<Incoming>) -> Option<Value> {
+async fn message(response: Response<impl Body<Data = Bytes> + Unpin>) -> Option<Value> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let streams = kind.is_some_and(|it| it.starts_with("text/event-stream"));
     let (mut body, mut whole) = (response.into_body(), Vec::new());

@@ -49,11 +49,11 @@ impl Edge {
         (headers, message): (&HeaderMap, Bytes),
         envelope: &Envelope,
         caller: Principal,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let slot = match self.admit_call(&caller, envelope, None).await {
             Ok(slot) => slot,
-            Err(failure) => return refuse(&failure, envelope, observation),
+            Err(failure) => return refuse(&failure, envelope, *observation),
         };
         let letter = Letter::new(caller, headers, message);
         let within = self.upstreams.longest_call() + BEYOND_THE_CALL;
@@ -75,7 +75,7 @@ impl Edge {
                         Fault::upstream_outcome_unknown(message.to_owned()).into()
                     }
                 };
-                refuse(&failure, envelope, observation)
+                refuse(&failure, envelope, *observation)
             }
         }
     }

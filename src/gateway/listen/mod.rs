@@ -45,18 +45,18 @@ impl Edge {
     /// `subscriptions/listen`: what is honoured of it, a place among the listeners, what others tell, the stream.
     pub(super) async fn listen(
         &self,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         caller: &Principal,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let (listening, honoured, rest) = match self.begin_listening(&envelope, caller).await {
             Ok(begun) => begun,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let subscription = Subscription::new(envelope.id().clone());
         let trace = trace_headers(observation.span());
         let ask = Ask {
-            envelope: Arc::new(envelope),
+            envelope,
             caller: caller.clone(),
             name: None,
             replacing: Vec::new(),

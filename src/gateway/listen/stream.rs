@@ -31,7 +31,7 @@ pub(super) struct Stream {
     stage: Stage,
     extra: Option<ExtraEvents>,
     keep_alive: Interval,
-    observation: Option<Observation>,
+    observation: Option<Box<Observation>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Stream {
     }
 
     /// The exchange that it is the response of.
-    pub(super) fn watched_by(mut self, observation: Observation) -> Self {
+    pub(super) fn watched_by(mut self, observation: Box<Observation>) -> Self {
         self.observation = Some(observation);
         self
     }

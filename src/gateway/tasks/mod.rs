@@ -68,19 +68,19 @@ impl Edge {
     /// Every method of tasks: one of ours is asked after here, an upstream's there.
     pub(super) async fn ask_of_task(
         &self,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         caller: Principal,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         let asked = match self.named_task(&envelope, &caller, observation.span()).await {
             Ok(Some(asked)) => asked,
             Ok(None) => return self.forward(envelope, caller, observation).await,
-            Err(failure) => return refuse(&failure, &envelope, observation),
+            Err(failure) => return refuse(&failure, &envelope, *observation),
         };
         let class = Class::of(envelope.method(), None).unwrap_or(Class::Execute);
         let slot = match self.limits.slot(class, asked.caller.tenant_digest()).await {
             Ok(slot) => slot,
-            Err(refusal) => return refuse(&refusal.into(), &envelope, observation),
+            Err(refusal) => return refuse(&refusal.into(), &envelope, *observation),
         };
         let answer = match envelope.method() {
             Method::TaskResult => {
@@ -95,7 +95,7 @@ impl Edge {
                 observation.end(Outcome::Done, StatusCode::OK);
                 json_response(StatusCode::OK, message)
             }
-            Err(failure) => refuse(&failure, &envelope, observation),
+            Err(failure) => refuse(&failure, &envelope, *observation),
         }
     }
 
@@ -133,28 +133,27 @@ impl Edge {
     /// `tasks/result` of 2025-11-25: blocks until the task has ended, as the call would have (tasks, "Result Retrieval").
     async fn task_result(
         &self,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
         asked: Asked,
         slot: Slot,
-        observation: Observation,
+        observation: Box<Observation>,
     ) -> Response<Body> {
         if let Err(failure) = self.look(&envelope, &asked, Reader::Listener).await {
-            return refuse(&failure, &envelope, observation);
+            return refuse(&failure, &envelope, *observation);
         }
         let client = asker(&envelope);
         let (begun, events) = feed::of_progress(None, client.accepts_sse);
         begun.begin();
         let tools = Arc::clone(&self.tools);
         let until = Instant::now() + tools.policy.max_timeout + QUEUE_TIME;
-        let work = Box::pin(async move {
+        let work = reply::work(async move {
             let (_slot, _begun) = (slot, begun);
             let ended = tools.wait_for_end(&asked, until).await;
             let ended = ended.map_err(|failure| no_task(&envelope, failure))?;
             let task = ended.ok_or_else(|| forgotten(&envelope))?;
             Ok(Answer::Tool(task.into_result()?))
         });
-        let work = self.attended(work);
-        reply::answer(client, self.identity.clone(), work, events, observation).await
+        reply::answer(client, self.identity.clone(), work, events, observation, &self.calls).await
     }
 
     /// Who asks after which task of ours, when they may; nothing if it is an upstream's, which admits it like a call.

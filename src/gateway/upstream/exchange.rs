@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::trouble::Trouble;
 use crate::mcp::{EventReader, Message};
+use crate::net::pool::Body;
 
 /// The largest message taken from an upstream, in bytes.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
@@ -39,8 +40,12 @@ impl Until {
     }
 
     /// The work, or [`Trouble::Deadline`].
-    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, Trouble> {
-        timeout_at(self.at, work).await.map_err(|_| Trouble::Deadline(self.after))
+    pub(super) fn bound<T>(
+        self,
+        work: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Trouble>> {
+        // No `async fn`: that would hold the work twice, as what it was given and as what it waits for.
+        timeout_at(self.at, work).map(move |it| it.map_err(|_| Trouble::Deadline(self.after)))
     }
 }
 
@@ -57,11 +62,11 @@ pub(super) struct Exchange {
 #[derive(Debug)]
 enum Source {
     /// A JSON body, not read yet.
-    Whole(Incoming),
+    Whole(Body),
     /// A JSON body that was looked at.
     Seen(Bytes),
     /// An event stream.
-    Stream { body: Incoming, reader: EventReader },
+    Stream { body: Body, reader: EventReader },
     /// An event stream that ended; the reader knows where it can be taken up again.
     Ended(EventReader),
     /// There is nothing more.
@@ -70,7 +75,7 @@ enum Source {
 
 impl Exchange {
     /// Takes the head of an answer.
-    pub(super) fn new(response: Response<Incoming>, until: Until) -> Self {
+    pub(super) fn new(response: Response<Body>, until: Until) -> Self {
         let (mut head, body) = response.into_parts();
         // Whoever has it speaks for the client, so it is not shown.
         if let Some(session) = head.headers.get_mut("mcp-session-id") {
@@ -179,7 +184,7 @@ impl Source {
     }
 }
 
-async fn whole(body: &mut Incoming) -> Result<Bytes, Trouble> {
+async fn whole(body: &mut Body) -> Result<Bytes, Trouble> {
     let Some(first) = data(body).await? else { return Ok(Bytes::new()) };
     // Most answers come in one piece, which is then not copied.
     let Some(second) = data(body).await? else { return Ok(first) };
@@ -195,7 +200,7 @@ async fn whole(body: &mut Incoming) -> Result<Bytes, Trouble> {
     Ok(all.freeze())
 }
 
-async fn data(body: &mut Incoming) -> Result<Option<Bytes>, Trouble> {
+async fn data(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
     loop {
         match body.frame().await {
             None => return Ok(None),

@@ -49,7 +49,9 @@ impl Upstreams {
         let (mut outcome, mut known) = server.ask(&ask, feed, suspended).await.map_err(fail)?;
         for _ in 0..MAX_ROUNDS {
             let Some(asks) = asks_legacy(&ask, &outcome) else { break };
-            self.bring(&mut ask, feed, &asks, server.config.timeouts.call).await?;
+            // Boxed: it is seldom, and every call would carry room for it.
+            let bringing = self.bring(&mut ask, feed, &asks, server.config.timeouts.call);
+            Box::pin(bringing).await?;
             (outcome, known) = server.ask(&ask, feed, None).await.map_err(fail)?;
         }
         match outcome {
@@ -161,8 +163,10 @@ fn asks_legacy(ask: &Ask, outcome: &Outcome) -> Option<InputRequired> {
     let envelope = &ask.envelope;
     let can_be_asked = !envelope.era().is_modern() && envelope.accepts_sse();
     let Outcome::Answered(Answered::Result(result)) = outcome else { return None };
-    let result =
-        Object::read(result).filter(|_| can_be_asked && envelope.method().may_ask_for_input())?;
+    if !can_be_asked || !envelope.method().may_ask_for_input() {
+        return None;
+    }
+    let result = Object::read(result)?;
     let asks = ResultType::of(&result) == Some(ResultType::InputRequired);
     asks.then(|| InputRequired::read(&result).ok()).flatten()
 }

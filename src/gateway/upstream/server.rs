@@ -1,5 +1,6 @@
 //! One upstream server: its endpoints, what it said of itself, and requests put to it.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,8 +111,9 @@ impl Server {
     ) -> Result<(Outcome, Arc<Known>), Trouble> {
         let known = self.known().await.map_err(Trouble::before_sending)?;
         let outcome = match (suspended, known.spoken) {
-            (Some(call), _) => self.legacy.go_on(self, ask, feed, call).await?,
-            (None, Spoken::Legacy(_)) => self.legacy.ask(self, ask, feed).await?,
+            // Boxed: else a call to a modern upstream would carry room for these.
+            (Some(call), _) => Box::pin(self.legacy.go_on(self, ask, feed, call)).await?,
+            (None, Spoken::Legacy(_)) => Box::pin(self.legacy.ask(self, ask, feed)).await?,
             (None, Spoken::Modern) => Outcome::Answered(self.ask_modern(ask, feed).await?),
         };
         Ok((outcome, known))
@@ -125,13 +127,13 @@ impl Server {
         let post = modern::post(number, method, ask.name.as_deref(), &params, mirrored, &ask.trace);
         let until = Until::within(self.config.timeouts.call);
         let relay = Relay::new(ask, feed, number);
-        let work = async {
+        let work = pin!(async {
             let mut exchange = self.send(post, until).await?;
             if exchange.is_stream() && exchange.status().is_success() {
                 feed.begin();
             }
             self.follow(&mut exchange, number, &relay).await
-        };
+        });
         begin_late(feed, work).await
     }
 
@@ -209,8 +211,7 @@ pub(super) fn answer(
 }
 
 /// Tells the feed that the work has begun when the upstream has been silent for long.
-pub(super) async fn begin_late<T>(feed: &Feed, work: impl Future<Output = T>) -> T {
-    let mut work = std::pin::pin!(work);
+pub(super) async fn begin_late<T>(feed: &Feed, mut work: Pin<&mut impl Future<Output = T>>) -> T {
     tokio::select! {
         biased;
         done = &mut work => return done,

@@ -1,5 +1,7 @@
 //! A client's request, from the session that it is put in to its answer, or to a question on the way.
 
+use std::pin::pin;
+
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::Legacy;
@@ -31,13 +33,13 @@ impl Legacy {
         feed: &Feed,
     ) -> Result<Outcome, Trouble> {
         let until = Until::within(server.config.timeouts.call);
-        let work = async {
+        let work = pin!(async {
             let call = self.begin(server, ask, until).await?;
             if call.exchange().is_stream() && call.exchange().status().is_success() {
                 feed.begin();
             }
             self.follow(server, ask, feed, call).await
-        };
+        });
         begin_late(feed, work).await
     }
 
@@ -50,11 +52,11 @@ impl Legacy {
         mut call: Call,
     ) -> Result<Outcome, Trouble> {
         call.extend(Until::within(server.config.timeouts.call));
-        let work = async {
+        let work = pin!(async {
             let answers = ask.envelope.params().get("inputResponses").and_then(Object::read);
             call.answer(&answers.unwrap_or_default()).await?;
             self.follow(server, ask, feed, call).await
-        };
+        });
         begin_late(feed, work).await
     }
 

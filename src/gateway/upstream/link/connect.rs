@@ -11,30 +11,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::{DialError, Dialer};
 use crate::gateway::upstream::config::Upstream;
+use crate::net::pool::{self, Body, Bounds, Pool};
 
 /// How long an unused connection is kept. Common servers close theirs after 5 s: it is better to be the one that
 /// closes than to send a call that cannot be repeated into a connection that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
-/// How many unused connections are kept to one endpoint.
-const POOL_IDLE_MAX: usize = 32;
+/// How many unused connections each thread keeps to one endpoint.
+const POOL_IDLE_MAX: usize = 64;
 /// Longest head of an answer.
 const MAX_HEAD: usize = 64 << 10;
 /// Most header fields of an answer.
 const MAX_HEADERS: usize = 100;
-/// How often a request is handed to a connection that turns out to be closed before it takes the request. All
-/// unused ones may be, when the server has restarted.
-const STALE_TRIES: usize = 3;
-
 /// Sends requests to one upstream. Clones share their connections.
 #[derive(Clone, Debug)]
-pub(super) struct UpstreamClient(Client<Dialer, Full<Bytes>>);
+pub(super) struct UpstreamClient(Pool<Dialer>);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -74,16 +68,13 @@ struct Late;
 impl UpstreamClient {
     /// A client without connections.
     pub(super) fn new(upstream: &Upstream) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(MAX_HEAD)
-            .http1_max_headers(MAX_HEADERS)
-            // What is sent again is decided here, by what is proven.
-            .retry_canceled_requests(false)
-            .build(Dialer::new(upstream));
-        Self(client)
+        let bounds = Bounds {
+            idle: POOL_IDLE,
+            idle_most: POOL_IDLE_MAX,
+            head: MAX_HEAD,
+            headers: MAX_HEADERS,
+        };
+        Self(Pool::new(Dialer::new(upstream), bounds))
     }
 
     /// Sends a request, once, to the URL that it names; returns when the head of the answer is there. The body streams;
@@ -93,36 +84,14 @@ impl UpstreamClient {
         &self,
         request: Request<Full<Bytes>>,
         deadline: Instant,
-    ) -> Result<Response<Incoming>, SendError> {
-        let sending = async {
-            for _ in 1..STALE_TRIES {
-                match self.0.request(request.clone()).await {
-                    Err(error) if was_handed_back(&error) => {}
-                    answer => return answer.map_err(classify),
-                }
-            }
-            self.0.request(request).await.map_err(classify)
-        };
-        let late = |_| SendError::Unknown(Late.into());
-        timeout_at(deadline, sending).await.map_err(late)?
+    ) -> Result<Response<Body>, SendError> {
+        match timeout_at(deadline, self.0.send(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(pool::SendError::NotSent(cause))) => Err(SendError::NotSent(cause)),
+            Ok(Err(pool::SendError::Lost(cause))) => Err(SendError::Unknown(cause)),
+            Err(_) => Err(SendError::Unknown(Late.into())),
+        }
     }
-}
-
-/// Only two errors prove that nothing was written: no connection came about, or a pooled one was found dead
-/// while the request still lay in its queue.
-fn classify(error: legacy::Error) -> SendError {
-    if error.is_connect() || was_handed_back(&error) {
-        SendError::NotSent(error.into())
-    } else {
-        SendError::Unknown(error.into())
-    }
-}
-
-/// hyper calls "canceled" a request that it gives back unwritten.
-fn was_handed_back(error: &legacy::Error) -> bool {
-    let source = error.source();
-    let source = source.and_then(|it| it.downcast_ref::<hyper::Error>());
-    !error.is_connect() && source.is_some_and(hyper::Error::is_canceled)
 }
 
 /// The first error of this kind among an error and its causes.

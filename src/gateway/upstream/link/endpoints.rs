@@ -85,7 +85,13 @@ impl Endpoints {
 
     /// Tells what came of it.
     pub(super) fn report(&self, endpoint: Endpoint, outcome: Outcome, now: Instant) {
-        let chance = getrandom::u32().expect("the kernel gives random bytes").to_le_bytes()[0];
+        // An answer opens nothing, and to ask the kernel is a system call.
+        let chance = match outcome {
+            Outcome::Answered => 0,
+            Outcome::Failed => {
+                getrandom::u32().expect("the kernel gives random bytes").to_le_bytes()[0]
+            }
+        };
         let Endpoint { id, url, turn } = endpoint;
         let authority = url.authority();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,6 +108,11 @@ impl Endpoints {
         } else if !closed(before) && closed(after) {
             tracing::info!(endpoint = authority, "an upstream's endpoint answers again");
         }
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn are_several(&self) -> bool {
+        self.urls.len() > 1
     }
 
     /// How many are asked as usual.

@@ -12,7 +12,6 @@ mod endpoints;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 pub use address::{Refused, may_lead_somewhere};
@@ -20,6 +19,7 @@ pub use connect::SendError;
 pub use endpoints::{AllBroken, EndpointId};
 
 use crate::gateway::upstream::config::Upstream;
+use crate::net::pool::Body;
 use breaker::Outcome;
 use connect::UpstreamClient;
 use endpoints::{Endpoint, Endpoints};
@@ -43,7 +43,7 @@ pub enum LinkError {
 }
 
 /// The head of an answer, and whose it is.
-pub type Answer = (EndpointId, Response<Incoming>);
+pub type Answer = (EndpointId, Response<Body>);
 
 impl UpstreamLink {
     /// A link without connections.
@@ -61,14 +61,16 @@ impl UpstreamLink {
     ) -> Result<Answer, LinkError> {
         let first = self.endpoints.pick(Instant::now())?;
         let id = first.id();
-        match self.ask(first, request.clone(), deadline).await {
-            Err(SendError::NotSent(cause)) => {
+        let spare = self.endpoints.are_several().then(|| request.clone());
+        match (self.ask(first, request, deadline).await, spare) {
+            (Err(SendError::NotSent(cause)), Some(request)) => {
                 match self.endpoints.pick_beside(id, Instant::now()) {
-                    Ok(second) => Ok(self.ask(second, request, deadline).await?),
+                    // Boxed: it is seldom, and every call would carry room for it.
+                    Ok(second) => Ok(Box::pin(self.ask(second, request, deadline)).await?),
                     Err(_) => Err(SendError::NotSent(cause).into()),
                 }
             }
-            answer => Ok(answer?),
+            (answer, _) => Ok(answer?),
         }
     }
 
