@@ -155,21 +155,24 @@ async fn only_the_socket_wakes_whoever_waits() {
     let ((url, _server), pool) = (server().await, pool(BOUNDS));
     // The connection is there, and so is the answer by the time it is looked for again.
     drop(read(pool.send(post(&url)).await.unwrap()).await);
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let counted = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&counted));
     let mut answering = pin!(async { read(pool.send(post(&url)).await.unwrap()).await });
     let mut polls = 0;
     poll_fn(|context| {
         polls += 1;
-        let poll = answering.as_mut().poll(&mut Context::from_waker(&waker));
-        if poll.is_pending() {
+        let done = answering.as_mut().poll(&mut Context::from_waker(&waker));
+        if done.is_pending() {
             context.waker().wake_by_ref();
         }
-        poll
+        done
     })
     .await;
     // A byte more or less of the answer at once: head and body come together, nearly always.
-    assert!((1..=2).contains(&wakes.0.load(Ordering::Relaxed)), "{wakes:?} after {polls} polls");
+    assert!(
+        (1..=2).contains(&counted.0.load(Ordering::Relaxed)),
+        "{counted:?} after {polls} polls"
+    );
 }
 
 impl Debug for Wakes {
