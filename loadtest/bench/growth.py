@@ -2,13 +2,14 @@
 
 import subprocess
 
+import plain_nginx
 from cluster import Cluster
 from drive import Accounting, Client, python
 from environments import PRINT, Site
 from goals import Goal
 from load import CONNECTIONS, Load
 from part import Part, call
-from processes import program
+from processes import free_port, program
 
 MANY_CONNECTIONS = 256
 FEW_TOOLS, MANY_TOOLS = 5, 200
@@ -34,9 +35,13 @@ class Growth(Part):
         self.deployments += [site.deployment for site in self.sites.values()]
 
     def start(self, samples):
-        for tools, widths in {FEW_TOOLS: (CONNECTIONS, MANY_CONNECTIONS), MANY_TOOLS: (CONNECTIONS,)}.items():
-            upstream = self.rival(f"upstream-{tools}", "bare", tools).listening("rival")
-            gateway, request = self.gateway({"bare": upstream}), call(f"bare_echo_{tools}")
+        urls = {tools: self.rival(f"upstream-{tools}", "bare", tools).listening("rival") for tools in (FEW_TOOLS, MANY_TOOLS)}
+        port = free_port()
+        nginx = plain_nginx.start(self, "nginx", plain_nginx.proxy("bare", port, urls[FEW_TOOLS]), [port])
+        both = (CONNECTIONS, MANY_CONNECTIONS)
+        self.loads.append(Load("through nginx", f"http://127.0.0.1:{port}/mcp", [call("echo")], {"nginx": Accounting(nginx).cpu_seconds}, widths=both))
+        for tools, widths in {FEW_TOOLS: both, MANY_TOOLS: (CONNECTIONS,)}.items():
+            gateway, request = self.gateway({"bare": urls[tools]}), call(f"bare_echo_{tools}")
             Client(self.gateways[-1]).call(request)
             self.loads.append(Load(f"{tools} tools", self.gateways[-1], [request], {"gateway": Accounting(gateway).own_cpu_seconds}, widths=widths))
         for count, site in self.sites.items():
