@@ -1,4 +1,4 @@
-"""What the bench drives and reads: MCP calls, wrk, nginx with a static answer, and the system's own accounting."""
+"""What the bench drives and reads: MCP calls, wrk, and the system's own accounting."""
 
 import http.client
 import json
@@ -26,8 +26,8 @@ META = {
 class Request:
     """One request of the revision, its headers mirrored from its body."""
 
-    def __init__(self, method: str, tool: str = None, arguments: dict = None):
-        params = {"_meta": META, **({"name": tool, "arguments": arguments or {}} if tool else {})}
+    def __init__(self, method: str, tool: str = None, **params):
+        params = {"_meta": META, **({"name": tool} if tool else {}), **params}
         self.body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         self.headers = {
             "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
@@ -37,7 +37,7 @@ class Request:
 
 
 def tool(name: str, **arguments) -> Request:
-    return Request("tools/call", name, arguments)
+    return Request("tools/call", name, arguments=arguments)
 
 
 def python(environment: str, code: str) -> Request:
@@ -91,25 +91,6 @@ def wrk(url: str, requests: list, connections: int, seconds: int, expect: str = 
     return said
 
 
-def start_static(deployment: topology.Deployment, lengths: list) -> str:
-    """nginx that answers /N with N bytes, whatever it is asked: a server can hardly do less. Returns its base URL."""
-    port, prefix = topology.free_port(), deployment.folder / "static"
-    prefix.mkdir()
-    # No word of its configuration may be longer than 4 kB.
-    answers = "\n".join(f"location = /{n} {{ return 200 '{'${kilo}' * (n // 1000)}{'x' * (n % 1000)}'; }}" for n in sorted(set(lengths)))
-    (prefix / "nginx.conf").write_text(f"""
-daemon off; worker_processes 2; pid {prefix}/nginx.pid; error_log stderr warn; events {{ worker_connections 1024; }}
-http {{
-    access_log off; keepalive_requests 100000000; default_type application/json;
-    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-    map "" $kilo {{ default '{'x' * 1000}'; }}
-    server {{ listen 127.0.0.1:{port}; {answers} }}
-}}""")
-    nginx = deployment.run("static", [topology.program("nginx"), "-e", "stderr", "-p", prefix, "-c", prefix / "nginx.conf"])
-    nginx.wait_until_accepting(port)
-    return f"http://127.0.0.1:{port}"
-
-
 class Accounting:
     """What the system says of one process, and of all below it."""
 
@@ -125,6 +106,14 @@ class Accounting:
 
     def resident_mb(self) -> float:
         return kilobytes(Path(f"/proc/{self.pid}/status"), "VmRSS") / 1024
+
+    def forget_peak(self):
+        for pid in [self.pid, *children(self.pid)]:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak_mb(self) -> float:
+        """The most that it held since that was forgotten, with its direct children."""
+        return sum(kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") for pid in [self.pid, *children(self.pid)]) / 1024
 
     def sandboxes(self) -> int:
         return len(children(self.pid))

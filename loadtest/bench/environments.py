@@ -1,13 +1,13 @@
-"""The gateway's own answers, environments behind it, and the same work without us."""
+"""Environments behind a gateway, and the same work without us."""
 
-import json
 import os
 import subprocess
 import time
 from pathlib import Path
 
 import topology
-from drive import Accounting, Client, Request, python, shell, start_static, tool
+from drive import Accounting, Client, python, shell, tool
+from goals import Goal
 from load import CONNECTIONS, Load, Samples
 
 WARM_POOL = 2
@@ -18,7 +18,6 @@ SETTLE_SECONDS = 10
 PRINT = 'print("ok")'
 BARE_PYTHON = "bare python3 -I -S -c 'print(\"ok\")'"
 BARE_SHELL = "bare posix_spawn and wait: sh -c true"
-METHODS = ["server/discover", "tools/list"]
 
 
 class Site:
@@ -111,15 +110,14 @@ def inside(samples: Samples, site: Site, handle: str):
                 samples.add(f"{name}, whole", "ms", took)
 
 
-def loads(site: Site, static: str, static_cpu, lengths: dict, handles: list) -> list:
+def loads(site: Site, handles: list) -> list:
     gateway = {"gateway": site.gateway.own_cpu_seconds}
     both = {**gateway, "worker": site.worker.own_cpu_seconds}
-    found = [Load("whoami", site.url, [tool("whoami")], gateway)]
-    for method, length in lengths.items():
-        found.append(Load(f"nginx, the length of {method}", f"{static}/{length}", [Request(method)], {"nginx": static_cpu}))
-        found.append(Load(method, site.url, [Request(method)], gateway))
     calls = [python(handle, PRINT) for handle in handles]
-    return [*found, Load("Python", site.url, calls, both, expect='"stdout":"ok\\n"')]
+    return [
+        Load("whoami", site.url, [tool("whoami")], gateway, singly=True),
+        Load("Python", site.url, calls, both, expect='"stdout":"ok\\n"', singly=True),
+    ]
 
 
 class Environments:
@@ -135,15 +133,11 @@ class Environments:
     def start(self, samples: Samples):
         warm = self.warm
         warm.start(), self.cold.start(), self.dev.start()
-        lengths = {method: len(json.dumps(warm.client.call(Request(method))[0])) for method in METHODS}
-        static = start_static(warm.deployment, list(lengths.values()))
-        samples.add("gateway, idle", "MB", warm.gateway.resident_mb())
         samples.add("dev, idle", "MB", Accounting(self.dev.processes[0]).resident_mb())
         self.handles = [warm.environment() for _ in range(ENVIRONMENTS)]
         warm.settle()
         samples.add("one sandbox, its share (PSS)", "MB", *warm.worker.sandbox_mb())
-        static_cpu = Accounting(warm.deployment.processes[-1]).cpu_seconds
-        self.loads = loads(warm, static, static_cpu, lengths, self.handles)
+        self.loads = loads(warm, self.handles)
 
     def round(self, samples: Samples):
         for _ in range(CLAIMS):
@@ -156,13 +150,11 @@ class Environments:
         samples.add("gateway, after the load", "MB", self.warm.gateway.resident_mb())
         samples.add("worker, after the load", "MB", self.warm.worker.resident_mb())
 
-    def ratios(self, ratio) -> dict:
-        at = f"{CONNECTIONS} connections"
-        found = {}
-        for it in METHODS:
-            static = f"nginx, the length of {it}"
-            found[f"{it}, calls/s, of nginx's"] = ratio(f"{it}, {at}", f"{static}, {at}")
-            found[f"{it}, CPU a call, of nginx's"] = ratio(f"{it}, {at}, CPU of gateway a call", f"{static}, {at}, CPU of nginx a call")
-        found["Python, whole, of bare python3"] = ratio("Python, 1 connection, p50", BARE_PYTHON)
-        found["sh -c true, whole, of bare posix_spawn"] = ratio("sh -c true, whole", BARE_SHELL)
-        return found
+    def goals(self, figures) -> list:
+        shell_more = figures.more("sh -c true, whole", BARE_SHELL)
+        cpu = figures.median(f"Python, {CONNECTIONS} connections, CPU of gateway a call")
+        return [
+            Goal("Python, 1 connection, p50, whole, ms", figures.median("Python, 1 connection, p50"), at_most=0.4),
+            Goal("Python, CPU of gateway a call, us", cpu, at_most=35),
+            Goal("sh -c true, whole, more than bare posix_spawn, ms", shell_more, at_most=0.4),
+        ]

@@ -5,6 +5,7 @@
 //! [`dispatch`] (who answers), [`tools`] or [`tasks`], [`locate`] (where the environment is), the worker. [`reply`] decides
 //! between JSON and a stream, [`failure`] says what went wrong, [`observe`] and [`outgoing`] tell telemetry.
 
+pub mod benching;
 mod calls;
 mod claims;
 mod config;

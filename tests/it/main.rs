@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "the modules of one test binary are public to each other")]
 
+mod allocations;
 mod application_insights;
 mod back_channel;
 mod canary;
@@ -10,6 +11,7 @@ mod cold_start;
 mod collector;
 mod connection_age;
 mod cors;
+mod counting;
 mod directory;
 mod drain;
 mod environments;

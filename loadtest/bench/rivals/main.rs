@@ -2,10 +2,10 @@
 //! static answer. Each listens on a free port of loopback, and says where on standard output.
 //!
 //! ```text
-//! rivals bare                  an MCP server that does the least
+//! rivals bare [TOOLS]          an MCP server that does the least, with one tool or so many
 //! rivals sdk                   one on rmcp
 //! rivals proxy URL             forwards everything to there, unread
-//! rivals static LENGTH         answers everything with so many bytes
+//! rivals static LENGTH         reads everything and answers it with so many bytes
 //! ```
 
 #![expect(clippy::print_stdout, reason = "whoever starts it reads where it listens")]
@@ -25,14 +25,15 @@ async fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let router = match words[..] {
-        ["bare"] => bare::router(),
+        ["bare"] => bare::router(1),
+        ["bare", tools] => bare::router(tools.parse().map_err(io::Error::other)?),
         ["sdk"] => sdk::router(),
         ["proxy", url] => proxy::router(url).map_err(io::Error::other)?,
         ["static", length] => {
             let answer = Bytes::from(vec![b'x'; length.parse().map_err(io::Error::other)?]);
-            Router::new().fallback(async move || answer.clone())
+            Router::new().fallback(async move |_: Bytes| answer.clone())
         }
-        _ => return Err(io::Error::other("rivals bare | sdk | proxy URL | static LENGTH")),
+        _ => return Err(io::Error::other("rivals bare [TOOLS] | sdk | proxy URL | static LENGTH")),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening role=rival url=http://{}/mcp", listener.local_addr()?);

@@ -1,0 +1,129 @@
+//! How often the gateway allocates for a request. Nothing else of its cost can be counted to the unit.
+
+#![expect(clippy::unwrap_used, reason = "a test whose gateway does not start has failed")]
+
+use std::time::Duration;
+
+use baton::gateway::{Config, Rate, RateLimit, Rates, Upstream};
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cluster::{
+    ALICE, RunningGateway, RunningWorker, Scratch, config, embedded, eventually, keys, number,
+    worker_config,
+};
+use crate::counting::{allocations, count_this_thread};
+use crate::mcp_client::McpClient;
+use crate::upstream_server::{UpstreamServer, tool};
+use crate::upstreams::{set, upstream};
+
+/// How often each request may allocate: two times more than was seen. Lower it with what is seen.
+const BOUNDS: [(Asked, u64); 5] = [
+    (Asked::Whoami, 96),
+    (Asked::Discover, 53),
+    (Asked::List, 87),
+    (Asked::Forwarded, 165),
+    (Asked::Environment, 160),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Whoami,
+    Discover,
+    List,
+    Forwarded,
+    Environment,
+}
+
+/// Until connections, lists and placements are known.
+const WARM_UP: usize = 20;
+/// What is done now and then for no request falls into few of these.
+const BATCHES: usize = 8;
+const BATCH: u64 = 20;
+
+#[tokio::test]
+async fn a_request_allocates_seldom() {
+    let (server, scratch) = (UpstreamServer::modern().await, Scratch::new("allocations"));
+    server.offer(&[tool("echo")]);
+    let counted = counted_runtime();
+    let gateway = {
+        let _entered = counted.enter();
+        RunningGateway::start(served(&server))
+    };
+    let worker = worker_config("w1", scratch.path(), vec![gateway.internal_url.clone()]);
+    let worker = RunningWorker::start(worker).await;
+    eventually(async || gateway.workers().await == 1).await;
+    let client = McpClient::unjudging(&gateway.url).with_key(ALICE);
+    let environment = client.launch().await;
+    let mut wrong = Vec::new();
+    for (asked, most) in BOUNDS {
+        let seen = seen(&client, asked, &environment).await;
+        eprintln!("{asked:?}: {seen} allocations, at most {most}"); // shown by --nocapture
+        if seen > most {
+            wrong.push(format!("{asked:?} allocates {seen} times, at most {most} are allowed"));
+        }
+    }
+    worker.stop().await;
+    counted.shutdown_background();
+    assert!(
+        wrong.is_empty(),
+        "{wrong:#?}\nSee who allocates anew: callers of malloc, in a release build with line tables, under \
+         `valgrind --tool=callgrind`. Where that is worth it, raise the bound, and say in the commit what it buys."
+    );
+}
+
+/// The gateway's own thread.
+fn counted_runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(count_this_thread)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A gateway as one is set up: keys, a rate, tools of its own and of an upstream.
+fn served(server: &UpstreamServer) -> Config {
+    let often = Rate::new(Duration::from_millis(1), number(1_000_000));
+    let forwarded = Upstream { prefix: "up_".to_owned(), ..upstream("u", server) };
+    Config {
+        credentials: keys(&[(ALICE, "t", "alice")]),
+        rates: Rates { tenant: Some(RateLimit::shared(often)), ..Rates::default() },
+        upstreams: set([forwarded]).subscribe(),
+        ..config(embedded())
+    }
+}
+
+/// The fewest allocations of one request, on the average of a batch.
+async fn seen(client: &McpClient, asked: Asked, environment: &str) -> u64 {
+    for _ in 0..WARM_UP {
+        ask(client, asked, environment).await;
+    }
+    let mut fewest = u64::MAX;
+    for _ in 0..BATCHES {
+        let before = allocations();
+        for _ in 0..BATCH {
+            ask(client, asked, environment).await;
+        }
+        fewest = fewest.min((allocations() - before) / BATCH);
+    }
+    fewest
+}
+
+async fn ask(client: &McpClient, asked: Asked, environment: &str) {
+    let call = |name: &str, arguments: Value| {
+        ("tools/call", json!({"name": name, "arguments": arguments}))
+    };
+    let (method, params) = match asked {
+        Asked::Whoami => call("whoami", json!({})),
+        Asked::Discover => ("server/discover", json!({})),
+        Asked::List => ("tools/list", json!({})),
+        Asked::Forwarded => call("up_echo", json!({"text": "hello"})),
+        Asked::Environment => call(
+            "runPythonCodeInRemoteEnvironment",
+            json!({"environmentId": environment, "pythonCode": "1"}),
+        ),
+    };
+    let result = client.modern(method, params).await.result();
+    assert_ne!(result["isError"], true, "{asked:?}: {result}");
+}
