@@ -12,6 +12,9 @@ class Figures:
     def median(self, name: str) -> float:
         return self.summary[name]["median"]
 
+    def p95(self, name: str) -> float:
+        return self.summary[name]["p95"]
+
     def ratio(self, one: str, other: str) -> float:
         return self.median(one) / self.median(other)
 

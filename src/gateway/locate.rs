@@ -191,14 +191,19 @@ impl Route<'_> {
         if self.stops > MAX_STOPS {
             return Err(unreachable());
         }
-        let locator = self.locator;
         if self.known == Known::Remembered {
             self.known = Known::InDirectory;
-            let remembered = locator.remembered.get(&self.environment);
+            let remembered = self.locator.remembered.get(&self.environment);
             if let Some(stop) = remembered.and_then(|it| self.stop(&it)) {
                 return Ok(stop);
             }
         }
+        // Boxed: most calls go where the one before went.
+        Box::pin(self.look_up()).await
+    }
+
+    async fn look_up(&mut self) -> Result<(Peer, Epoch), Failure> {
+        let locator = self.locator;
         if self.known == Known::InDirectory {
             self.known = Known::ByWorkers;
             if let Some(placement) = locator.in_directory(self.caller, self.environment).await {

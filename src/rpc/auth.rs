@@ -33,6 +33,8 @@ const MAC: HeaderName = HeaderName::from_static("baton-mac");
 
 /// Length of a MAC in bytes.
 pub const MAC_LEN: usize = 32;
+/// Bytes of what a request's MAC covers besides its names: incarnation, nonce, time, deadline, the body's digest.
+const NUMBERS_LEN: usize = 8 + 16 + 8 + 8 + 32;
 
 /// Who calls whom. Each direction, and the answer to each, has a label of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +125,16 @@ impl Outgoing<'_> {
             deadline_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
             body: Sha256::digest(self.body).into(),
         };
-        let mac = fields.mac(self.link, self.key).finalize().into_bytes();
+        let mut message = fields.covered();
+        let mac = request_mac(self.link, self.key, &message).finalize().into_bytes();
+        message.extend_from_slice(&mac);
         headers.insert(WORKER, text(fields.worker));
-        headers.insert(INCARNATION, fields.incarnation.0.into());
-        headers.insert(NONCE, text(&URL_SAFE_NO_PAD.encode(nonce.0)));
-        headers.insert(TIME, fields.time.as_millis().into());
-        headers.insert(DEADLINE, fields.deadline_ms.into());
-        headers.insert(MAC, text(&URL_SAFE_NO_PAD.encode(mac)));
-        Sealed { link: self.link, key: self.key.clone(), nonce, message: fields.with(&mac.into()) }
+        headers.insert(INCARNATION, text(fields.incarnation.0.to_string()));
+        headers.insert(NONCE, text(URL_SAFE_NO_PAD.encode(nonce.0)));
+        headers.insert(TIME, text(fields.time.as_millis().to_string()));
+        headers.insert(DEADLINE, text(fields.deadline_ms.to_string()));
+        headers.insert(MAC, text(URL_SAFE_NO_PAD.encode(mac)));
+        Sealed { link: self.link, key: self.key.clone(), nonce, message }
     }
 }
 
@@ -140,7 +144,8 @@ pub struct Sealed {
     link: Link,
     key: WorkerKey,
     nonce: Nonce,
-    message: MessageDigest,
+    /// All that its MAC covers, and the MAC: hardly any request is refused so that its digest is needed.
+    message: Vec<u8>,
 }
 
 /// Digest of all that a request's MAC covers, and of the MAC.
@@ -174,7 +179,8 @@ impl Sealed {
         body: &[u8],
     ) -> Result<(), WrongMac> {
         let time = time_of(headers).ok_or(WrongMac)?;
-        let mac = unproven_mac(self.link, other, &self.message, status, time, body);
+        let message = Sha256::digest(&self.message).into();
+        let mac = unproven_mac(self.link, other, &message, status, time, body);
         mac.verify_slice(&mac_of(headers).ok_or(WrongMac)?).map_err(|_| WrongMac)
     }
 
@@ -246,31 +252,28 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub(super) fn mac(&self, link: Link, key: &WorkerKey) -> Hmac<Sha256> {
-        let mut mac = key.mac(link.request());
-        self.each(|part| mac.update(part));
-        mac
-    }
-
-    /// The message that these fields and this MAC make, right or wrong.
-    pub(super) fn with(&self, mac: &[u8; MAC_LEN]) -> MessageDigest {
-        let mut digest = Sha256::new();
-        self.each(|part| digest.update(part));
-        digest.update(mac);
-        digest.finalize().into()
-    }
-
-    fn each(&self, mut take: impl FnMut(&[u8])) {
-        for part in [self.worker, self.method.as_str(), self.path] {
-            take(&(part.len() as u64).to_be_bytes());
-            take(part.as_bytes());
+    /// What the MAC covers, with room for the MAC behind it.
+    pub(super) fn covered(&self) -> Vec<u8> {
+        let names = [self.worker, self.method.as_str(), self.path];
+        let in_names: usize = names.iter().map(|name| size_of::<u64>() + name.len()).sum();
+        let mut covered = Vec::with_capacity(in_names + NUMBERS_LEN + MAC_LEN);
+        for name in names {
+            covered.extend_from_slice(&(name.len() as u64).to_be_bytes());
+            covered.extend_from_slice(name.as_bytes());
         }
-        take(&self.incarnation.0.to_be_bytes());
-        take(&self.nonce.0);
-        take(&self.time.as_millis().to_be_bytes());
-        take(&self.deadline_ms.to_be_bytes());
-        take(&self.body);
+        covered.extend_from_slice(&self.incarnation.0.to_be_bytes());
+        covered.extend_from_slice(&self.nonce.0);
+        covered.extend_from_slice(&self.time.as_millis().to_be_bytes());
+        covered.extend_from_slice(&self.deadline_ms.to_be_bytes());
+        covered.extend_from_slice(&self.body);
+        covered
     }
+}
+
+pub(super) fn request_mac(link: Link, key: &WorkerKey, covered: &[u8]) -> Hmac<Sha256> {
+    let mut mac = key.mac(link.request());
+    mac.update(covered);
+    mac
 }
 
 pub(super) fn reply_mac(
@@ -307,12 +310,12 @@ pub(super) fn unproven_mac(
 
 /// Writes the headers that seal a reply.
 pub(super) fn seal_reply(headers: &mut HeaderMap, time: Timestamp, mac: Hmac<Sha256>) {
-    headers.insert(TIME, time.as_millis().into());
-    headers.insert(MAC, text(&URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())));
+    headers.insert(TIME, text(time.as_millis().to_string()));
+    headers.insert(MAC, text(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())));
 }
 
-fn text(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).expect("base64 and checked names are header text")
+fn text(value: impl Into<String>) -> HeaderValue {
+    HeaderValue::try_from(value.into()).expect("base64, numbers and checked names are header text")
 }
 
 /// The worker that a request claims to come from or go to: which key to check it with.

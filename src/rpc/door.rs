@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hmac::Mac as _;
 use http::{HeaderMap, Method, StatusCode};
+use sha2::{Digest as _, Sha256};
 
 use super::auth::{self, Fields, Link, MessageDigest, Nonce, StreamMac};
 use super::replays::{NotFresh, Replays};
@@ -74,8 +75,11 @@ impl Door {
             return Err(Shut::Unknown);
         }
         let now = self.clock.now();
-        if fields.mac(self.link, key).verify_slice(&claimed).is_err() {
-            let (link, key, message) = (self.link, key.clone(), fields.with(&claimed));
+        let mut covered = fields.covered();
+        if auth::request_mac(self.link, key, &covered).verify_slice(&claimed).is_err() {
+            covered.extend_from_slice(&claimed);
+            let message = Sha256::digest(&covered).into();
+            let (link, key) = (self.link, key.clone());
             return Err(Shut::Unproven(Unproven { link, key, message, time: now }));
         }
         let admitted = Admitted {

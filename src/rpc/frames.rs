@@ -2,7 +2,7 @@
 //!
 //! The last one is the MAC over the request's nonce and all bytes before it.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::auth::{MAC_LEN, StreamMac, WrongMac};
 use super::wire::Frame;
@@ -18,6 +18,8 @@ const MAC: u8 = 5;
 const REPLAYED: u8 = 6;
 
 const HEAD_LEN: usize = 5;
+/// Room for the end of an execution that says little, and the MAC.
+const USUAL: usize = 512;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -51,45 +53,57 @@ impl Encoder {
 
     /// The bytes of one frame of output.
     pub fn output(&mut self, frame: &Frame) -> Result<Bytes, FrameError> {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         self.write(frame, &mut bytes)?;
-        Ok(bytes.freeze())
+        Ok(bytes.into())
     }
 
     /// The bytes of the last frame and the MAC.
     pub fn last(mut self, frame: &Frame) -> Result<Bytes, FrameError> {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::with_capacity(USUAL);
         self.write(frame, &mut bytes)?;
         put(&mut bytes, MAC, &self.0.finish())?;
-        Ok(bytes.freeze())
+        Ok(bytes.into())
     }
 
-    fn write(&mut self, frame: &Frame, bytes: &mut BytesMut) -> Result<(), FrameError> {
+    fn write(&mut self, frame: &Frame, bytes: &mut Vec<u8>) -> Result<(), FrameError> {
         match frame {
             Frame::Stdout(output) => put(bytes, STDOUT, output),
             Frame::Stderr(output) => put(bytes, STDERR, output),
-            Frame::Ended(ended) => put(bytes, ENDED, &json(ended)?),
-            Frame::NotStarted(why) => put(bytes, NOT_STARTED, &json(why)?),
-            Frame::Replayed(task) => put(bytes, REPLAYED, &json(task)?),
+            Frame::Ended(ended) => put_json(bytes, ENDED, ended),
+            Frame::NotStarted(why) => put_json(bytes, NOT_STARTED, why),
+            Frame::Replayed(task) => put_json(bytes, REPLAYED, task),
         }?;
         self.0.update(bytes);
         Ok(())
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, FrameError> {
-    serde_json::to_vec(value).map_err(FrameError::Payload)
+/// A frame whose payload is written straight behind its head, which tells the length afterwards.
+fn put_json(
+    bytes: &mut Vec<u8>,
+    kind: u8,
+    value: &impl serde::Serialize,
+) -> Result<(), FrameError> {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&head(kind, 0)?);
+    serde_json::to_writer(&mut *bytes, value).map_err(FrameError::Payload)?;
+    let payload = begin + HEAD_LEN;
+    let head = head(kind, bytes.len() - payload)?;
+    bytes[begin..payload].copy_from_slice(&head);
+    Ok(())
 }
 
-fn put(bytes: &mut BytesMut, kind: u8, payload: &[u8]) -> Result<(), FrameError> {
-    if payload.len() > MAX_PAYLOAD {
-        return Err(FrameError::TooLong(payload.len()));
-    }
-    bytes.reserve(HEAD_LEN + payload.len());
-    bytes.put_u8(kind);
-    bytes.put_u32(u32::try_from(payload.len()).expect("the limit fits four bytes"));
-    bytes.put_slice(payload);
+fn put(bytes: &mut Vec<u8>, kind: u8, payload: &[u8]) -> Result<(), FrameError> {
+    bytes.extend_from_slice(&head(kind, payload.len())?);
+    bytes.extend_from_slice(payload);
     Ok(())
+}
+
+fn head(kind: u8, length: usize) -> Result<[u8; HEAD_LEN], FrameError> {
+    let within = u32::try_from(length).ok().filter(|_| length <= MAX_PAYLOAD);
+    let [a, b, c, d] = within.ok_or(FrameError::TooLong(length))?.to_be_bytes();
+    Ok([kind, a, b, c, d])
 }
 
 /// Reads a stream. Holds the last frame back until the MAC has proven it.

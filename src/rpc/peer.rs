@@ -9,7 +9,7 @@ use crate::domain::keyring::WorkerKey;
 /// A worker as a gateway knows it from its reports. Clones share what calls learn of its key.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    url: String,
+    url: Arc<str>,
     keys: Arc<Keys>,
     incarnation: Incarnation,
 }
@@ -17,7 +17,7 @@ pub struct Peer {
 impl Peer {
     /// The worker that has this key, at this address. A call meant for an earlier start of it is refused.
     pub fn new(url: String, key: WorkerKey, incarnation: Incarnation) -> Self {
-        Self { url, keys: Arc::new(Keys::new(key)), incarnation }
+        Self { url: url.into(), keys: Arc::new(Keys::new(key)), incarnation }
     }
 
     /// The same, where it may have another of these keys: while its root rotates, nobody can be sure before it has

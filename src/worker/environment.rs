@@ -294,8 +294,8 @@ impl Environment {
     /// Writes the record if what is on disk would mislead the next start.
     pub(super) async fn save_if_stale(&self, host: &Host) -> Result<(), Unsaved> {
         let mut written = self.written.lock().await;
-        let record = self.record();
         let fresh = |it: &Written| {
+            let record = &self.life().record;
             it.state == record.state && record.last_used.since(it.last_used) < COARSE
         };
         if written.as_ref().is_some_and(fresh) {

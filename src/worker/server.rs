@@ -138,8 +138,8 @@ impl Server {
     async fn dispatch(&self, verb: Verb, mut call: Call) -> Response<Body> {
         match verb {
             Verb::Create => whole(self.create(&mut call).await, call),
-            Verb::Execute => self.execute(call),
-            Verb::ExecuteKeyed => self.execute_keyed(call),
+            Verb::Execute => self.execute(call).await,
+            Verb::ExecuteKeyed => self.execute_keyed(call).await,
             Verb::Cancel => whole(self.cancel(&mut call), call),
             Verb::Close => whole(self.close(&mut call).await, call),
             Verb::Find => whole(self.find(&mut call), call),
@@ -162,23 +162,23 @@ impl Server {
         Ok(self.supervisor.create(record).await)
     }
 
-    fn execute(&self, mut call: Call) -> Response<Body> {
+    async fn execute(&self, mut call: Call) -> Response<Body> {
         let Ok(Execute { target, order, wants_output }) = request::execute(&call) else {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
         let answer = self.supervisor.execute(&target, order, call.until());
-        stream::response(call, answer, wants_output)
+        stream::response(call, answer, wants_output).await
     }
 
-    fn execute_keyed(&self, mut call: Call) -> Response<Body> {
+    async fn execute_keyed(&self, mut call: Call) -> Response<Body> {
         let Ok((Execute { target, order, wants_output }, asker)) = request::execute_keyed(&call)
         else {
             return whole(Err::<(), _>(Malformed), call);
         };
         call.concerns(target.environment);
         let answer = self.supervisor.execute_keyed(&target, order, asker, call.until());
-        stream::response(call, answer, wants_output)
+        stream::response(call, answer, wants_output).await
     }
 
     fn cancel(&self, call: &mut Call) -> Result<Done, Malformed> {

@@ -1,13 +1,15 @@
 //! The streamed answer to an execution: output while it runs, the end, the MAC.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::keyed::Waiting;
 use super::output::Reader;
@@ -33,8 +35,12 @@ struct Exchange {
     operation: OperationInFlight,
 }
 
+/// How long the head of an answer waits for the first of its body: most executions end sooner, and a head that goes
+/// first costs a packet, and wakes its gateway for nothing.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Answers an execution that was taken in, or not.
-pub(super) fn response(
+pub(super) async fn response(
     call: Call,
     answer: Result<Answer, NotStarted>,
     wants_output: bool,
@@ -54,6 +60,8 @@ pub(super) fn response(
                 let (piece, rest) = streaming?.next().await;
                 Some((piece.map(body::Frame::data), rest))
             });
+            let mut pieces = Box::pin(pieces.peekable());
+            timeout(SOON, pieces.as_mut().peek()).await.ok();
             StreamBody::new(pieces).boxed_unsync()
         }
     };

@@ -106,7 +106,7 @@ impl Tools {
             let _following = following;
             tokio::select! {
                 () = tools.follow_to_its_end(&asked) => {
-                    tools.environment_changed(&asked.caller, asked.environment);
+                    tools.environment_changed(asked.caller.owner_digest(), asked.environment);
                 }
                 () = tools.hub.closed() => {}
             }

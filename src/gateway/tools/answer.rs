@@ -1,5 +1,6 @@
 //! What a tool returns, and how it is made to fit.
 
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
 use crate::gateway::failure::ToolError;
@@ -63,13 +64,11 @@ impl ToolAnswer {
 
     /// The result in full.
     pub(crate) fn into_result(self) -> ToolResult {
-        let structured = Value::Object(self.structured).to_string();
-        let text = self.text.unwrap_or_else(|| structured.clone());
+        let structured = to_raw_value(&self.structured).expect("it is JSON already");
+        let text = self.text.unwrap_or_else(|| structured.get().to_owned());
         let images = self.images.into_iter();
         let mut content = vec![Content::text(text)];
         content.extend(images.map(|it| Content::Image { data: it.data, mime_type: it.mime_type }));
-        let structured = serde_json::value::RawValue::from_string(structured);
-        let structured = structured.expect("what was just written is JSON");
         let result = ToolResult::success(content).with_structured(structured);
         let result = if self.is_error { result.failed() } else { result };
         match self.task {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Call, Tool, ToolAnswer, Tools, arguments, random_id};
 use crate::directory::{DirectoryError, Launch, Reservation};
 use crate::domain::handle::Handle;
-use crate::domain::ids::{EnvironmentId, Principal, Timestamp, WorkerId};
+use crate::domain::ids::{EnvironmentId, OwnerDigest, Principal, Timestamp, WorkerId};
 use crate::domain::placement::{Epoch, Holding, Placement, Sighting, choose};
 use crate::gateway::claims;
 use crate::gateway::failure::{Failure, Fault, ToolError};
@@ -222,7 +222,7 @@ impl Tools {
         let asked: arguments::Close =
             arguments::read(Tool::CloseEnvironment.name(), call.arguments.as_deref())?;
         let handle = self.open(&asked.environment_id, &call.caller)?;
-        let environment = handle.id();
+        let (environment, owner) = (handle.id(), call.caller.owner_digest());
         let mut route = self.locator.route(&call.caller, environment, &call.trace);
         loop {
             let (peer, epoch) = match route.next().await {
@@ -230,7 +230,7 @@ impl Tools {
                 Err(Failure::Tool(_)) => break, // gone
                 Err(failure) => return Err(failure),
             };
-            let target = target(&call.caller, &handle, epoch);
+            let target = target(owner, &handle, epoch);
             let request = CloseRequest { target };
             match self.client.close(&peer, &request, CLOSE_DEADLINE, &call.trace).await {
                 Ok(Done::Done | Done::NotDone(NotStarted::Gone { .. })) => break,
@@ -240,7 +240,7 @@ impl Tools {
         }
         self.locator.forget(environment);
         self.release(&call.caller, environment).await;
-        self.environment_changed(&call.caller, environment);
+        self.environment_changed(owner, environment);
         self.environments_changed(&call.caller);
         Ok(ToolAnswer::of(json!({"closed": true})))
     }
@@ -318,10 +318,10 @@ fn holding(
 }
 
 /// Which environment a call to a worker means, and as whom.
-pub(super) fn target(caller: &Principal, handle: &Handle<EnvironmentId>, epoch: Epoch) -> Target {
+pub(super) fn target(owner: OwnerDigest, handle: &Handle<EnvironmentId>, epoch: Epoch) -> Target {
     Target {
         environment: handle.id().to_string(),
-        owner: caller.owner_digest().to_string(),
+        owner: owner.to_string(),
         generation: handle.generation(),
         epoch: epoch.0,
     }

@@ -87,16 +87,17 @@ impl Tools {
     ) -> Result<Answer, Failure> {
         let timeout = self.timeout(seconds)?;
         let handle = self.open(token, &call.caller)?;
+        let (environment, owner) = (handle.id(), call.caller.owner_digest());
         let execution = match &call.key {
-            Some(key) => ExecutionId::of_key(handle.id(), key.as_str()),
+            Some(key) => ExecutionId::of_key(environment, key.as_str()),
             None => ExecutionId::from_bytes(random_id()),
         };
-        let mut route = self.locator.route(&call.caller, handle.id(), &call.trace);
+        let mut route = self.locator.route(&call.caller, environment, &call.trace);
         let mut ask = Ask::new(
             call,
             seconds,
             ExecuteRequest {
-                target: target(&call.caller, &handle, Epoch::FIRST),
+                target: target(owner, &handle, Epoch::FIRST),
                 execution: execution.to_string(),
                 job,
                 timeout_ms: millis(timeout),
@@ -107,11 +108,12 @@ impl Tools {
         loop {
             let (peer, epoch) = route.next().await?;
             ask.under(epoch);
-            let stop = CancelOnDrop::arm(self, call, &peer, handle.id(), &ask);
-            match self.follow(call, &peer, &ask, timeout + QUEUE_TIME).await {
+            let (tools, peer, ask) = (self.as_ref(), &peer, &ask);
+            let stop = CancelOnDrop { tools, call, peer, environment, owner, ask };
+            match self.follow(call, peer, ask, timeout + QUEUE_TIME).await {
                 Ok(Conclusion::Ended(ended)) => {
                     stop.disarm();
-                    self.environment_changed(&call.caller, handle.id());
+                    self.environment_changed(owner, environment);
                     return Ok(Answer::Tool(outcome::answer(ask.request().job.kind(), *ended)));
                 }
                 Ok(Conclusion::Task(task)) => {
@@ -135,7 +137,7 @@ impl Tools {
                 Ok(Conclusion::NotStarted(why)) => {
                     stop.disarm();
                     if let NotStarted::Restarted(_) = why {
-                        self.environment_changed(&call.caller, handle.id());
+                        self.environment_changed(owner, environment);
                     }
                     route.not_started(&why)?;
                 }
@@ -148,7 +150,7 @@ impl Tools {
                 Err(error) => {
                     stop.disarm();
                     if error.may_have_run() {
-                        self.environment_changed(&call.caller, handle.id());
+                        self.environment_changed(owner, environment);
                     }
                     route.failed(&error)?;
                 }
@@ -167,7 +169,8 @@ impl Tools {
         let mut execution = ask.send(&self.client, peer, deadline, &call.trace).await?;
         call.feed.begin();
         if ask.request().task.is_some() {
-            match self.detach(call, peer, ask).await {
+            // Boxed, here and below: seldom is a call a task.
+            match Box::pin(self.detach(call, peer, ask)).await {
                 Ok(TaskReply::Task(task)) => return Ok(Conclusion::Task(task)),
                 Err(_) => return Ok(Conclusion::Unconfirmed),
                 // It was not begun, and says why; or it runs as an ordinary call.
@@ -190,7 +193,8 @@ impl Tools {
                 () = &mut is_long, if !was_asked => {
                     was_asked = true;
                     // What the worker cannot keep goes on as an ordinary call.
-                    if let Ok(TaskReply::Task(task)) = self.detach(call, peer, ask).await {
+                    let kept = Box::pin(self.detach(call, peer, ask)).await;
+                    if let Ok(TaskReply::Task(task)) = kept {
                         return Ok(Conclusion::Task(task));
                     }
                 }

@@ -6,7 +6,7 @@ use super::Tools;
 use super::environments::LIST_DEADLINE;
 use crate::directory::{Audience, Change, List};
 use crate::domain::handle::Handle;
-use crate::domain::ids::{EnvironmentId, Principal, Timestamp};
+use crate::domain::ids::{EnvironmentId, OwnerDigest, Principal, Timestamp};
 use crate::gateway::failure::{Failure, ToolError};
 use crate::gateway::locate;
 use crate::rpc::client::TraceHeaders;
@@ -77,10 +77,9 @@ impl Tools {
     /// Tells whoever listens that an environment was used, or is no more.
     pub(in crate::gateway) fn environment_changed(
         &self,
-        caller: &Principal,
+        owner: OwnerDigest,
         environment: EnvironmentId,
     ) {
-        let owner = caller.owner_digest();
         self.hub.spread(Change::Environment { environment, owner });
     }
 

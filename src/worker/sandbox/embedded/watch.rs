@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::cgroup::OomKills;
 use super::usage::{DiskUsage, Gauge, Scope, Usage};
 use crate::worker::sandbox::Limit;
 
@@ -25,7 +26,8 @@ pub(super) struct Watch {
     /// What the call started with, as far as we know.
     cpu_before: Option<Duration>,
     disk_before: Option<DiskUsage>,
-    oom_kills: u64,
+    oom_kills: OomKills,
+    oom_kills_before: u64,
     most_tasks: u64,
     /// The running measurement began before the call did.
     stale: bool,
@@ -36,7 +38,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(gauge: Arc<Gauge>) -> Self {
         let now = Instant::now();
-        let oom_kills = gauge.group.oom_kills();
+        let oom_kills = OomKills::of(&gauge.group);
         Self {
             gauge,
             running: None,
@@ -44,6 +46,7 @@ impl Watch {
             next_disk: now,
             cpu_before: None,
             disk_before: None,
+            oom_kills_before: oom_kills.count(),
             oom_kills,
             most_tasks: 0,
             stale: false,
@@ -75,9 +78,9 @@ impl Watch {
 
     /// The limit that the call's failure is due to, if one of those that only show afterwards.
     pub(super) fn end_call(&mut self, failed: bool) -> Option<Limit> {
-        let oom_kills = self.gauge.group.oom_kills();
-        let out_of_memory = oom_kills > self.oom_kills;
-        self.oom_kills = oom_kills;
+        let oom_kills = self.oom_kills.count();
+        let out_of_memory = oom_kills > self.oom_kills_before;
+        self.oom_kills_before = oom_kills;
         if self.running.is_none() && self.next_disk <= Instant::now() {
             // What this call wrote is what the next one starts with.
             self.measure();

@@ -3,6 +3,7 @@
 //! Version 2 is one tree with files for everything. Version 1, and hosts with both, have a tree for
 //! each controller; a sandbox then has a group in each.
 
+mod oom;
 mod places;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::worker::sandbox::Limits;
+pub(super) use oom::OomKills;
 use places::{delegate, places};
 
 /// What a group of ours is called, before the worker's pid and a number.
@@ -168,16 +170,6 @@ impl Group {
         self.distinct().map(|directory| directory.join("cgroup.procs")).collect()
     }
 
-    /// How often the kernel ended a process in here for want of memory.
-    pub(super) fn oom_kills(&self) -> u64 {
-        let file = match self.version(Controller::Memory) {
-            Some(Version::One) => "memory.oom_control",
-            Some(Version::Two) => "memory.events",
-            None => return 0,
-        };
-        self.keyed(Controller::Memory, file, "oom_kill").unwrap_or(0)
-    }
-
     /// Processor time used since the beginning.
     pub(super) fn cpu_time(&self) -> Option<Duration> {
         if let Some(Version::One) = self.version(Controller::Cpuacct) {
@@ -236,9 +228,13 @@ impl Group {
     }
 
     fn keyed(&self, controller: Controller, file: &str, key: &str) -> Option<u64> {
-        let content = self.read(controller, file)?;
-        content.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+        keyed(&self.read(controller, file)?, key)
     }
+}
+
+/// The number behind a key.
+fn keyed(content: &str, key: &str) -> Option<u64> {
+    content.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// The files to write for a limit, and whether the limit depends on it.
