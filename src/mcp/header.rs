@@ -137,8 +137,9 @@ fn plain<'a>(name: &HeaderName, value: &'a HeaderValue) -> Result<&'a str, Refus
     })
 }
 
+/// Of the white space that ASCII has, a header's text holds spaces and tabs only.
 pub(super) fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    text.trim_ascii()
 }
 
 fn bound(headers: &HeaderMap) -> Result<(), Refusal> {
