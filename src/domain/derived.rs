@@ -1,5 +1,7 @@
 //! Ids that are digests of what they stand for: the same wherever they are made, and telling nothing of it.
 
+use std::sync::LazyLock;
+
 use sha2::{Digest, Sha256};
 
 use super::ids::{
@@ -10,12 +12,37 @@ use super::ids::{
 impl Principal {
     /// The tenant as it appears in keys and messages.
     pub fn tenant_digest(&self) -> TenantDigest {
-        TenantDigest::from_bytes(digest16(b"baton-tenant", &[self.tenant()]))
+        self.digests().tenant
     }
 
     /// The tenant and subject as they appear in keys and messages.
     pub fn owner_digest(&self) -> OwnerDigest {
-        OwnerDigest::from_bytes(digest16(b"baton-owner", &[self.tenant(), self.subject()]))
+        self.digests().owner
+    }
+
+    fn digests(&self) -> &PrincipalDigests {
+        static ANONYMOUS: LazyLock<PrincipalDigests> =
+            LazyLock::new(|| PrincipalDigests::of("", ""));
+        match self {
+            Self::Anonymous => &ANONYMOUS,
+            Self::Verified(known) => &known.digests,
+        }
+    }
+}
+
+/// What stands for a principal in keys and messages.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PrincipalDigests {
+    tenant: TenantDigest,
+    owner: OwnerDigest,
+}
+
+impl PrincipalDigests {
+    pub(super) fn of(tenant: &str, subject: &str) -> Self {
+        Self {
+            tenant: TenantDigest::from_bytes(digest16(b"baton-tenant", &[tenant])),
+            owner: OwnerDigest::from_bytes(digest16(b"baton-owner", &[tenant, subject])),
+        }
     }
 }
 

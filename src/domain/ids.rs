@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use super::derived::PrincipalDigests;
+
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -71,25 +73,29 @@ pub enum Principal {
     /// No credential was asked for (dev on loopback): possession of a handle is all there is.
     Anonymous,
     /// A credential was verified.
-    Verified {
-        /// Whose quota and rates count.
-        tenant: Name,
-        /// Who within the tenant.
-        subject: Name,
-    },
+    Verified(Arc<Verified>),
+}
+
+/// Tenant and subject of a verified credential, and their digests, which every request asks for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Verified {
+    tenant: Name,
+    subject: Name,
+    pub(super) digests: PrincipalDigests,
 }
 
 impl Principal {
-    /// A verified principal.
+    /// A verified principal: whose quota and rates count, and who within the tenant.
     pub fn verified(tenant: Name, subject: Name) -> Self {
-        Self::Verified { tenant, subject }
+        let digests = PrincipalDigests::of(tenant.as_str(), subject.as_str());
+        Self::Verified(Arc::new(Verified { tenant, subject, digests }))
     }
 
     /// The tenant's name; empty for the anonymous, which no verified tenant can be.
     pub fn tenant(&self) -> &str {
         match self {
             Self::Anonymous => "",
-            Self::Verified { tenant, .. } => tenant.as_str(),
+            Self::Verified(known) => known.tenant.as_str(),
         }
     }
 
@@ -97,7 +103,7 @@ impl Principal {
     pub fn subject(&self) -> &str {
         match self {
             Self::Anonymous => "",
-            Self::Verified { subject, .. } => subject.as_str(),
+            Self::Verified(known) => known.subject.as_str(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod api_key;
 mod derived;
+pub mod digest_map;
 pub mod environment;
 pub mod handle;
 pub mod ids;

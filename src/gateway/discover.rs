@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::lists::{FRESH_FOR, Own};
+use super::pages::Pages;
 use super::tools::Tools;
 use super::upstream::Known;
 use crate::mcp::{
@@ -61,6 +62,7 @@ pub(super) struct Standing {
     discover: Rendered,
     initialize: Vec<(LegacyVersion, Rendered)>,
     tools: Vec<(Era, Rendered)>,
+    pages: Pages,
 }
 
 impl Standing {
@@ -97,6 +99,7 @@ impl Standing {
             discover: Reply::new(Era::Modern, identity, &discover).render(),
             initialize: LegacyVersion::ALL.map(initialize).into(),
             tools: eras().map(list).collect(),
+            pages: Pages::default(),
         }
     }
 
@@ -120,6 +123,11 @@ impl Standing {
         let version = LegacyVersion::negotiate(asked);
         let known = self.initialize.iter().find(|(it, _)| *it == version);
         &known.expect("every legacy version is rendered").1
+    }
+
+    /// The lists with upstreams' parts in them, as they were rendered last.
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The result of `tools/list`.

@@ -30,6 +30,8 @@ impl Guard {
             std::net::IpAddr::V6(ip) => Some(format!("[{ip}]")),
         };
         let hosts = LOOPBACK.map(str::to_owned).into_iter().chain(own).chain(hosts.iter().cloned());
+        // What is no host is never the host of a request.
+        let hosts = hosts.filter(|host| host == ANY || host.parse::<Authority>().is_ok());
         let hosts = hosts.map(|host| host.to_ascii_lowercase()).collect();
         let origins = origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
         Self { hosts, origins }
@@ -38,6 +40,9 @@ impl Guard {
     /// Checks one request. Exactly one `Host` is there: the accept loop saw to it.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), TurnedAway> {
         let host = headers.get(HOST).and_then(|it| it.to_str().ok()).ok_or(TurnedAway::Host)?;
+        if self.names(host) && !headers.contains_key(ORIGIN) {
+            return Ok(());
+        }
         let host: Authority = host.to_ascii_lowercase().parse().map_err(|_| TurnedAway::Host)?;
         if !self.serves(&host) {
             return Err(TurnedAway::Host);
@@ -62,6 +67,15 @@ impl Guard {
         let origin = origins.next().filter(|_| origins.next().is_none())?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
         self.origins.contains(&text).then_some(origin)
+    }
+
+    /// Whether a host is one of ours as it stands, with whatever port: nearly all are, and need not be taken apart.
+    fn names(&self, host: &str) -> bool {
+        let is_port =
+            |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(name, _)| name);
+        let named = |allowed: &String| allowed.eq_ignore_ascii_case(name.unwrap_or(host));
+        self.hosts.iter().any(named)
     }
 
     fn serves(&self, host: &Authority) -> bool {

@@ -20,6 +20,7 @@ use crate::mcp::{CacheHint, Envelope, Era, ListResult, Listed, RejectionKind, Re
 
 /// How long clients may keep what does not change while a replica runs.
 pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
+const SECOND: Duration = Duration::from_secs(1);
 /// How long the place in a list can be come back to.
 const CURSOR_LIFE_MILLIS: u64 = 60 * 60 * 1000;
 
@@ -56,13 +57,23 @@ impl Edge {
         }
         let own = self.own_items(listed, envelope.era(), caller, observation).await;
         let merged = Merged::gather(&self.upstreams, listed, own, caller).await;
+        let kept = standing.pages().find(envelope.era(), &merged);
+        if let (None, Some(rendered)) = (&cursor, kept) {
+            return Ok(rendered.to(envelope.id()));
+        }
         let page = merged.page(cursor.as_deref(), PAGE, caller, &self.keys, self.clock.now());
         // pagination, "Error Handling": an invalid cursor SHOULD be -32602.
         let page = page.map_err(|NoSuchCursor| {
             let message = "there is no such cursor: begin the list again without one";
             envelope.reject(RejectionKind::InvalidParams, message)
         })?;
-        Ok(Reply::new(envelope.era(), &self.identity, &page).to(envelope.id()))
+        let reply = Reply::new(envelope.era(), &self.identity, &page);
+        if cursor.is_some() || page.has_next() {
+            return Ok(reply.to(envelope.id()));
+        }
+        let rendered = reply.render();
+        standing.pages().keep(envelope.era(), merged, &rendered);
+        Ok(rendered.to(envelope.id()))
     }
 
     /// The list of tools where it is the same for everybody and has one page: without upstreams.
@@ -204,6 +215,26 @@ impl Merged {
         own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
     }
 
+    /// Which list it is.
+    pub(super) fn listed(&self) -> Listed {
+        self.listed
+    }
+
+    /// Whether every part is the very same one as of the other.
+    pub(super) fn is_made_of_the_same(&self, other: &Self) -> bool {
+        let are_same = |(one, other): (&Arc<Listing>, &Arc<Listing>)| Arc::ptr_eq(one, other);
+        self.listed == other.listed
+            && (Arc::ptr_eq(&self.own.items, &other.own.items)
+                || self.own.items.is_empty() && other.own.items.is_empty())
+            && self.lists.len() == other.lists.len()
+            && self.lists.iter().zip(&other.lists).all(are_same)
+    }
+
+    /// How long clients may keep it, if it is the same for every caller.
+    pub(super) fn fresh_for_everybody(&self) -> Option<Duration> {
+        self.hint().for_everybody()
+    }
+
     /// caching: as fresh as the stalest part, and private if one part is. Of a missing part nothing is known.
     fn hint(&self) -> CacheHint {
         if self.is_short {
@@ -213,6 +244,8 @@ impl Merged {
             .filter(|_| !self.own.items.is_empty() || self.lists.is_empty());
         let fresh =
             self.lists.iter().map(|it| it.fresh_left()).chain(own).min().unwrap_or_default();
+        // In whole seconds, so that what is rendered stays as it is for one.
+        let fresh = if fresh < SECOND { fresh } else { Duration::from_secs(fresh.as_secs()) };
         if self.own.private || self.lists.iter().any(|it| it.owner.is_some()) {
             CacheHint::private(fresh)
         } else {
@@ -224,6 +257,32 @@ impl Merged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::pages::Pages;
+    use crate::mcp::{Empty, Identity, LegacyVersion};
+
+    #[test]
+    fn what_was_rendered_is_given_while_every_part_is_the_same_and_as_fresh() {
+        let own = || {
+            let definition = RawValue::from_string("{}".to_owned()).unwrap();
+            Own::always(vec![("a", definition)])
+        };
+        let merged = |own: &Own| {
+            let (own, lists) = (own.clone(), Vec::new());
+            Merged { listed: Listed::Tools, own, lists, is_short: false }
+        };
+        let (first, pages) = (own(), Pages::default());
+        let identity = Identity::new("baton", "1", "r1");
+        let rendered = Reply::new(Era::Modern, &identity, &Empty::default()).render();
+        pages.keep(Era::Modern, merged(&first), &rendered);
+        let finds = |era, own: &Own| pages.find(era, &merged(own)).is_some();
+        assert!(finds(Era::Modern, &first));
+        assert!(!finds(Era::Legacy(LegacyVersion::LATEST), &first));
+        assert!(!finds(Era::Modern, &own()), "other items, though they are equal");
+        assert!(!finds(Era::Modern, &Own { private: true, ..first.clone() }));
+        assert!(!finds(Era::Modern, &Own { fresh_for: SECOND, ..first.clone() }));
+        pages.keep(Era::Modern, merged(&Own { private: true, ..own() }), &rendered);
+        assert!(finds(Era::Modern, &first), "what is one caller's is not kept");
+    }
 
     #[test]
     fn a_page_ends_before_it_is_too_long_or_too_large_and_is_never_empty() {

@@ -29,6 +29,7 @@ mod lists;
 mod locate;
 mod observe;
 mod outgoing;
+mod pages;
 mod proxies;
 mod reply;
 mod resources;

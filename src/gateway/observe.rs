@@ -46,7 +46,8 @@ pub(super) struct Observer {
     tracer: Tracer,
     log: AccessLog,
     metrics: Arc<Metrics>,
-    methods: HashMap<Method, Operation>,
+    /// By method, in the order of the table of methods.
+    methods: Vec<Operation>,
     tools: HashMap<Tool, Operation>,
     /// Of every upstream that was ever configured and asked.
     upstreams: RwLock<HashMap<UpstreamName, HashMap<Method, Operation>>>,
@@ -60,7 +61,7 @@ impl Observer {
         metrics: &Arc<Metrics>,
         tools: &[Tool],
     ) -> Self {
-        let method = |method: Method| (method, metrics.operation(method.as_str(), None));
+        let method = |method: Method| metrics.operation(method.as_str(), None);
         let tool =
             |tool: Tool| (tool, metrics.operation(Method::CallTool.as_str(), Some(tool.name())));
         Self {
@@ -114,7 +115,7 @@ impl Observer {
             }
         }
         let operation =
-            tool.and_then(|it| self.tools.get(&it)).or_else(|| self.methods.get(&method));
+            tool.and_then(|it| self.tools.get(&it)).or_else(|| self.methods.get(method as usize));
         let operation = operation.map(|it| it.start(came));
         Observation { came, method, tool, span, operation, log: self.log.clone(), ended: false }
     }

@@ -21,13 +21,23 @@ pub(super) struct Accept {
     pub(super) sse: Welcome,
 }
 
+/// What each media range says about JSON and about event streams.
+const RANGES: [(&str, (Welcome, Welcome)); 5] = [
+    ("application/json", (Welcome::Named, Welcome::No)),
+    ("text/event-stream", (Welcome::No, Welcome::Named)),
+    ("application/*", (Welcome::Tolerated, Welcome::No)),
+    ("text/*", (Welcome::No, Welcome::Tolerated)),
+    ("*/*", (Welcome::Tolerated, Welcome::Tolerated)),
+];
+
 impl Accept {
     pub(super) fn read(headers: &HeaderMap) -> Self {
-        if !headers.contains_key(ACCEPT) {
+        let mut values = headers.get_all(ACCEPT).iter().peekable();
+        if values.peek().is_none() {
             return Self { json: Welcome::Tolerated, sse: Welcome::Tolerated };
         }
         let mut accept = Self { json: Welcome::No, sse: Welcome::No };
-        let lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let lines = values.filter_map(|value| value.to_str().ok());
         for range in lines.flat_map(|line| line.split(',')) {
             accept.add(range);
         }
@@ -35,25 +45,17 @@ impl Accept {
     }
 
     fn add(&mut self, range: &str) {
-        let mut parts = range.split(';').map(trimmed);
-        let media_range = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let is_excluded = parts.any(|parameter| {
+        let (media_range, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let is_excluded = parameters.split(';').map(trimmed).any(|parameter| {
             let quality = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
             quality.and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
         });
-        if is_excluded {
+        let known = |(name, _): &&(&str, _)| name.eq_ignore_ascii_case(trimmed(media_range));
+        let Some((_, (json, sse))) = RANGES.iter().find(known).filter(|_| !is_excluded) else {
             return;
-        }
-        let (json, sse) = match media_range.as_str() {
-            "application/json" => (Welcome::Named, Welcome::No),
-            "text/event-stream" => (Welcome::No, Welcome::Named),
-            "application/*" => (Welcome::Tolerated, Welcome::No),
-            "text/*" => (Welcome::No, Welcome::Tolerated),
-            "*/*" => (Welcome::Tolerated, Welcome::Tolerated),
-            _ => return,
         };
-        self.json = self.json.max(json);
-        self.sse = self.sse.max(sse);
+        self.json = self.json.max(*json);
+        self.sse = self.sse.max(*sse);
     }
 }
 

@@ -4,15 +4,14 @@
 //! being fooled.
 
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::accept::Welcome;
 use super::era::{Era, MODERN_VERSION, SUPPORTED_VERSIONS};
 use super::header::Head;
+use super::json::Json;
 use super::meta::{Meta, WireMeta};
 use super::method::{Method, NameSource};
 use super::params::Params;
-use super::raw;
 use super::rejection::{Refusal, RejectionKind};
 
 /// The longest unknown method that is repeated to its sender.
@@ -55,7 +54,7 @@ impl Agreement {
 }
 
 /// `MCP-Protocol-Version` and `_meta` name the same version, and we speak it.
-fn modern_version(head: Head<'_>, in_meta: Option<&RawValue>) -> Result<(), Refusal> {
+fn modern_version(head: Head<'_>, in_meta: Option<Json<'_>>) -> Result<(), Refusal> {
     let Some(header) = head.protocol_version()? else {
         return Err(Refusal::mismatch("Header mismatch: MCP-Protocol-Version is missing"));
     };
@@ -68,7 +67,7 @@ fn modern_version(head: Head<'_>, in_meta: Option<&RawValue>) -> Result<(), Refu
             Err(Refusal::version(header))
         };
     };
-    let Some(in_meta) = raw::string(in_meta) else {
+    let Some(in_meta) = in_meta.string() else {
         return lacking("io.modelcontextprotocol/protocolVersion must be a string");
     };
     if header != in_meta {
@@ -126,7 +125,7 @@ pub(super) fn notification(
     head: Head<'_>,
     era: Era,
     in_body: &str,
-    version_in_meta: Option<&RawValue>,
+    version_in_meta: Option<Json<'_>>,
 ) -> Result<(), Refusal> {
     if Method::from_wire(in_body).is_some() {
         // basic, "Requests": MUST include an ID.
@@ -136,7 +135,7 @@ pub(super) fn notification(
         return Err(Refusal::mismatch("Header mismatch: Mcp-Method does not match method"));
     }
     let Some(header) = head.protocol_version()?.filter(|_| era.is_modern()) else { return Ok(()) };
-    if version_in_meta.is_some_and(|raw| raw::string(raw).as_deref() != Some(header)) {
+    if version_in_meta.is_some_and(|json| json.string().as_deref() != Some(header)) {
         return Err(Refusal::mismatch(
             "Header mismatch: MCP-Protocol-Version does not match _meta",
         ));

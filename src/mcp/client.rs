@@ -3,39 +3,44 @@
 use serde_json::value::RawValue;
 
 use super::era::LegacyVersion;
+use super::json::Json;
+use super::lex::NotJson;
 use super::raw;
 use super::rejection::{Refusal, RejectionKind};
+use super::scan::Scan;
 
-/// Who the client says it is. For logs only: nobody verified it.
-#[derive(Debug, Clone)]
-pub struct ClientInfo {
-    name: String,
-    version: String,
-    raw: Box<RawValue>,
+/// Who the client says it is, unread. Nobody verified it and nothing goes by it, so it is held to its form only.
+#[derive(Debug, Default)]
+pub(super) struct WireClientInfo<'a> {
+    name: Option<Json<'a>>,
+    version: Option<Json<'a>>,
 }
 
-impl ClientInfo {
-    pub(super) fn read(raw: &RawValue) -> Result<Self, Refusal> {
-        let text = |key| raw::member(raw, key).and_then(raw::string).map(String::from);
-        let (name, version) = text("name")
-            .zip(text("version"))
-            .ok_or_else(|| Refusal::params("clientInfo must be an object with name and version"))?;
-        Ok(Self { name, version, raw: raw.to_owned() })
+impl<'a> WireClientInfo<'a> {
+    /// Reads the value that comes next; `None` for a `null`.
+    pub(super) fn read(scan: &mut Scan<'a>) -> Result<Option<Self>, NotJson> {
+        let mut info = Self::default();
+        if scan.peek() != Some(b'{') {
+            return Ok((!scan.value()?.is_null()).then_some(info));
+        }
+        scan.object(|scan, key| {
+            let value = scan.value()?;
+            match key {
+                "name" => info.name = Some(value),
+                "version" => info.version = Some(value),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(Some(info))
     }
 
-    /// The client software's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The client software's version.
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
-    /// The whole object as it came, to be sent on.
-    pub fn raw(&self) -> &RawValue {
-        &self.raw
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let is_text = |member: Option<Json<'_>>| member.and_then(Json::string).is_some();
+        if is_text(self.name) && is_text(self.version) {
+            return Ok(());
+        }
+        Err(Refusal::params("clientInfo must be an object with name and version"))
     }
 }
 
@@ -44,15 +49,15 @@ impl ClientInfo {
 pub struct ClientCapabilities(Option<Box<RawValue>>);
 
 impl ClientCapabilities {
-    pub(super) fn read(raw: Option<&RawValue>) -> Result<Self, Refusal> {
+    pub(super) fn read(json: Option<Json<'_>>) -> Result<Self, Refusal> {
         let refuse = |message| Refusal::new(RejectionKind::MissingMeta, message);
-        let raw = raw.ok_or_else(|| {
+        let json = json.ok_or_else(|| {
             refuse("params._meta lacks io.modelcontextprotocol/clientCapabilities")
         })?;
-        if !raw::is_object(raw) {
+        if !json.is_object() {
             return Err(refuse("clientCapabilities must be an object"));
         }
-        Ok(Self(Some(raw.to_owned())))
+        Ok(Self(Some(json.to_raw())))
     }
 
     /// What a client of a legacy revision is taken for when it can be asked: it said in a handshake that nobody kept,
@@ -102,7 +107,7 @@ mod tests {
     fn capabilities_are_objects_where_they_are_declared() {
         let declared = r#"{"sampling":{},"roots":true,"extensions":{"a/b":{},"a/c":null}}"#;
         let raw: &RawValue = serde_json::from_str(declared).unwrap();
-        let capabilities = ClientCapabilities::read(Some(raw)).unwrap();
+        let capabilities = ClientCapabilities::read(Some(raw.into())).unwrap();
         assert!(capabilities.declares("sampling"));
         assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
         assert!(capabilities.declares_extension("a/b"));

@@ -20,7 +20,6 @@ use super::notification::Notification;
 use super::object::Object;
 use super::params::Params;
 use super::rejection::{Refusal, Rejection, RejectionKind};
-use super::strict;
 
 /// What a POST can bring.
 #[derive(Debug)]
@@ -58,16 +57,17 @@ impl Envelope {
         let refuse = |refusal: Refusal| refusal.to(hint, None);
         let head = Head::admit(headers).map_err(|refusal| refusal.to(hint, Frame::id(body)))?;
         let text = str::from_utf8(body).map_err(|_| refuse(Refusal::parse("it is not UTF-8")))?;
-        let frame = Frame::read(text).map_err(|no| Refusal::from(no.fault).to(hint, no.id))?;
-        let strict = strict::check(text).map_err(Refusal::from);
+        let (frame, strict) =
+            Frame::read(text).map_err(|no| Refusal::from(no.fault).to(hint, no.id))?;
+        let strict = strict.map_err(Refusal::from);
         match frame {
             Frame::Request { id, method, params } => {
-                let params = strict.and_then(|()| Params::read(params));
+                let params = strict.and_then(|()| params.judge());
                 let params = params.map_err(|refusal| refusal.to(hint, Some(id.clone())))?;
                 Self::agree(head, hint, id, &method, params).map(Incoming::Request)
             }
             Frame::Notification { method, params } => strict
-                .and_then(|()| Params::read(params))
+                .and_then(|()| params.judge())
                 .map_err(refuse)
                 .and_then(|params| Notification::agree(head, hint, &method, params))
                 .map(Incoming::Notification),
@@ -86,12 +86,8 @@ impl Envelope {
         hint: Era,
         id: RequestId,
         method: &str,
-        params: Params,
+        (params, wire): (Params, WireMeta<'_>),
     ) -> Result<Self, Rejection> {
-        let wire = match WireMeta::read(params.get("_meta")) {
-            Ok(wire) => wire,
-            Err(refusal) => return Err(refusal.to(hint, Some(id))),
-        };
         // versioning, "Backward Compatibility": modern `_meta` is served by the modern rules.
         // There is no modern handshake, and newer SDKs name the method when they begin one (mcp-remote 0.15.1 does).
         let is_handshake = method == Method::Initialize.as_str() && head.begins_a_handshake();

@@ -1,15 +1,15 @@
-//! What kind of message a body is, before anyone looks into its params (basic, "Messages").
+//! What kind of message a body is, before anyone judges its params (basic, "Messages").
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-
+use super::json::Json;
 use super::jsonrpc::{MAX_ID_BYTES, RequestId};
+use super::lex::NotJson;
 use super::params::Unjudged;
-use super::raw;
+use super::scan::Scan;
+use super::strict::NotStrict;
 
-/// One message, its params unread but for their keys.
+/// One message, its params taken apart and not yet judged.
 #[derive(Debug)]
 pub(super) enum Frame<'a> {
     Request { id: RequestId, method: Cow<'a, str>, params: Unjudged<'a> },
@@ -45,33 +45,41 @@ pub(super) enum FrameFault {
     Ambiguous,
 }
 
-#[derive(Deserialize)]
+/// The members of a message that mean something, unread but for the params.
+#[derive(Default)]
 struct Shape<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    params: Unjudged<'a>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    error: Option<&'a RawValue>,
+    jsonrpc: Option<Json<'a>>,
+    id: Option<Json<'a>>,
+    method: Option<Json<'a>>,
+    params: Option<Unjudged<'a>>,
+    result: Option<Json<'a>>,
+    error: Option<Json<'a>>,
 }
 
-/// Tells a member that is `null` from one that is not there: `"id": null` is no notification.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(value).map(Some)
+impl From<NotJson> for FrameFault {
+    fn from(NotJson: NotJson) -> Self {
+        Self::NotJson
+    }
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, BadFrame> {
-        let shape = Shape::read(text).map_err(|fault| BadFrame { id: None, fault })?;
-        let id = shape.id.map(|raw| RequestId::read(raw).ok_or(FrameFault::Id)).transpose();
-        let known = id.as_ref().ok().cloned().flatten();
-        shape.message(id).map_err(|fault| BadFrame { id: known, fault })
+    /// Reads a body; and whether all of it is strict.
+    pub(super) fn read(text: &'a str) -> Result<(Self, Result<(), NotStrict>), BadFrame> {
+        let mut scan = Scan::new(text);
+        let shape = Shape::read(&mut scan).map_err(|fault| BadFrame { id: None, fault })?;
+        let id = shape.id.map(|json| RequestId::read(json).ok_or(FrameFault::Id)).transpose();
+        let frame = match (shape.asks(), id) {
+            (Ok(None), _) => Self::Response,
+            (Ok(Some(method)), Ok(Some(id))) => {
+                Self::Request { id, method, params: shape.params.unwrap_or_default() }
+            }
+            (Ok(Some(method)), Ok(None)) => {
+                Self::Notification { method, params: shape.params.unwrap_or_default() }
+            }
+            (Ok(Some(_)), Err(fault)) => return Err(BadFrame { id: None, fault }),
+            (Err(fault), id) => return Err(BadFrame { id: id.ok().flatten(), fault }),
+        };
+        Ok((frame, scan.verdict()))
     }
 }
 
@@ -79,41 +87,59 @@ impl Frame<'_> {
     /// The id alone, for an answer that is decided before the body is looked at.
     pub(super) fn id(body: &[u8]) -> Option<RequestId> {
         let text = str::from_utf8(body).ok()?;
-        Shape::read(text).ok()?.id.and_then(RequestId::read)
+        Shape::read(&mut Scan::new(text)).ok()?.id.and_then(RequestId::read)
     }
 }
 
 impl<'a> Shape<'a> {
-    fn read(text: &'a str) -> Result<Self, FrameFault> {
-        // Derived `Deserialize` would take an array for the struct's fields in order.
-        let is_object = text.trim_ascii_start().starts_with('{');
-        if is_object {
-            return serde_json::from_str(text).map_err(|error| match error.classify() {
-                serde_json::error::Category::Data => FrameFault::DuplicateMember,
-                _ => FrameFault::NotJson,
-            });
+    fn read(scan: &mut Scan<'a>) -> Result<Self, FrameFault> {
+        let mut shape = Self::default();
+        match scan.peek() {
+            Some(b'{') => drop(scan.object(|scan, key| shape.member(scan, key))?),
+            first => {
+                scan.value().and_then(|_| scan.end())?;
+                let is_batch = first == Some(b'[');
+                return Err(if is_batch { FrameFault::Batch } else { FrameFault::NotAnObject });
+            }
         }
-        let value: &RawValue = serde_json::from_str(text).map_err(|_| FrameFault::NotJson)?;
-        let is_batch = value.get().starts_with('[');
-        Err(if is_batch { FrameFault::Batch } else { FrameFault::NotAnObject })
+        scan.end()?;
+        Ok(shape)
     }
 
-    fn message(self, id: Result<Option<RequestId>, FrameFault>) -> Result<Frame<'a>, FrameFault> {
-        if self.jsonrpc.and_then(raw::string).as_deref() != Some("2.0") {
+    /// Reads the value that comes next, as that of this key. A member that is `null` is not one that is not there:
+    /// `"id": null` is no notification.
+    fn member(&mut self, scan: &mut Scan<'a>, key: &str) -> Result<(), FrameFault> {
+        let member = match key {
+            "params" => {
+                let before = self.params.replace(Unjudged::read(scan)?);
+                return before.map_or(Ok(()), |_| Err(FrameFault::DuplicateMember));
+            }
+            "jsonrpc" => &mut self.jsonrpc,
+            "id" => &mut self.id,
+            "method" => &mut self.method,
+            "result" => &mut self.result,
+            "error" => &mut self.error,
+            _ => return Ok(scan.value().map(drop)?),
+        };
+        if member.is_some() {
+            return Err(FrameFault::DuplicateMember);
+        }
+        *member = Some(scan.value()?);
+        Ok(())
+    }
+
+    /// The method; `None` of a response.
+    fn asks(&self) -> Result<Option<Cow<'a, str>>, FrameFault> {
+        if self.jsonrpc.and_then(Json::string).as_deref() != Some("2.0") {
             return Err(FrameFault::Version);
         }
         let answers = self.result.is_some() || self.error.is_some();
-        let Some(method) = self.method else {
-            return if answers { Ok(Frame::Response) } else { Err(FrameFault::Method) };
-        };
-        if answers {
-            return Err(FrameFault::Ambiguous);
+        match self.method {
+            None if answers => Ok(None),
+            None => Err(FrameFault::Method),
+            Some(_) if answers => Err(FrameFault::Ambiguous),
+            Some(method) => method.string().ok_or(FrameFault::Method).map(Some),
         }
-        let method = raw::string(method).ok_or(FrameFault::Method)?;
-        Ok(match id? {
-            Some(id) => Frame::Request { id, method, params: self.params },
-            None => Frame::Notification { method, params: self.params },
-        })
     }
 }
 
@@ -176,10 +202,10 @@ mod tests {
 
     #[test]
     fn the_three_messages_are_told_apart() {
-        let read = |text| Frame::read(text).unwrap();
+        let read = |text| Frame::read(text).unwrap().0;
         let request = read(r#"{"method":"a\u002fb","id":1,"jsonrpc":"2.0","params":{"x":1}}"#);
         assert!(
-            matches!(request, Frame::Request { method, params: Unjudged::Members(_), .. } if method == "a/b")
+            matches!(request, Frame::Request { method, params: Unjudged::Members(..), .. } if method == "a/b")
         );
         let notification = read(r#"{"jsonrpc":"2.0","method":"n","params":null,"extra":[]}"#);
         assert!(matches!(notification, Frame::Notification { params: Unjudged::Absent, .. }));

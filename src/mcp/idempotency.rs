@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::value::RawValue;
-
-use super::raw;
+use super::json::Json;
 use super::rejection::Refusal;
 
 /// The longest idempotency key, in characters.
@@ -47,14 +45,14 @@ pub struct NotAKey;
 
 /// The key may stand in `_meta`, in the header, or in both if they are equal.
 pub(super) fn agree(
-    meta: Option<&RawValue>,
+    meta: Option<Json<'_>>,
     header: Option<&str>,
 ) -> Result<Option<IdempotencyKey>, Refusal> {
     let key = |text: &str| {
         text.parse::<IdempotencyKey>().map_err(|fault| Refusal::params(fault.to_string()))
     };
     // What is no string is refused as the empty one is.
-    let in_meta = meta.map(|raw| key(&raw::string(raw).unwrap_or_default())).transpose()?;
+    let in_meta = meta.map(|json| key(&json.string().unwrap_or_default())).transpose()?;
     let in_header = header.map(key).transpose()?;
     match (in_meta, in_header) {
         (Some(meta), Some(header)) if meta != header => Err(Refusal::mismatch(

@@ -203,6 +203,7 @@ impl Serialize for InputRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::json::Json;
     use crate::mcp::{Reply, RequestId};
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -210,7 +211,7 @@ mod tests {
     }
 
     fn client(capabilities: &str) -> ClientCapabilities {
-        ClientCapabilities::read(Some(&raw(capabilities))).unwrap()
+        ClientCapabilities::read(Some(Json::checked(capabilities))).unwrap()
     }
 
     fn request(method: &str, params: &str) -> InputRequest {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::json::Json;
 use super::raw;
 
 /// Longer ids are refused: an id is copied into every message about its request.
@@ -21,8 +22,8 @@ pub struct RequestId(RawScalar);
 
 impl RequestId {
     /// Takes a string or an integer; `null`, fractions and everything else are refused.
-    pub(super) fn read(raw: &RawValue) -> Option<Self> {
-        RawScalar::read(raw).map(Self)
+    pub(super) fn read(json: Json<'_>) -> Option<Self> {
+        RawScalar::read(json).map(Self)
     }
 
     /// An id of our own, for a request to a client.
@@ -59,15 +60,13 @@ impl fmt::Display for RequestId {
 pub(super) struct RawScalar(Box<RawValue>);
 
 impl RawScalar {
-    pub(super) fn read(raw: &RawValue) -> Option<Self> {
-        let text = raw.get();
-        let is_integer = || {
-            let digits = text.strip_prefix('-').unwrap_or(text);
-            // RawValue has checked the grammar: digits alone are an integer.
-            digits.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        let admitted = text.len() <= MAX_ID_BYTES && (raw::string(raw).is_some() || is_integer());
-        admitted.then(|| Self(raw.to_owned()))
+    pub(super) fn read(json: Json<'_>) -> Option<Self> {
+        let text = json.get();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        // The grammar is checked: digits alone are an integer.
+        let is_integer = || digits.bytes().all(|byte| byte.is_ascii_digit());
+        let admitted = text.len() <= MAX_ID_BYTES && (is_integer() || json.string().is_some());
+        admitted.then(|| Self(json.to_raw()))
     }
 
     pub(super) fn as_json(&self) -> &str {
@@ -175,6 +174,14 @@ pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("string keys and finite numbers always serialize")
 }
 
+/// The same where about so many bytes come of it.
+pub(super) fn to_json_of(bytes: usize, value: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut json, value)
+        .expect("string keys and finite numbers always serialize");
+    json
+}
+
 /// The same, as JSON to be put into other JSON.
 pub(super) fn to_raw(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("string keys and finite numbers always serialize")
@@ -187,7 +194,7 @@ mod tests {
     use super::*;
 
     fn id_of(text: &str) -> Option<RequestId> {
-        RequestId::read(serde_json::from_str(text).unwrap())
+        RequestId::read(Json::checked(text))
     }
 
     // basic, "Requests": MUST include a string or integer ID, which MUST NOT be null.

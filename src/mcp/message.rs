@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::jsonrpc::{RequestId, to_json};
+use super::json::Json;
+use super::jsonrpc::{RequestId, to_json, to_json_of};
 use super::object::Object;
 use super::raw;
 use super::strict::{self, MAX_DEPTH};
@@ -59,24 +60,28 @@ impl Message {
     /// Reads the body of an answer, or the data of an event.
     pub fn read(bytes: &[u8]) -> Result<Self, NotAMessage> {
         let text = str::from_utf8(bytes).map_err(|_| NotAMessage::NotJson)?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|_| NotAMessage::NotJson)?;
-        if !strict::is_shallow(raw) {
+        let message = Object::parse(text).ok_or_else(|| no_object(text))?;
+        if !strict::is_shallow(Json::checked(text)) {
             return Err(NotAMessage::TooDeep);
         }
-        let message = Object::read(raw).ok_or(NotAMessage::NotAnObject)?;
         if message.text("jsonrpc").as_deref() != Some("2.0") {
             return Err(NotAMessage::Version);
         }
         match (message.get("method"), message.get("result"), message.get("error")) {
             (Some(method), None, None) => Self::call(&message, method),
             (None, Some(result), None) => {
-                let id = message.get("id").and_then(RequestId::read).ok_or(NotAMessage::Id)?;
+                let id = message
+                    .get("id")
+                    .map(Json::from)
+                    .and_then(RequestId::read)
+                    .ok_or(NotAMessage::Id)?;
                 let result = raw::is_object(result).then(|| result.to_owned());
                 Ok(Self::Response { id: Some(id), outcome: Ok(result.ok_or(NotAMessage::Result)?) })
             }
             (None, None, Some(error)) => {
                 let id = message.get("id").filter(|id| !raw::is_null(id));
-                let id = id.map(|id| RequestId::read(id).ok_or(NotAMessage::Id)).transpose()?;
+                let id =
+                    id.map(|id| RequestId::read(id.into()).ok_or(NotAMessage::Id)).transpose()?;
                 Ok(Self::Response { id, outcome: Err(RawError::read(error)?) })
             }
             _ => Err(NotAMessage::Kind),
@@ -92,11 +97,22 @@ impl Message {
         let params = params.map(ToOwned::to_owned);
         Ok(match message.get("id") {
             // basic, "Requests": the id MUST NOT be null.
-            Some(id) => {
-                Self::Request { id: RequestId::read(id).ok_or(NotAMessage::Id)?, method, params }
-            }
+            Some(id) => Self::Request {
+                id: RequestId::read(id.into()).ok_or(NotAMessage::Id)?,
+                method,
+                params,
+            },
             None => Self::Notification { method, params },
         })
+    }
+}
+
+/// Why a text is no object that can be read.
+fn no_object(text: &str) -> NotAMessage {
+    match serde_json::from_str::<&RawValue>(text) {
+        Err(_) => NotAMessage::NotJson,
+        Ok(raw) if !strict::is_shallow(raw.into()) => NotAMessage::TooDeep,
+        Ok(_) => NotAMessage::NotAnObject,
     }
 }
 
@@ -110,19 +126,28 @@ impl RawError {
     }
 }
 
+/// More bytes than a message has besides what it carries, but for a long id.
+const FRAME_BYTES: usize = 128;
+
 #[derive(Serialize)]
-struct Call<'a> {
+struct Call<'a, P: ?Sized> {
     jsonrpc: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a RequestId>,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    params: Option<&'a RawValue>,
+    params: Option<&'a P>,
 }
 
 /// A request of ours to an upstream.
 pub fn render_request(id: &RequestId, method: &str, params: Option<&RawValue>) -> Vec<u8> {
     to_json(&Call { jsonrpc: "2.0", id: Some(id), method, params })
+}
+
+/// The same with params that were rewritten for it.
+pub fn render_rewritten(id: &RequestId, method: &str, params: &Object<'_>) -> Vec<u8> {
+    let call = Call { jsonrpc: "2.0", id: Some(id), method, params: Some(params) };
+    to_json_of(params.size() + FRAME_BYTES, &call)
 }
 
 /// A notification, to an upstream or passed on from one.
@@ -138,7 +163,7 @@ pub fn render_response(id: &RequestId, result: &RawValue) -> Vec<u8> {
         id: &'a RequestId,
         result: &'a RawValue,
     }
-    to_json(&Response { jsonrpc: "2.0", id, result })
+    to_json_of(result.get().len() + FRAME_BYTES, &Response { jsonrpc: "2.0", id, result })
 }
 
 /// An error that is passed on, code, message, data and all.

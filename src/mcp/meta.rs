@@ -5,48 +5,93 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::client::{ClientCapabilities, ClientInfo};
+use super::client::{ClientCapabilities, WireClientInfo};
 use super::era::Era;
 use super::idempotency::{self, IdempotencyKey};
+use super::json::Json;
 use super::jsonrpc::{RawScalar, to_raw};
-use super::raw;
+use super::lex::NotJson;
 use super::rejection::Refusal;
+use super::scan::Scan;
 
-#[derive(Default, Deserialize)]
+/// `_meta` as it stands in a body, taken apart while the body is read and not yet judged.
+#[derive(Debug)]
+pub(super) enum UnjudgedMeta<'a> {
+    /// Its members, all absent where it is.
+    Members(WireMeta<'a>),
+    NotAnObject,
+}
+
+impl Default for UnjudgedMeta<'_> {
+    fn default() -> Self {
+        Self::Members(WireMeta::default())
+    }
+}
+
+impl<'a> UnjudgedMeta<'a> {
+    /// Reads the value that comes next, and returns all of its text.
+    pub(super) fn read(&mut self, scan: &mut Scan<'a>) -> Result<Json<'a>, NotJson> {
+        if scan.peek() != Some(b'{') {
+            let value = scan.value()?;
+            if !value.is_null() {
+                *self = Self::NotAnObject;
+            }
+            return Ok(value);
+        }
+        let mut meta = WireMeta::default();
+        let value = scan.object(|scan, key| meta.member(scan, key))?;
+        *self = Self::Members(meta);
+        Ok(value)
+    }
+
+    pub(super) fn judge(self) -> Result<WireMeta<'a>, Refusal> {
+        match self {
+            Self::Members(meta) => Ok(meta),
+            Self::NotAnObject => Err(Refusal::params("params._meta must be an object")),
+        }
+    }
+}
+
+/// The members of `_meta` that mean something here, unread.
+#[derive(Debug, Default)]
 pub(super) struct WireMeta<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    pub(super) protocol_version: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/clientInfo")]
-    client_info: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
-    client_capabilities: Option<&'a RawValue>,
-    #[serde(borrow, rename = "io.modelcontextprotocol/logLevel")]
-    log_level: Option<&'a RawValue>,
-    #[serde(borrow, rename = "progressToken")]
-    progress_token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    traceparent: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tracestate: Option<&'a RawValue>,
-    #[serde(borrow)]
-    baggage: Option<&'a RawValue>,
-    #[serde(borrow, rename = "dev.baton/idempotencyKey")]
-    idempotency_key: Option<&'a RawValue>,
+    pub(super) protocol_version: Option<Json<'a>>,
+    client_info: Option<WireClientInfo<'a>>,
+    client_capabilities: Option<Json<'a>>,
+    log_level: Option<Json<'a>>,
+    progress_token: Option<Json<'a>>,
+    traceparent: Option<Json<'a>>,
+    tracestate: Option<Json<'a>>,
+    baggage: Option<Json<'a>>,
+    idempotency_key: Option<Json<'a>>,
 }
 
 impl<'a> WireMeta<'a> {
-    pub(super) fn read(meta: Option<&'a RawValue>) -> Result<Self, Refusal> {
-        let Some(meta) = meta else { return Ok(Self::default()) };
-        // Derived `Deserialize` would take an array too.
-        let object = raw::is_object(meta).then(|| serde_json::from_str(meta.get()).ok()).flatten();
-        object.ok_or_else(|| Refusal::params("params._meta must be an object"))
+    /// Reads the value that comes next, as that of this key.
+    fn member(&mut self, scan: &mut Scan<'a>, key: &str) -> Result<(), NotJson> {
+        let member = match key {
+            "io.modelcontextprotocol/clientInfo" => {
+                self.client_info = WireClientInfo::read(scan)?;
+                return Ok(());
+            }
+            "io.modelcontextprotocol/protocolVersion" => &mut self.protocol_version,
+            "io.modelcontextprotocol/clientCapabilities" => &mut self.client_capabilities,
+            "io.modelcontextprotocol/logLevel" => &mut self.log_level,
+            "progressToken" => &mut self.progress_token,
+            "traceparent" => &mut self.traceparent,
+            "tracestate" => &mut self.tracestate,
+            "baggage" => &mut self.baggage,
+            "dev.baton/idempotencyKey" => &mut self.idempotency_key,
+            _ => return scan.value().map(drop),
+        };
+        *member = Some(scan.value()?).filter(|value| !value.is_null());
+        Ok(())
     }
 }
 
 /// What a request says about itself, checked.
 #[derive(Debug, Clone, Default)]
 pub struct Meta {
-    client_info: Option<ClientInfo>,
     client_capabilities: ClientCapabilities,
     log_level: Option<LogLevel>,
     progress_token: Option<ProgressToken>,
@@ -70,15 +115,10 @@ impl Meta {
         // Before 2026-07-28 these keys meant nothing.
         if era.is_modern() {
             meta.client_capabilities = ClientCapabilities::read(wire.client_capabilities)?;
-            meta.client_info = wire.client_info.map(ClientInfo::read).transpose()?;
+            wire.client_info.as_ref().map_or(Ok(()), WireClientInfo::check)?;
             meta.log_level = wire.log_level.map(LogLevel::read).transpose()?;
         }
         Ok(meta)
-    }
-
-    /// Who the client says it is.
-    pub fn client_info(&self) -> Option<&ClientInfo> {
-        self.client_info.as_ref()
     }
 
     /// What the client can do, on this request.
@@ -122,15 +162,19 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    fn read(raw: &RawValue) -> Result<Self, Refusal> {
+    fn read(json: Json<'_>) -> Result<Self, Refusal> {
         // logging, "Error Handling": an unknown level SHOULD be refused with -32602.
-        Self::parse(raw).ok_or_else(|| Refusal::params("logLevel is not a log level"))
+        Self::named(json).ok_or_else(|| Refusal::params("logLevel is not a log level"))
     }
 
     /// The level of this name.
     pub fn parse(raw: &RawValue) -> Option<Self> {
+        Self::named(raw.into())
+    }
+
+    fn named(json: Json<'_>) -> Option<Self> {
         // A derived enum would take `{"debug": null}` too.
-        raw::string(raw).and_then(|_| serde_json::from_str(raw.get()).ok())
+        json.string().and_then(|_| serde_json::from_str(json.get()).ok())
     }
 }
 
@@ -140,9 +184,9 @@ impl LogLevel {
 pub struct ProgressToken(RawScalar);
 
 impl ProgressToken {
-    pub(super) fn read(raw: &RawValue) -> Result<Self, Refusal> {
+    pub(super) fn read(json: Json<'_>) -> Result<Self, Refusal> {
         // progress, "Progress Flow": MUST be a string or integer value.
-        let token = RawScalar::read(raw).map(Self);
+        let token = RawScalar::read(json).map(Self);
         token.ok_or_else(|| Refusal::params("progressToken must be a string or an integer"))
     }
 
@@ -167,7 +211,7 @@ pub struct TraceContext {
 
 impl TraceContext {
     fn read(wire: &WireMeta<'_>) -> Self {
-        let text = |raw: Option<&RawValue>| raw.and_then(raw::string).map(String::from);
+        let text = |json: Option<Json<'_>>| json.and_then(Json::string).map(String::from);
         Self {
             traceparent: text(wire.traceparent),
             tracestate: text(wire.tracestate),
@@ -223,10 +267,8 @@ mod tests {
     #[test]
     fn a_client_that_introduces_itself_does_it_fully() {
         let key = r#""io.modelcontextprotocol/clientInfo""#;
-        let meta = accepts(&format!(r#"{key}:{{"name":"a","version":"1","x":[]}}"#));
-        let info = meta.client_info().unwrap();
-        assert_eq!((info.name(), info.version()), ("a", "1"));
-        assert_eq!(info.raw().get(), r#"{"name":"a","version":"1","x":[]}"#);
+        accepts(&format!(r#"{key}:{{"name":"a","version":"1","x":[]}}"#));
+        accepts(&format!("{key}:null"));
         for info in [r#""a""#, r#"{"name":"a"}"#, r#"["a","1"]"#, r#"{"name":1,"version":"1"}"#] {
             refuses(&format!("{key}:{info}"));
         }

@@ -18,7 +18,9 @@ mod frame;
 mod header;
 mod idempotency;
 mod input_required;
+mod json;
 mod jsonrpc;
+mod lex;
 mod listen;
 mod message;
 mod meta;
@@ -32,6 +34,7 @@ mod rejection;
 mod reply;
 mod result;
 mod result_type;
+mod scan;
 pub mod sse;
 mod strict;
 mod subscription;
@@ -43,7 +46,7 @@ mod tool;
 
 pub use annotations::BadAnnotation;
 pub use capabilities::{ServerCapabilities, TASKS_EXTENSION};
-pub use client::{ClientCapabilities, ClientInfo};
+pub use client::ClientCapabilities;
 pub use envelope::{Envelope, Incoming};
 pub use era::{Era, LegacyVersion, MODERN_VERSION, SUPPORTED_VERSIONS};
 pub use event_stream::{Event, EventReader, EventTooLarge};
@@ -54,7 +57,7 @@ pub use jsonrpc::{ErrorCode, RequestId, render_error};
 pub use listen::{Change, ListenFilter};
 pub use message::{
     Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
-    render_response,
+    render_response, render_rewritten,
 };
 pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
 pub use method::{Method, NameSource, Notice};

@@ -22,9 +22,8 @@ impl Notification {
         head: Head<'_>,
         hint: Era,
         method: &str,
-        params: Params,
+        (params, wire): (Params, WireMeta<'_>),
     ) -> Result<Self, Rejection> {
-        let wire = WireMeta::read(params.get("_meta")).map_err(|refusal| refusal.to(hint, None))?;
         let era = if wire.protocol_version.is_some() { Era::Modern } else { hint };
         let checked = agreement::notification(head, era, method, wire.protocol_version);
         checked.map_err(|refusal| refusal.to(era, None))?;
@@ -50,7 +49,7 @@ impl Notification {
     /// nothing: other clients use the same ones.
     pub fn cancelled(&self) -> Option<RequestId> {
         let id = (self.notice == Notice::Cancelled).then(|| self.params.get("requestId"))??;
-        RequestId::read(id)
+        RequestId::read(id.into())
     }
 }
 

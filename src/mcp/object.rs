@@ -22,7 +22,15 @@ pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 impl<'a> Object<'a> {
     /// `None` if it is no object, has a key twice, or has more members than any message needs.
     pub fn read(raw: &'a RawValue) -> Option<Self> {
-        serde_json::Deserializer::from_str(raw.get()).deserialize_map(Split).ok()
+        // Without an error that nobody reads.
+        raw::is_object(raw).then(|| Self::parse(raw.get()))?
+    }
+
+    /// The same of text that may not be JSON at all.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        let mut text = serde_json::Deserializer::from_str(text);
+        let object = text.deserialize_map(Split).ok()?;
+        text.end().is_ok().then_some(object)
     }
 
     /// One member.
@@ -73,6 +81,11 @@ impl<'a> Object<'a> {
         self.0.retain(|(name, _)| name != key);
     }
 
+    /// About as many bytes as its text has.
+    pub(super) fn size(&self) -> usize {
+        self.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum::<usize>() + 2
+    }
+
     /// The object's text.
     pub fn render(&self) -> Box<RawValue> {
         to_raw(self)
@@ -100,12 +113,12 @@ impl<'de> Visitor<'de> for Split {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
         let mut keys = Keys::default();
-        let mut members = Vec::new();
+        let mut members: Vec<(_, _)> = Vec::with_capacity(8);
         while let Some(Text(key)) = map.next_key()? {
             if members.len() == MAX_MEMBERS {
                 return Err(A::Error::custom("too many members"));
             }
-            if !keys.insert(key.clone()) {
+            if !keys.is_new(key.clone(), members.iter().map(|(known, _)| known)) {
                 return Err(A::Error::custom("the same key twice"));
             }
             members.push((key, Cow::Borrowed(map.next_value()?)));

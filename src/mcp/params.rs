@@ -1,25 +1,26 @@
 //! The `params` of a message: members in their order, each still JSON text.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::lex::NotJson;
+use super::meta::{UnjudgedMeta, WireMeta};
 use super::object::Object;
-use super::raw::{self, Text};
+use super::raw;
 use super::rejection::{Refusal, RejectionKind};
+use super::scan::Scan;
 
 /// No method has more than a dozen params; this bounds what a hostile body can make us hold.
 const MAX_PARAMS: usize = 128;
 
-/// `params` as they stand in a body, split while the body is first read and not yet judged.
+/// `params` as they stand in a body, taken apart while the body is read and not yet judged.
 #[derive(Debug, Default)]
 pub(super) enum Unjudged<'a> {
     /// Not there, or `null`: old clients send either.
     #[default]
     Absent,
-    Members(Vec<(Cow<'a, str>, &'a RawValue)>),
+    Members(Params, UnjudgedMeta<'a>),
     TooMany,
     NotAnObject,
 }
@@ -29,19 +30,6 @@ pub(super) enum Unjudged<'a> {
 pub struct Params(Vec<(Box<str>, Box<RawValue>)>);
 
 impl Params {
-    pub(super) fn read(params: Unjudged<'_>) -> Result<Self, Refusal> {
-        let owned = |(key, value): (Cow<'_, str>, &RawValue)| (key.into(), value.to_owned());
-        match params {
-            Unjudged::Absent => Ok(Self::default()),
-            Unjudged::Members(members) => Ok(Self(members.into_iter().map(owned).collect())),
-            Unjudged::TooMany => {
-                let message = format!("params has more than {MAX_PARAMS} members");
-                Err(Refusal::new(RejectionKind::InvalidRequest, message))
-            }
-            Unjudged::NotAnObject => Err(Refusal::params("params must be an object")),
-        }
-    }
-
     /// One member. A `null` counts as absent: no param of any revision means something by it.
     pub fn get(&self, key: &str) -> Option<&RawValue> {
         let member = self.iter().find(|(name, _)| *name == key);
@@ -84,61 +72,40 @@ impl Params {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Unjudged<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Split)
-    }
-}
-
-struct Split;
-
-impl<'de> Visitor<'de> for Split {
-    type Value = Unjudged<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("params")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(Text(key)) = map.next_key()? {
-            if members.len() == MAX_PARAMS {
-                map.next_value::<IgnoredAny>()?;
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                return Ok(Unjudged::TooMany);
-            }
-            members.push((key, map.next_value()?));
+impl<'a> Unjudged<'a> {
+    /// Reads the value that comes next.
+    pub(super) fn read(scan: &mut Scan<'a>) -> Result<Self, NotJson> {
+        if scan.peek() != Some(b'{') {
+            let is_null = scan.value()?.is_null();
+            return Ok(if is_null { Self::Absent } else { Self::NotAnObject });
         }
-        Ok(Unjudged::Members(members))
+        let mut members = Vec::with_capacity(4);
+        let (mut meta, mut are_too_many) = (UnjudgedMeta::default(), false);
+        scan.object(|scan, key| {
+            let value = match key {
+                "_meta" => meta.read(scan)?,
+                _ => scan.value()?,
+            };
+            are_too_many |= members.len() == MAX_PARAMS;
+            if !are_too_many {
+                members.push((key.into(), value.to_raw()));
+            }
+            Ok(())
+        })?;
+        Ok(if are_too_many { Self::TooMany } else { Self::Members(Params(members), meta) })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Unjudged::NotAnObject)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Unjudged::Absent)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Unjudged::NotAnObject)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Unjudged::NotAnObject)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Unjudged::NotAnObject)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Unjudged::NotAnObject)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Unjudged::NotAnObject)
+    /// The params and their `_meta`, if they are what they have to be.
+    pub(super) fn judge(self) -> Result<(Params, WireMeta<'a>), Refusal> {
+        match self {
+            Self::Absent => Ok((Params::default(), WireMeta::default())),
+            Self::Members(params, meta) => Ok((params, meta.judge()?)),
+            Self::TooMany => {
+                let message = format!("params has more than {MAX_PARAMS} members");
+                Err(Refusal::new(RejectionKind::InvalidRequest, message))
+            }
+            Self::NotAnObject => Err(Refusal::params("params must be an object")),
+        }
     }
 }
 
@@ -147,7 +114,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Params, Refusal> {
-        Params::read(serde_json::from_str(json).unwrap())
+        Unjudged::read(&mut Scan::new(json)).unwrap().judge().map(|(params, _)| params)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Looking into JSON text that [`super::strict`] has checked, without building a tree of it.
+//! Looking into JSON text whose grammar has been checked, without building a tree of it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,21 +7,26 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::Json;
+
 pub(super) fn is_object(raw: &RawValue) -> bool {
-    raw.get().starts_with('{')
+    Json::from(raw).is_object()
 }
 
 pub(super) fn is_null(raw: &RawValue) -> bool {
-    raw.get() == "null"
+    Json::from(raw).is_null()
 }
 
 /// The text of a JSON string; `None` for any other type.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
+    Json::from(raw).string()
 }
 
 /// One member of an object; `None` when it is absent or `raw` is no object.
 pub(super) fn member<'a>(raw: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    if !is_object(raw) {
+        return None; // without an error that nobody reads
+    }
     serde_json::Deserializer::from_str(raw.get()).deserialize_map(Find { key }).ok().flatten()
 }
 

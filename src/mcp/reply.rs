@@ -167,6 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::mcp::json::Json;
     use crate::mcp::{
         CacheHint, Content, Discover, Empty, Initialize, LegacyVersion, ListResult, Listed,
         ServerCapabilities, ToolDefinition, ToolResult,
@@ -190,7 +191,7 @@ mod tests {
         };
         let expected =
             format!(r#"{{"jsonrpc":"2.0","id":"a","result":{{{first}{members}{last}}}}}"#);
-        let id = RequestId::read(&raw(r#""a""#)).unwrap();
+        let id = RequestId::read(Json::checked(r#""a""#)).unwrap();
         assert_eq!(String::from_utf8(reply.to(&id)).unwrap(), expected);
         assert_eq!(String::from_utf8(reply.render().to(&id)).unwrap(), expected, "rendered");
     }
@@ -294,7 +295,7 @@ mod tests {
     fn an_empty_result_is_empty_for_a_legacy_client() {
         check(Era::Modern, &Empty::default(), "");
         let identity = Identity::new("baton", "1", "r1");
-        let id = RequestId::read(&raw("1")).unwrap();
+        let id = RequestId::read(Json::checked("1")).unwrap();
         let sent = Reply::new(LEGACY, &identity, &Empty::default()).to(&id);
         assert_eq!(sent, br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
     }
@@ -303,7 +304,7 @@ mod tests {
     fn a_result_adds_to_its_meta() {
         let identity = Identity::new("baton", "1", "r1");
         let result = Empty::default().with_meta("io.modelcontextprotocol/subscriptionId", raw("1"));
-        let id = RequestId::read(&raw("1")).unwrap();
+        let id = RequestId::read(Json::checked("1")).unwrap();
         let sent = String::from_utf8(Reply::new(LEGACY, &identity, &result).to(&id)).unwrap();
         let meta =
             r#""_meta":{"dev.baton/servedBy":"r1","io.modelcontextprotocol/subscriptionId":1}"#;

@@ -37,6 +37,11 @@ impl CacheHint {
         Self { fresh_for, scope: CacheScope::Private }
     }
 
+    /// How long it may be kept, if it is the same for every caller.
+    pub fn for_everybody(self) -> Option<Duration> {
+        (self.scope == CacheScope::Public).then_some(self.fresh_for)
+    }
+
     fn write<M: SerializeMap>(self, era: Era, result: &mut M) -> Result<(), M::Error> {
         if era.is_modern() {
             let ttl_ms = u64::try_from(self.fresh_for.as_millis()).unwrap_or(u64::MAX);
@@ -181,6 +186,11 @@ impl ListResult {
     #[must_use]
     pub fn with_next_cursor(self, cursor: String) -> Self {
         Self { next_cursor: Some(cursor), ..self }
+    }
+
+    /// Is there another page?
+    pub fn has_next(&self) -> bool {
+        self.next_cursor.is_some()
     }
 }
 

@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn reporter(token: &str) -> ProgressReporter {
-        ProgressReporter::new(ProgressToken::read(raw(token)).unwrap())
+        ProgressReporter::new(ProgressToken::read(raw(token).into()).unwrap())
     }
 
     // streamable-http, "Receiving Messages": streams cannot be resumed, so there is no `id:`.

@@ -1,18 +1,13 @@
 //! JSON that means the same to everyone who reads it: no key twice, bounded depth and size.
 //!
-//! `serde_json` lets the last of two equal keys win and does not look into what it skips. A gateway
-//! that reads the first while a worker reads the last is a hole, so the whole body is looked at,
-//! once, without building a tree.
+//! `serde_json` lets the last of two equal keys win and does not look into what it skips. A gateway that reads the first
+//! while a worker reads the last is a hole, so the whole body is looked at, by [`Scan`](super::scan::Scan).
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
-use serde_json::value::RawValue;
-
-use super::raw::Text;
+use super::json::Json;
+use super::lex::plain;
 
 /// How deep arrays and objects may nest; the body itself is the first level.
 pub const MAX_DEPTH: usize = 64;
@@ -20,12 +15,13 @@ pub const MAX_DEPTH: usize = 64;
 /// How many values a body may hold, counting arrays and objects.
 pub const MAX_VALUES: usize = 100_000;
 
-/// Objects with more keys than this are compared through a hash set.
-const FEW_KEYS: usize = 16;
+/// An object's keys after so many are looked up, not compared with each.
+pub(super) const FEW_KEYS: usize = 16;
 
-/// Why a text is refused.
+/// Why a text is refused that is JSON by its grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotStrict {
+    /// A string is not Unicode (half a surrogate), or a number fits no double.
     #[error("the body is not JSON")]
     Malformed,
     #[error("the body has the same key twice in one object")]
@@ -36,25 +32,37 @@ pub(super) enum NotStrict {
     TooManyValues,
 }
 
-/// Reads the whole text. Strings must be Unicode (no lone surrogate), numbers must fit a double.
-pub(super) fn check(text: &str) -> Result<(), NotStrict> {
-    let mut walk = Walk { values: 0, fault: None };
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let read = Value { depth: 0, walk: &mut walk }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end());
-    read.map_err(|_| walk.fault.unwrap_or(NotStrict::Malformed))
+/// The keys of one object, told from each other after their escapes are resolved.
+#[derive(Debug, Default)]
+pub(super) struct Keys<'a>(Option<HashSet<Cow<'a, str>>>);
+
+impl<'a> Keys<'a> {
+    /// False when the key was there already. `first` are the first keys there were, of which no more than a few are
+    /// looked at.
+    pub(super) fn is_new<'k>(
+        &mut self,
+        key: Cow<'a, str>,
+        first: impl ExactSizeIterator<Item = &'k Cow<'a, str>>,
+    ) -> bool
+    where
+        'a: 'k,
+    {
+        let are_few = first.len() < FEW_KEYS;
+        let is_new = !first.take(FEW_KEYS).any(|it| *it == key);
+        if are_few { is_new } else { self.0.get_or_insert_default().insert(key) && is_new }
+    }
 }
 
 /// Does a value nest no deeper than [`MAX_DEPTH`]? The rest of an upstream's text is for its receiver to judge.
-pub(super) fn is_shallow(raw: &RawValue) -> bool {
-    let mut depth = 0_usize;
-    let mut bytes = raw.get().bytes();
-    while let Some(byte) = bytes.next() {
+pub(super) fn is_shallow(json: Json<'_>) -> bool {
+    let bytes = json.get().as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth -= 1,
-            b'"' => skip_string(&mut bytes),
+            b'"' => at += string_length(&bytes[at..]),
             _ => {}
         }
         if depth > MAX_DEPTH {
@@ -64,127 +72,14 @@ pub(super) fn is_shallow(raw: &RawValue) -> bool {
     true
 }
 
-fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
+/// Of a string without its first quote.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut at = plain(bytes);
+    while bytes.get(at) == Some(&b'\\') {
+        at += 2;
+        at += plain(&bytes[at..]);
     }
-}
-
-struct Walk {
-    values: usize,
-    /// Set before a visitor fails on purpose: a `serde` error carries text only.
-    fault: Option<NotStrict>,
-}
-
-impl Walk {
-    fn fail<E: Error>(&mut self, fault: NotStrict) -> E {
-        self.fault = Some(fault);
-        E::custom(fault)
-    }
-}
-
-/// One value, at most `depth` levels of which are open around it.
-struct Value<'w> {
-    depth: usize,
-    walk: &'w mut Walk,
-}
-
-impl Value<'_> {
-    fn child(&mut self) -> Value<'_> {
-        Value { depth: self.depth + 1, walk: self.walk }
-    }
-
-    fn enter<E: Error>(&mut self) -> Result<(), E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(self.walk.fail(NotStrict::TooDeep));
-        }
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.walk.values += 1;
-        if self.walk.values > MAX_VALUES {
-            return Err(self.walk.fail(NotStrict::TooManyValues));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        self.enter()?;
-        while seq.next_element_seed(self.child())?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        self.enter()?;
-        let mut keys = Keys::default();
-        while let Some(Text(key)) = map.next_key()? {
-            if !keys.insert(key) {
-                return Err(self.walk.fail(NotStrict::DuplicateKey));
-            }
-            map.next_value_seed(self.child())?;
-        }
-        Ok(())
-    }
-}
-
-/// The keys of one object so far, compared after their escapes are resolved.
-#[derive(Default)]
-pub(super) struct Keys<'a> {
-    few: Vec<Cow<'a, str>>,
-    many: HashSet<Cow<'a, str>>,
-}
-
-impl<'a> Keys<'a> {
-    /// False when the key was there already.
-    pub(super) fn insert(&mut self, key: Cow<'a, str>) -> bool {
-        if self.few.len() < FEW_KEYS {
-            let is_new = !self.few.contains(&key);
-            self.few.push(key);
-            return is_new;
-        }
-        !self.few.contains(&key) && self.many.insert(key)
-    }
+    at + 1
 }
 
 #[cfg(test)]
@@ -192,13 +87,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mcp::lex::NotJson;
+    use crate::mcp::scan::Scan;
+
+    fn check(text: &str) -> Result<(), NotStrict> {
+        let mut scan = Scan::new(text);
+        let read = scan.value().and_then(|_| scan.end());
+        read.map_err(|NotJson| NotStrict::Malformed).and_then(|()| scan.verdict())
+    }
 
     fn accepts(text: &str) {
-        assert_eq!(super::check(text), Ok(()), "{text}");
+        assert_eq!(check(text), Ok(()), "{text}");
     }
 
     fn refuses(text: &str, fault: NotStrict) {
-        assert_eq!(super::check(text), Err(fault), "{text}");
+        assert_eq!(check(text), Err(fault), "{text}");
     }
 
     #[test]
@@ -234,8 +137,11 @@ mod tests {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         accepts(&nested(MAX_DEPTH));
         refuses(&nested(MAX_DEPTH + 1), NotStrict::TooDeep);
-        refuses(&"[".repeat(100_000), NotStrict::TooDeep);
-        refuses(&"{\"a\":".repeat(100_000), NotStrict::TooDeep);
+        refuses(&nested(100_000), NotStrict::TooDeep);
+        refuses(&format!("[{},0]", nested(MAX_DEPTH)), NotStrict::TooDeep);
+        // Below that it is not judged, but it has to end.
+        refuses(&"[".repeat(100_000), NotStrict::Malformed);
+        refuses(&"{\"a\":".repeat(100_000), NotStrict::Malformed);
     }
 
     #[test]
@@ -257,7 +163,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_answered_without_panic(text in ".{0,200}") {
-            let read = super::check(&text);
+            let read = check(&text);
             let known = serde_json::from_str::<serde_json::Value>(&text);
             prop_assert!(read.is_err() || known.is_ok());
         }

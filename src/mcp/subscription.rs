@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn subscription(id: &str) -> Subscription {
-        Subscription::new(RequestId::read(raw(id)).unwrap())
+        Subscription::new(RequestId::read(raw(id).into()).unwrap())
     }
 
     fn check(sent: Vec<u8>, method: &str, params: &str) {

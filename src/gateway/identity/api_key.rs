@@ -1,14 +1,14 @@
 //! API keys: only their digests are known here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::api_key::ApiKeyDigest;
+use crate::domain::digest_map::DigestMap;
 use crate::domain::ids::Principal;
 
 /// The keys that are known, and whose they are.
 #[derive(Clone, Debug)]
-pub struct ApiKeys(Arc<HashMap<ApiKeyDigest, Principal>>);
+pub struct ApiKeys(Arc<DigestMap<ApiKeyDigest, Principal>>);
 
 impl ApiKeys {
     /// A table of keys.

@@ -3,7 +3,7 @@
 mod api_key;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 
 use crate::domain::ids::Principal;
 
@@ -11,6 +11,7 @@ pub use api_key::ApiKeys;
 
 /// The header of the platform whose agents change over by changing a URL.
 pub(super) const PLATFORM_KEY_HEADER: &str = "x-ms-apikey";
+const PLATFORM_KEY: HeaderName = HeaderName::from_static(PLATFORM_KEY_HEADER);
 
 /// The ways to prove who asks.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ impl Credentials {
 
 /// The one key that the headers offer.
 fn offered(headers: &HeaderMap) -> Result<&[u8], Unauthenticated> {
-    let platform = headers.get_all(PLATFORM_KEY_HEADER).iter().map(|value| Some(value.as_bytes()));
+    let platform = headers.get_all(PLATFORM_KEY).iter().map(|value| Some(value.as_bytes()));
     let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| bearer(value.as_bytes()));
     let mut found = None;
     for key in platform.chain(bearer) {

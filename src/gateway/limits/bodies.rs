@@ -1,9 +1,9 @@
 //! Bytes of requests: how much this replica holds of them at once, in all and for one tenant.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Refusal;
+use crate::domain::digest_map::DigestMap;
 use crate::domain::ids::TenantDigest;
 
 /// How many bytes of requests may be held on this replica at once.
@@ -38,7 +38,7 @@ pub(super) struct Bodies {
 struct Held {
     bytes: u64,
     /// Of those who have any.
-    tenants: HashMap<TenantDigest, u64>,
+    tenants: DigestMap<TenantDigest, u64>,
 }
 
 impl Bodies {

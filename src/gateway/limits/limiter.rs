@@ -4,6 +4,7 @@
 //! go, and when a rate that is held in the directory is held here for a while.
 
 use std::convert::Infallible;
+use std::hash::BuildHasherDefault;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use governor::state::StateStore as _;
 use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore as _};
 
 use super::rates::{RateLimit, Reach};
+use crate::domain::digest_map::DigestHasher;
 use crate::domain::ids::{OwnerDigest, Principal, RateId};
 use crate::domain::rate::{Rate, UsedUp};
 
@@ -54,7 +56,7 @@ pub(super) struct Limiter {
     /// As headers tell it.
     policy: String,
     /// The moment at which nothing is in use, counted like `now`.
-    until: DashMapStateStore<Key>,
+    until: DashMapStateStore<Key, BuildHasherDefault<DigestHasher>>,
 }
 
 impl Limiter {

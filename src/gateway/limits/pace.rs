@@ -6,15 +6,16 @@ use std::time::Duration;
 /// calls that were shed although a place was about to be free.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(250);
 /// The shortest: what timers tell apart.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const SHORTEST_WAIT: Duration = Duration::from_nanos(STEPS[0]);
 /// Fewer calls have no p99: it would be the slowest of them.
 const ENOUGH: u32 = 100;
 /// After so many, the older ones count half: deployments change.
 const MANY: u32 = 4096;
-/// Steps of the histogram within one doubling; its error is one step, a fifth.
-const STEPS: u32 = 4;
+/// Steps of the histogram from the shortest wait to its double, in nanoseconds, each a fifth longer than the one before:
+/// that is its error.
+const STEPS: [u64; 4] = [1_000_000, 1_189_207, 1_414_214, 1_681_793];
 /// From the shortest wait to beyond the longest, in eight doublings.
-const BUCKETS: usize = 8 * STEPS as usize + 1;
+const BUCKETS: usize = 8 * STEPS.len() + 1;
 /// At most so many wait for each place, however quick calls are.
 const MOST_FOR_EACH: u128 = 16;
 
@@ -75,12 +76,15 @@ impl Pace {
 
 /// Which step a time is on.
 fn bucket(took: Duration) -> usize {
-    (0..BUCKETS).rfind(|place| lower_bound(*place) <= took).unwrap_or(0)
+    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    let Some(doublings) = (nanos / STEPS[0]).checked_ilog2() else { return 0 };
+    let scaled = nanos >> doublings;
+    let step = STEPS.iter().rposition(|bound| *bound <= scaled).unwrap_or(0);
+    (doublings as usize * STEPS.len() + step).min(BUCKETS - 1)
 }
 
 fn lower_bound(place: usize) -> Duration {
-    let doublings = f64::from(u32::try_from(place).unwrap_or(u32::MAX)) / f64::from(STEPS);
-    SHORTEST_WAIT.mul_f64(doublings.exp2())
+    Duration::from_nanos(STEPS[place % STEPS.len()] << (place / STEPS.len()))
 }
 
 #[cfg(test)]
@@ -109,6 +113,16 @@ mod tests {
         check(&[(990, 10), (10, 100)], 8, 10);
         check(&[(980, 10), (20, 100)], 80, 100);
         check(&[(980, 10), (20, 30_000)], 250, 250);
+    }
+
+    #[test]
+    fn a_time_is_on_the_last_step_that_it_reaches() {
+        let by_nano = |nanos: u64| bucket(Duration::from_nanos(nanos));
+        for place in 0..BUCKETS {
+            let bound = u64::try_from(lower_bound(place).as_nanos()).unwrap();
+            assert_eq!((by_nano(bound), by_nano(bound - 1)), (place, place.saturating_sub(1)));
+        }
+        assert_eq!((by_nano(0), bucket(Duration::MAX)), (0, BUCKETS - 1));
     }
 
     #[test]

@@ -154,14 +154,13 @@ impl Limiters {
     ) -> (Left<'_>, Result<(), Exhausted>) {
         let mut left = Left::default();
         let applied = self.applied(caller, asked);
-        let (global, shared): (Vec<Applied<'_>>, Vec<_>) =
-            applied.into_iter().flatten().partition(|it| it.limiter.is_global());
+        let all = || applied.iter().flatten();
+        let shared = || all().filter(|it| !it.limiter.is_global());
         let (now, replicas) = (self.now(), self.replicas());
-        let all = || shared.iter().chain(&global);
         // The shares first: they tell at once whom they refuse, and can be given back.
         let counted = match longest(all().map(|it| it.look(replicas, now))) {
             Some(exhausted) => Err(exhausted),
-            None => self.count_shares(&shared, replicas),
+            None => self.count_shares(shared(), replicas),
         };
         let counted = match counted {
             Ok(counted) => counted,
@@ -173,6 +172,7 @@ impl Limiters {
             }
         };
         // Whoever hangs up meanwhile stays counted: the directory may have counted it too.
+        let global: Vec<_> = all().filter(|it| it.limiter.is_global()).copied().collect();
         let spent = match &global[..] {
             [] => Ok(()),
             global => self.spend(caller, global, replicas, &mut left).await,
@@ -181,7 +181,7 @@ impl Limiters {
             self.give_back(&counted, replicas);
         }
         let now = self.now();
-        for it in &shared {
+        for it in shared() {
             left.note(it.limiter, it.rate(replicas), it.limiter.used(it.key, now));
         }
         (left, spent)
@@ -199,13 +199,16 @@ impl Limiters {
     }
 
     /// Counts in this replica's shares, or in none of them.
-    fn count_shares<'a>(
+    fn count_shares<'a, 'b>(
         &self,
-        applied: &[Applied<'a>],
+        applied: impl IntoIterator<Item = &'b Applied<'a>>,
         replicas: NonZeroU32,
-    ) -> Result<Vec<Counted<'a>>, Exhausted> {
+    ) -> Result<Vec<Counted<'a>>, Exhausted>
+    where
+        'a: 'b,
+    {
         let now = self.now();
-        let mut all = Vec::with_capacity(applied.len());
+        let mut all = Vec::new();
         for it in applied {
             match it.limiter.count(it.key, replicas, now) {
                 Ok(used) => all.push(Counted { applied: *it, until: now + used }),

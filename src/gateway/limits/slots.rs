@@ -3,7 +3,6 @@
 //! Every call takes one of the same places, but each [`Class`] only while fewer are taken than it may fill, so that what is
 //! shed last always finds one. Whoever finds none waits as long as the [`Pace`] of its class says, in a fair [`Queue`].
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::Refusal;
 use super::class::Class;
 use super::pace::Pace;
 use super::queue::{Queue, Ticket};
+use crate::domain::digest_map::DigestMap;
 use crate::domain::ids::TenantDigest;
 
 /// How much may be in flight on this replica.
@@ -49,7 +49,7 @@ struct Places {
 struct State {
     taken: usize,
     /// Of those who have any.
-    tenants: HashMap<TenantDigest, usize>,
+    tenants: DigestMap<TenantDigest, usize>,
     lanes: [Lane; Class::COUNT],
     tickets: Ticket,
 }

@@ -71,7 +71,7 @@ async fn ask(server: &Server) -> Result<Discovered, Trouble> {
         number,
         Method::Discover,
         None,
-        &params.render(),
+        &params,
         std::iter::empty(),
         &TraceHeaders::default(),
     );

@@ -4,10 +4,13 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::value::RawValue;
 
-use crate::mcp::{MODERN_VERSION, Method, encode_header, render_request};
+use crate::mcp::{MODERN_VERSION, Method, Object, encode_header, render_rewritten};
 use crate::rpc::client::TraceHeaders;
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// A request that may be sent to any endpoint of an upstream.
 #[derive(Clone, Debug)]
@@ -23,19 +26,19 @@ pub(super) fn post(
     number: u64,
     method: Method,
     name: Option<&str>,
-    params: &RawValue,
+    params: &Object<'_>,
     mirrored: impl Iterator<Item = (HeaderName, HeaderValue)>,
     trace: &TraceHeaders,
 ) -> Post {
     let mut headers = HeaderMap::with_capacity(12);
-    headers.insert("mcp-protocol-version", HeaderValue::from_static(MODERN_VERSION));
-    headers.insert("mcp-method", HeaderValue::from_static(method.as_str()));
+    headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(MODERN_VERSION));
+    headers.insert(METHOD, HeaderValue::from_static(method.as_str()));
     if let Some(name) = name.filter(|_| method.name_source().is_some()) {
-        headers.insert("mcp-name", encode_header(name));
+        headers.insert(NAME, encode_header(name));
     }
     headers.extend(mirrored);
     plain(&mut headers, trace);
-    Post { headers, body: render_request(&number.into(), method.as_str(), Some(params)).into() }
+    Post { headers, body: render_rewritten(&number.into(), method.as_str(), params).into() }
 }
 
 /// What every POST of either era carries.

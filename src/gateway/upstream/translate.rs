@@ -19,7 +19,7 @@ const SERVED_BY: &str = "dev.baton/servedBy";
 const PROGRESS_TOKEN: &str = "progressToken";
 
 /// The params of a request for a modern upstream. `number` is the request's id there, and its progress token too.
-pub(super) fn modern_params(ask: &Ask, number: u64) -> Box<RawValue> {
+pub(super) fn modern_params(ask: &Ask, number: u64) -> Object<'_> {
     let mut params = own_params(ask);
     let legacy = !ask.envelope.era().is_modern();
     if legacy {
@@ -40,7 +40,7 @@ pub(super) fn modern_params(ask: &Ask, number: u64) -> Box<RawValue> {
         }
         carry(meta, ask, number);
     });
-    params.render()
+    params
 }
 
 /// The params of a request for a legacy upstream: without what only 2026-07-28 knows.

@@ -218,14 +218,7 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
     params.set("notifications", json_text(notifications));
     params.set("_meta", gateway_meta());
     let (number, none) = (next_number(), std::iter::empty());
-    let post = modern::post(
-        number,
-        Method::Listen,
-        None,
-        &params.render(),
-        none,
-        &TraceHeaders::default(),
-    );
+    let post = modern::post(number, Method::Listen, None, &params, none, &TraceHeaders::default());
     let opening = server.send(post, Until::within(STREAM_LIFE));
     // The acknowledgement comes first, and at once (subscriptions, "Acknowledgment").
     let exchange = Until::within(server.config.timeouts.list).bound(opening).await??;

@@ -70,7 +70,7 @@ async fn page(
             params.set("_meta", gateway_meta());
             let (number, none) = (next_number(), std::iter::empty());
             let trace = TraceHeaders::default();
-            let post = modern::post(number, listed.method(), None, &params.render(), none, &trace);
+            let post = modern::post(number, listed.method(), None, &params, none, &trace);
             server.answer(post, number, until).await?
         }
         Spoken::Legacy(_) => {
