@@ -63,6 +63,8 @@ pub struct Config {
     pub listens: Listens,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
+    /// Threads that connections of clients live on; 0: those of all else.
+    pub connection_threads: usize,
     /// Bounds on connections.
     pub connections: ConnectionLimits,
     /// Where the table of workers is kept for a cold start without Redis.

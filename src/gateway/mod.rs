@@ -144,7 +144,7 @@ impl Gateway {
     pub async fn serve(self, drain: Drain) -> usize {
         let Self { clients, internals, internal_url, net, config } = self;
         // Held to the end: calls may outlive their connections.
-        let threads = threads(&net);
+        let threads = threads(&net, config.connection_threads);
         let clients = clients.on(threads.clone());
         let clients = if config.proxy_protocol {
             clients.behind(config.trusted_proxies.clone())
@@ -226,11 +226,10 @@ fn bind(net: &Net, address: SocketAddr, flag: &str) -> io::Result<Listener> {
 }
 
 /// Where connections of clients live. A made-up network is of one thread.
-fn threads(net: &Net) -> Threads {
-    let threads = if net.is_system() { Threads::for_each_core() } else { Ok(Threads::none()) };
-    threads.unwrap_or_else(|error| {
+fn threads(net: &Net, count: usize) -> Threads {
+    Threads::begin(if net.is_system() { count } else { 0 }).unwrap_or_else(|error| {
         tracing::warn!(%error, "connections get no threads of their own");
-        Threads::none()
+        Threads::default()
     })
 }
 

@@ -309,7 +309,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_framed_reads_back(message in "\\{[^\r\n]{0,20}\\}") {
+        fn what_is_framed_reads_back(message in "\\{[^\r\n]{0,12}\\}") {
             let ((events, _), _) = read(&[&crate::mcp::sse::event(message.as_bytes())]);
             prop_assert_eq!(events.len(), 1);
             prop_assert_eq!(&events[0].data, message.as_bytes());

@@ -29,7 +29,7 @@ impl Listener {
     /// Binds and listens on this network.
     pub fn bind_on(net: &Net, address: SocketAddr) -> io::Result<Self> {
         let (acceptor, counts) = (net.listen(address)?, ConnectionCounts::default());
-        Ok(Self { acceptor, counts, proxies: None, threads: Threads::none() })
+        Ok(Self { acceptor, counts, proxies: None, threads: Threads::default() })
     }
 
     /// Connections come from these proxies alone, and begin with a PROXY protocol header.

@@ -1,6 +1,6 @@
 //! Threads that connections live on.
 //!
-//! One for each core, each with a runtime of its own: nothing of a connection ever changes its thread, so no call waits
+//! One for each core, as a rule, each with a runtime of its own: nothing of a connection ever changes its thread, so no call waits
 //! until another core is woken to go on with it. What a runtime of many threads steals from one to give to another is,
 //! for calls as short as these, less work than the stealing.
 
@@ -11,9 +11,6 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// More cores than this are of no use to one process.
-const MOST: usize = 32;
-
 /// Where connections live. Clones share the threads; the last one that is dropped ends them, and whatever is left on them.
 #[derive(Clone, Debug, Default)]
 pub struct Threads {
@@ -22,17 +19,11 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// One for each core.
-    pub fn for_each_core() -> io::Result<Self> {
-        let cores = thread::available_parallelism().map_or(1, usize::from).min(MOST);
+    /// So many; of none, connections live where they are accepted.
+    pub fn begin(count: usize) -> io::Result<Self> {
         let over = CancellationToken::new();
-        let runtimes = (0..cores).map(|_| begin(over.clone())).collect::<io::Result<_>>()?;
+        let runtimes = (0..count).map(|_| thread(over.clone())).collect::<io::Result<_>>()?;
         Ok(Self { runtimes, _running: Some(Arc::new(over.drop_guard())) })
-    }
-
-    /// None: connections live where they are accepted.
-    pub fn none() -> Self {
-        Self::default()
     }
 
     /// Their runtimes.
@@ -41,7 +32,7 @@ impl Threads {
     }
 }
 
-fn begin(over: CancellationToken) -> io::Result<Handle> {
+fn thread(over: CancellationToken) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new().name("connections".to_owned()).spawn(move || {
@@ -67,8 +58,8 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_spread_over_the_threads_and_stay() {
-        let threads = Threads::for_each_core().unwrap();
-        let count = threads.runtimes().len();
+        let count = 3;
+        let threads = Threads::begin(count).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().on(threads.clone());
         let address = listener.local_addr();
         let app = tower::service_fn(|_: Request<Incoming>| async {

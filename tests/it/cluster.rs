@@ -306,6 +306,7 @@ pub fn config(directory: Arc<dyn Directory>) -> Config {
         buffers: Buffers { bytes: 256 << 20, bytes_per_tenant: 64 << 20 },
         listens: Listens { streams: 100, streams_per_tenant: 32 },
         max_body_bytes: 4 << 20,
+        connection_threads: 2,
         connections: ConnectionLimits::default(),
         data_dir: None,
         tracer: Telemetry::off().tracer(),

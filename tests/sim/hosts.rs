@@ -120,6 +120,7 @@ impl GatewayHost {
             in_flight: InFlight { calls: 512, calls_per_tenant: 512 },
             listens: Listens { streams: 10, streams_per_tenant: 10 },
             max_body_bytes: 1 << 20,
+            connection_threads: 0,
             buffers: Buffers { bytes: 256 << 20, bytes_per_tenant: 64 << 20 },
             connections: ConnectionLimits::default(),
             data_dir: None,

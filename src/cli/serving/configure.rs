@@ -85,6 +85,7 @@ pub(super) fn gateway(
             bytes_per_tenant: edge.max_buffered_bytes_per_tenant,
         },
         max_body_bytes: edge.max_body_bytes,
+        connection_threads: edge.connection_threads,
         connections: connections(&process.connections),
         data_dir: Some(process.data_dir.clone()),
         tracer: telemetry.tracer(),

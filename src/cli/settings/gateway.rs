@@ -1,6 +1,7 @@
 //! Settings of one gateway replica, and of the gateway within `baton dev`.
 
 use std::num::NonZeroU32;
+use std::thread;
 use std::time::Duration;
 
 use crate::directory::redis::RedisSettings;
@@ -97,6 +98,8 @@ pub struct EdgeSettings {
     pub max_listens: usize,
     /// Those of one tenant.
     pub max_listens_per_tenant: usize,
+    /// Threads that clients' connections live on.
+    pub connection_threads: usize,
     /// Longest request body.
     pub max_body_bytes: usize,
     /// Bytes of request bodies held at once.
@@ -128,6 +131,9 @@ impl EdgeSettings {
             max_calls_per_tenant: read.number("max-calls-per-tenant"),
             max_listens: read.number("max-listens"),
             max_listens_per_tenant: read.number("max-listens-per-tenant"),
+            connection_threads: read
+                .perhaps_number("connection-threads")
+                .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
             max_body_bytes: read.number("max-body-bytes"),
             max_buffered_bytes: read.bytes("max-buffered-mebibytes"),
             max_buffered_bytes_per_tenant: read.bytes("max-buffered-mebibytes-per-tenant"),

@@ -136,6 +136,7 @@ pub const SECTIONS: &[Section] = &[
         number("max-body-bytes", (1024, 7 << 20), EDGE, "longest request body").or("4194304"),
         number("max-buffered-mebibytes", (8, 1 << 20), EDGE, "request bodies held at once; what is more is shed before it is read").or("256"),
         number("max-buffered-mebibytes-per-tenant", (8, 1 << 20), EDGE, "those of one tenant").or("64"),
+        number("connection-threads", (0, 256), EDGE, "threads that clients' connections live on; 0: those of all else").otherwise("one for each core"),
         number("max-connections", (1, 1_000_000), SERVING, "connections of one listener at once").or("10000"),
         number("max-connections-per-address", (1, 1_000_000), SERVING, "connections from one address at once; behind a load balancer, raise it").or("256"),
         number("first-byte-seconds", (1, 3600), SERVING, "from a connection to its first byte").or("5"),
