@@ -67,7 +67,8 @@ pub enum SendError {
 /// The body of an answer. Read to its end, it gives its connection back.
 #[derive(Debug)]
 pub struct Body {
-    incoming: Incoming,
+    /// None: it was read to its end, or is empty.
+    incoming: Option<Incoming>,
     /// None: it was given back.
     line: Option<Box<Line>>,
     home: (Arc<Unused>, Place),
@@ -149,8 +150,11 @@ where
     fn answer(&self, line: Box<Line>, answer: Response<Incoming>, place: Place) -> Response<Body> {
         answer.map(|incoming| {
             let home = (Arc::clone(&self.unused), place);
+            let incoming = Some(incoming).filter(|it| !it.is_end_stream());
             let mut body = Body { incoming, line: Some(line), home };
-            body.give_back_at_end();
+            if body.incoming.is_none() {
+                body.end();
+            }
             body
         })
     }
@@ -267,13 +271,20 @@ impl Line {
 }
 
 impl Body {
-    fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(line) = self.line.take()
-        {
+    /// Gives the connection back, if it is ready for the next request once nobody reads this answer any more.
+    fn end(&mut self) {
+        self.incoming = None;
+        if let Some(line) = self.line.take() {
             let (unused, place) = &self.home;
             unused.give_back(place.clone(), line);
         }
+    }
+}
+
+/// What ends the answer may have come though nobody has asked for it; else the connection is closed.
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -301,8 +312,8 @@ impl hyper::body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let Self { incoming, line: Some(line), .. } = this else {
-            return Pin::new(&mut this.incoming).poll_frame(context);
+        let Self { incoming: Some(incoming), line: Some(line), .. } = this else {
+            return Poll::Ready(None);
         };
         // At first the connection has not been told yet that somebody wants to read.
         let mut next = |quiet: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(quiet);
@@ -310,16 +321,18 @@ impl hyper::body::Body for Body {
             Poll::Pending => ready!(line.drive(context, next)),
             Poll::Ready(frame) => frame,
         };
-        this.give_back_at_end();
+        if frame.is_none() || incoming.is_end_stream() {
+            this.end();
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

@@ -88,6 +88,54 @@ async fn an_answer_that_is_dropped_closes_its_connection() {
     tokio::join!(server, client);
 }
 
+/// A server that answers so on each connection, as often as it is asked; says how many connections there were.
+async fn answering(answers: &'static [u8]) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (opened, mut serving) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    let counted = Arc::clone(&opened);
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            connections.spawn(async move {
+                let mut read = Vec::new();
+                while socket.read_buf(&mut read).await.is_ok_and(|size| size > 0) {
+                    if read.ends_with(b"hello") {
+                        read.clear();
+                        socket.write_all(answers).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (url, opened, serving)
+}
+
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+
+#[tokio::test]
+async fn an_answer_whose_length_was_not_said_gives_its_connection_back_too() {
+    let (url, opened, _serving) = answering(CHUNKED).await;
+    let pool = pool(BOUNDS);
+    for _ in 0..3 {
+        assert_eq!(read(pool.send(post(&url)).await.unwrap()).await, "ok");
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn whoever_leaves_when_all_has_come_leaves_the_connection_whole() {
+    let (url, opened, _serving) = answering(CHUNKED).await;
+    let pool = pool(BOUNDS);
+    for _ in 0..3 {
+        let mut answer = pool.send(post(&url)).await.unwrap();
+        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+}
+
 /// The server's end of a connection, whose request was read.
 async fn head(listener: &TcpListener) -> TcpStream {
     let (mut socket, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
