@@ -25,7 +25,12 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     assert_eq!(passed["jsonrpc"], "2.0");
-    for key in ["id", "method", "params", "result", "error"] {
+    // What an answer has beside its id and its outcome means nothing, and goes no further.
+    let meant: &[&str] = match &message {
+        Message::Response { .. } => &["id", "result", "error"],
+        Message::Request { .. } | Message::Notification { .. } => &["id", "method", "params"],
+    };
+    for key in meant {
         let was_null = sent[key].is_null();
         assert!(was_null && passed[key].is_null() || passed[key] == sent[key], "{key}");
     }
