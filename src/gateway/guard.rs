@@ -69,12 +69,14 @@ impl Guard {
         self.origins.contains(&text).then_some(origin)
     }
 
-    /// Whether a host is one of ours as it stands, with whatever port: nearly all are, and need not be taken apart.
+    /// Whether a host is one of ours as it stands, or would be with its port: nearly all are, and need not be taken apart.
     fn names(&self, host: &str) -> bool {
-        let is_port =
-            |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map(|(name, _)| name);
-        let named = |allowed: &String| allowed.eq_ignore_ascii_case(name.unwrap_or(host));
+        let name = without_port(host);
+        let named = |allowed: &String| {
+            allowed.eq_ignore_ascii_case(host)
+                // One that is named with a port is that one alone.
+                || allowed.eq_ignore_ascii_case(name) && without_port(allowed) == allowed
+        };
         self.hosts.iter().any(named)
     }
 
@@ -90,6 +92,11 @@ impl Guard {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         authority == Some(host.as_str()) || self.origins.contains(&origin)
     }
+}
+
+fn without_port(host: &str) -> &str {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -116,7 +123,15 @@ mod tests {
         for host in ["gate.example", "Gate.Example:443", "odd.example:8443"] {
             assert_eq!(admitted(host, None), Ok(()), "{host}");
         }
-        for host in ["evil.example.com", "odd.example", "odd.example:1", "xlocalhost", "", "a b"] {
+        for host in [
+            "evil.example.com",
+            "odd.example",
+            "odd.example:1",
+            "odd.example:8443:1",
+            "xlocalhost",
+            "",
+            "a b",
+        ] {
             assert_eq!(admitted(host, None), Err(TurnedAway::Host), "{host}");
         }
     }

@@ -1,8 +1,8 @@
 //! Threads that connections live on.
 //!
-//! One for each core, as a rule, each with a runtime of its own: nothing of a connection ever changes its thread, so no call waits
-//! until another core is woken to go on with it. What a runtime of many threads steals from one to give to another is,
-//! for calls as short as these, less work than the stealing.
+//! One for each core, as a rule, each with a runtime of its own: nothing of a connection ever changes its thread, so no
+//! call waits until another core is woken to go on with it. What a runtime of many threads steals from one to give to
+//! another is, for calls as short as these, less work than the stealing.
 
 use std::io;
 use std::sync::Arc;

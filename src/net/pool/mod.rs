@@ -21,6 +21,7 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::rt::{Read, Write};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
@@ -177,12 +178,17 @@ impl Unused {
         }
         let number = thread_number();
         let mut kept = self.shelf(number);
+        if !kept.is_swept {
+            // Outside of a runtime, as when one ends, nobody could look after it.
+            if Handle::try_current().is_err() {
+                return;
+            }
+            kept.is_swept = true;
+            self.sweepers.spawn(sweep(Arc::downgrade(self), number, self.bounds.idle));
+        }
         let lines = kept.lines.entry(place).or_default();
         if lines.len() < self.bounds.idle_most {
             lines.push((Instant::now(), line));
-        }
-        if !std::mem::replace(&mut kept.is_swept, true) {
-            self.sweepers.spawn(sweep(Arc::downgrade(self), number, self.bounds.idle));
         }
     }
 

@@ -26,6 +26,7 @@ const POOL_IDLE_MAX: usize = 64;
 const MAX_HEAD: usize = 64 << 10;
 /// Most header fields of an answer.
 const MAX_HEADERS: usize = 100;
+
 /// Sends requests to one upstream. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(super) struct UpstreamClient(Pool<Dialer>);
