@@ -16,6 +16,7 @@ use baton::domain::placement::{Sighting, WorkerReport, WorkerState, choose};
 use baton::gateway::benching::{Admission, Routes};
 use baton::gateway::{Rate, RateLimit, Rates, Upstream, UpstreamName};
 use baton::mcp::{Envelope, Incoming, Message, Mirror};
+use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher};
 use futures_util::FutureExt as _;
@@ -48,7 +49,8 @@ fn strict_json(bencher: Bencher<'_, '_>, rows: usize) {
 /// What an upstream answers with so many rows.
 #[divan::bench(args = [10, 1_000, 10_000])]
 fn upstream_message(bencher: Bencher<'_, '_>, rows: usize) {
-    let result = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}}}"#, table(rows)).into_bytes();
+    let result = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{}}}"#, table(rows));
+    let result = Bytes::from(result);
     bencher.counter(BytesCount::new(result.len())).bench(|| Message::read(&result));
 }
 
@@ -127,12 +129,12 @@ fn placement(bencher: Bencher<'_, '_>, workers: u32) {
     bencher.bench(|| choose(environment, &fleet, NOW).len());
 }
 
-fn call(arguments: &str) -> (HeaderMap, Vec<u8>) {
+fn call(arguments: &str) -> (HeaderMap, Bytes) {
     call_of("echo", arguments)
 }
 
 /// A call of a tool as a client of the revision sends it.
-fn call_of(tool: &str, arguments: &str) -> (HeaderMap, Vec<u8>) {
+fn call_of(tool: &str, arguments: &str) -> (HeaderMap, Bytes) {
     let body = format!(
         concat!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","#,
@@ -155,10 +157,10 @@ fn call_of(tool: &str, arguments: &str) -> (HeaderMap, Vec<u8>) {
     let header = |(name, value): (&'static str, &str)| {
         (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header's value"))
     };
-    (headers.into_iter().map(header).collect(), body.into_bytes())
+    (headers.into_iter().map(header).collect(), body.into())
 }
 
-fn parsed(headers: &HeaderMap, body: &[u8]) -> Envelope {
+fn parsed(headers: &HeaderMap, body: &Bytes) -> Envelope {
     match Envelope::parse(headers, body) {
         Ok(Incoming::Request(envelope)) => envelope,
         other => panic!("no request: {other:?}"),

@@ -40,7 +40,7 @@ impl Edge {
         let token = envelope.meta().progress_token();
         let (feed, events) = feed::of_progress(token, asker.accepts_sse);
         let outgoing = Outgoing::to_workers(observation.span(), tool);
-        let arguments = envelope.arguments().map(ToOwned::to_owned);
+        let arguments = envelope.arguments().cloned();
         let trace = outgoing.trace();
         let key = envelope.meta().idempotency_key().cloned();
         let call = Call { caller, arguments, feed, trace, becomes_task, key };

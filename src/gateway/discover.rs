@@ -5,15 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::lists::{FRESH_FOR, Own};
 use super::pages::Pages;
 use super::tools::Tools;
 use super::upstream::Known;
 use crate::mcp::{
-    CacheHint, Discover, Era, Identity, Initialize, LegacyVersion, ListResult, Listed, Rendered,
-    Reply, ServerCapabilities, TASKS_EXTENSION,
+    CacheHint, Discover, Era, Identity, Initialize, JsonBuf, LegacyVersion, ListResult, Listed,
+    Rendered, Reply, ServerCapabilities, TASKS_EXTENSION,
 };
 
 /// The same where others decide what changes.
@@ -149,7 +147,7 @@ fn capabilities(own: &OwnOffer, upstreams: &[Arc<Known>]) -> ServerCapabilities 
     }
     if own.tasks {
         // SEP-2663, "Capability Negotiation": there are no settings.
-        let none = RawValue::from_string("{}".to_owned()).expect("an empty object is JSON");
+        let none = JsonBuf::parse("{}").expect("an empty object is JSON");
         all = all.with_extension(TASKS_EXTENSION, none);
     }
     if own.resources {

@@ -167,7 +167,7 @@ impl Edge {
         from: From,
     ) -> Response<Body> {
         let envelope = match Envelope::parse(headers, &body) {
-            // What was read is a copy; whoever works on it holds its room.
+            // What was read keeps the body; whoever works on it holds its room.
             Ok(Incoming::Request(envelope)) => Arc::new(envelope.keeping(room)),
             Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
                 // Boxed, like others here that are seldom: every request would carry room for it.

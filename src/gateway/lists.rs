@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::value::RawValue;
 
 use super::discover::Standing;
 use super::dispatch::{Edge, not_served};
@@ -16,7 +15,7 @@ use super::upstream::{Listing, Listings, Server, Upstreams};
 use crate::domain::ids::{Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
-use crate::mcp::{CacheHint, Envelope, Era, ListResult, Listed, RejectionKind, Reply};
+use crate::mcp::{CacheHint, Envelope, Era, JsonBuf, ListResult, Listed, RejectionKind, Reply};
 
 /// How long clients may keep what does not change while a replica runs.
 pub(super) const FRESH_FOR: Duration = Duration::from_mins(5);
@@ -105,14 +104,14 @@ pub(super) struct OwnItem {
     /// The name or the URI.
     pub key: String,
     /// The definition.
-    pub definition: Box<RawValue>,
+    pub definition: JsonBuf,
 }
 
 impl PageSize {
     /// How many of these make a page.
-    fn fits(self, items: &[(&str, &RawValue)]) -> usize {
+    fn fits(self, items: &[(&str, &JsonBuf)]) -> usize {
         let mut bytes = 0;
-        let more = |(place, (_, definition)): &(usize, &(&str, &RawValue))| {
+        let more = |(place, (_, definition)): &(usize, &(&str, &JsonBuf))| {
             bytes += definition.get().len();
             *place == 0 || (*place < self.items && bytes <= self.bytes)
         };
@@ -133,7 +132,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Tools that stay the same while the replica runs.
-    pub(super) fn always(tools: Vec<(&'static str, Box<RawValue>)>) -> Self {
+    pub(super) fn always(tools: Vec<(&'static str, JsonBuf)>) -> Self {
         let item = |(name, definition): (&str, _)| OwnItem { key: name.to_owned(), definition };
         Self { items: tools.into_iter().map(item).collect(), fresh_for: FRESH_FOR, private: false }
     }
@@ -191,7 +190,7 @@ impl Merged {
             }
         };
         let to = from + size.fits(&items[from..]);
-        let page = items[from..to].iter().map(|(_, definition)| (*definition).to_owned()).collect();
+        let page = items[from..to].iter().map(|(_, definition)| (*definition).clone()).collect();
         let result = ListResult::new(self.listed, page, self.hint());
         if to == items.len() {
             return Ok(result);
@@ -207,10 +206,10 @@ impl Merged {
     }
 
     /// Every item once; of equal names the first.
-    fn items(&self) -> Vec<(&str, &RawValue)> {
-        let own = self.own.items.iter().map(|it| (it.key.as_str(), &*it.definition));
+    fn items(&self) -> Vec<(&str, &JsonBuf)> {
+        let own = self.own.items.iter().map(|it| (it.key.as_str(), &it.definition));
         let others =
-            self.lists.iter().flat_map(|it| &it.items).map(|it| (&*it.key, &*it.definition));
+            self.lists.iter().flat_map(|it| &it.items).map(|it| (&*it.key, &it.definition));
         let mut seen = HashSet::new();
         own.chain(others).filter(|(key, _)| seen.insert(*key)).collect()
     }
@@ -263,7 +262,7 @@ mod tests {
     #[test]
     fn what_was_rendered_is_given_while_every_part_is_the_same_and_as_fresh() {
         let own = || {
-            let definition = RawValue::from_string("{}".to_owned()).unwrap();
+            let definition = JsonBuf::parse("{}").unwrap();
             Own::always(vec![("a", definition)])
         };
         let merged = |own: &Own| {
@@ -288,10 +287,10 @@ mod tests {
     fn a_page_ends_before_it_is_too_long_or_too_large_and_is_never_empty() {
         let check = |lengths: &[usize], fits: usize| {
             let definition = |length: &usize| {
-                RawValue::from_string(format!("\"{}\"", "x".repeat(length - 2))).unwrap()
+                JsonBuf::parse(&format!("\"{}\"", "x".repeat(length - 2))).unwrap()
             };
             let definitions: Vec<_> = lengths.iter().map(definition).collect();
-            let items: Vec<(&str, &RawValue)> = definitions.iter().map(|it| ("", &**it)).collect();
+            let items: Vec<(&str, &JsonBuf)> = definitions.iter().map(|it| ("", it)).collect();
             assert_eq!(PageSize { items: 3, bytes: 10 }.fits(&items), fits, "{lengths:?}");
         };
         check(&[], 0);

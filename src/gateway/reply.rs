@@ -166,7 +166,7 @@ impl Streamed {
                 Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
             }
             Answer::Forwarded(Forwarded::Result { result, .. }) => {
-                render_response(&self.asker.id, &result)
+                render_response(&self.asker.id, result.json())
             }
             Answer::Forwarded(Forwarded::Asks(asks)) => {
                 Reply::new(self.asker.era, &self.identity, &asks).to(&self.asker.id)

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::dispatch::Edge;
 use super::failure::Failure;
@@ -17,7 +16,7 @@ use super::observe::Observation;
 use super::outgoing::trace_headers;
 use super::tools::{Tools, shown};
 use crate::domain::ids::{EnvironmentId, Principal};
-use crate::mcp::{CacheHint, Empty, Envelope, ReadResource, RejectionKind, Reply};
+use crate::mcp::{CacheHint, Empty, Envelope, JsonBuf, ReadResource, RejectionKind, Reply};
 use crate::rpc::client::TraceHeaders;
 
 /// What the URI of an environment begins with; its handle follows.
@@ -47,7 +46,7 @@ async fn read_own(
     uri: &str,
     caller: &Principal,
     trace: &TraceHeaders,
-) -> Option<Result<Box<RawValue>, Failure>> {
+) -> Option<Result<JsonBuf, Failure>> {
     let handle = handle_in(tools, uri)?;
     let environment = tools.environment(handle, caller, trace).await;
     Some(environment.map(|environment| {
@@ -56,8 +55,8 @@ async fn read_own(
     }))
 }
 
-fn raw(item: &serde_json::Value) -> Box<RawValue> {
-    to_raw_value(item).expect("what was just made is JSON")
+fn raw(item: &serde_json::Value) -> JsonBuf {
+    JsonBuf::of(item)
 }
 
 impl Edge {

@@ -1,10 +1,8 @@
 //! Finding a tool's `x-mcp-header` annotations in its input schema (streamable-http, "Schema Extension").
 
-use serde_json::value::RawValue;
-
+use super::json::Json;
 use super::mirror::Mirror;
 use super::object::Object;
-use super::raw;
 use super::strict::MAX_DEPTH;
 
 const ANNOTATION: &str = "x-mcp-header";
@@ -40,7 +38,7 @@ pub enum BadAnnotation {
 
 impl Mirror {
     /// All annotations of an input schema. A definition with a wrong one MUST be excluded from the list.
-    pub fn in_schema(schema: &RawValue) -> Result<Vec<Self>, BadAnnotation> {
+    pub fn in_schema(schema: Json<'_>) -> Result<Vec<Self>, BadAnnotation> {
         // Hardly any schema has one, and a key may be written in escapes.
         if !schema.get().contains(ANNOTATION) && !schema.get().contains("\\u") {
             return Ok(Vec::new());
@@ -64,14 +62,14 @@ struct Search {
 }
 
 impl Search {
-    fn schema(&mut self, raw: &RawValue, reach: Reach, depth: usize) -> Result<(), BadAnnotation> {
+    fn schema(&mut self, raw: Json<'_>, reach: Reach, depth: usize) -> Result<(), BadAnnotation> {
         if depth > MAX_DEPTH {
             return Err(BadAnnotation::TooDeep);
         }
-        if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
+        if let Some(list) = raw.items() {
             return list.into_iter().try_for_each(|it| self.schema(it, Reach::Other, depth + 1));
         }
-        if !raw::is_object(raw) {
+        if !raw.is_object() {
             return Ok(());
         }
         let schema = Object::read(raw).ok_or(BadAnnotation::Ambiguous)?;
@@ -89,8 +87,8 @@ impl Search {
         Ok(())
     }
 
-    fn named(&mut self, raw: &RawValue, reach: Reach, depth: usize) -> Result<(), BadAnnotation> {
-        if !raw::is_object(raw) {
+    fn named(&mut self, raw: Json<'_>, reach: Reach, depth: usize) -> Result<(), BadAnnotation> {
+        if !raw.is_object() {
             return Ok(());
         }
         let schemas = Object::read(raw).ok_or(BadAnnotation::Ambiguous)?;
@@ -105,7 +103,7 @@ impl Search {
     fn annotation(
         &mut self,
         schema: &Object<'_>,
-        name: &RawValue,
+        name: Json<'_>,
         reach: Reach,
     ) -> Result<(), BadAnnotation> {
         if reach != Reach::Static || self.path.is_empty() {
@@ -113,7 +111,7 @@ impl Search {
         }
         let property = || self.path.join(".");
         let path: Vec<_> = self.path.iter().map(String::as_str).collect();
-        let mirror = raw::string(name).and_then(|name| Mirror::new(&name, &path));
+        let mirror = name.string().and_then(|name| Mirror::new(&name, &path));
         let mirror = mirror.ok_or_else(|| BadAnnotation::Name { property: property() })?;
         if !schema.get("type").is_some_and(is_primitive) {
             return Err(BadAnnotation::Type { property: property() });
@@ -130,9 +128,9 @@ impl Search {
 }
 
 /// One of the three types that may be mirrored; it may be nullable, for a null is not mirrored.
-fn is_primitive(kind: &RawValue) -> bool {
+fn is_primitive(kind: Json<'_>) -> bool {
     let is_one = |kind: &str| matches!(kind, "string" | "integer" | "boolean");
-    if let Some(kind) = raw::string(kind) {
+    if let Some(kind) = kind.string() {
         return is_one(&kind);
     }
     let kinds = serde_json::from_str::<Vec<String>>(kind.get()).unwrap_or_default();
@@ -145,7 +143,7 @@ mod tests {
 
     fn search(properties: &str) -> Result<Vec<Mirror>, BadAnnotation> {
         let schema = format!(r#"{{"type":"object","properties":{properties}}}"#);
-        Mirror::in_schema(serde_json::from_str(&schema).unwrap())
+        Mirror::in_schema(Json::checked(&schema))
     }
 
     fn finds(properties: &str, expected: &[(&str, &[&str])]) {

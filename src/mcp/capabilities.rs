@@ -1,9 +1,9 @@
 //! What a server can do, told to both eras in their own words.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::value::RawValue;
 
 use super::era::{Era, LegacyVersion};
+use super::json::{Json, JsonBuf};
 use super::result::Listed;
 
 /// The extension of tasks (SEP-2663, "Extension Identifier"). 2025-11-25 has tasks of its own, under `tasks`.
@@ -18,7 +18,7 @@ pub struct ServerCapabilities {
     pub(super) resource_subscriptions: bool,
     pub(super) completions: bool,
     pub(super) logging: bool,
-    pub(super) extensions: Vec<(String, Box<RawValue>)>,
+    pub(super) extensions: Vec<(String, JsonBuf)>,
 }
 
 /// Whether there is such a list, and whether its changes are told.
@@ -87,7 +87,7 @@ impl ServerCapabilities {
 
     /// `settings` is an object (versioning, "Extension Negotiation"). An extension that is there already stays.
     #[must_use]
-    pub fn with_extension(mut self, name: &str, settings: Box<RawValue>) -> Self {
+    pub fn with_extension(mut self, name: &str, settings: JsonBuf) -> Self {
         if self.extension(name).is_none() {
             self.extensions.push((name.to_owned(), settings));
         }
@@ -137,8 +137,8 @@ impl ServerCapabilities {
     }
 
     /// The settings of an extension, if it is declared.
-    pub fn extension(&self, name: &str) -> Option<&RawValue> {
-        self.extensions.iter().find(|(known, _)| known == name).map(|(_, settings)| &**settings)
+    pub fn extension(&self, name: &str) -> Option<Json<'_>> {
+        self.extensions.iter().find(|(known, _)| known == name).map(|(_, settings)| settings.json())
     }
 
     fn offer(&self, listed: Listed) -> Offer {
@@ -212,7 +212,7 @@ impl Serialize for Flags<'_> {
     }
 }
 
-struct Extensions<'a>(&'a [(String, Box<RawValue>)]);
+struct Extensions<'a>(&'a [(String, JsonBuf)]);
 
 impl Serialize for Extensions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -227,8 +227,8 @@ mod tests {
     const NOVEMBER: Era = Era::Legacy(LegacyVersion::November2025);
     const JUNE: Era = Era::Legacy(LegacyVersion::June2025);
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn raw(text: &str) -> JsonBuf {
+        JsonBuf::parse(text).unwrap()
     }
 
     fn shape(capabilities: &ServerCapabilities, era: Era) -> String {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_union_has_what_either_has() {
-        let read = |text| ServerCapabilities::read(&raw(text), Era::Modern);
+        let read = |text| ServerCapabilities::read(Json::checked(text), Era::Modern);
         let one = read(r#"{"tools":{},"logging":{},"extensions":{"a/b":{"x":1}}}"#);
         let other = read(
             r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"extensions":{"a/b":{"x":2},"c/d":{}}}"#,

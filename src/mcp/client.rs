@@ -1,11 +1,8 @@
 //! Who asks, by its own account, and what it can do (basic, "Per-request protocol fields").
 
-use serde_json::value::RawValue;
-
 use super::era::LegacyVersion;
-use super::json::Json;
+use super::json::{Json, JsonBuf};
 use super::lex::NotJson;
-use super::raw;
 use super::rejection::{Refusal, RejectionKind};
 use super::scan::Scan;
 
@@ -46,7 +43,7 @@ impl<'a> WireClientInfo<'a> {
 
 /// What the client can do, on this request; a legacy request declares nothing.
 #[derive(Debug, Clone, Default)]
-pub struct ClientCapabilities(Option<Box<RawValue>>);
+pub struct ClientCapabilities(Option<JsonBuf>);
 
 impl ClientCapabilities {
     pub(super) fn read(json: Option<Json<'_>>) -> Result<Self, Refusal> {
@@ -57,7 +54,7 @@ impl ClientCapabilities {
         if !json.is_object() {
             return Err(refuse("clientCapabilities must be an object"));
         }
-        Ok(Self(Some(json.to_raw())))
+        Ok(Self(Some(json.to_buf())))
     }
 
     /// What a client of a legacy revision is taken for when it can be asked: it said in a handshake that nobody kept,
@@ -69,33 +66,33 @@ impl ClientCapabilities {
                 r#"{"elicitation":{},"roots":{},"sampling":{}}"#
             }
         };
-        Self(RawValue::from_string(text.to_owned()).ok())
+        Self(Some(JsonBuf::fixed(text)))
     }
 
     /// Is there an object for this capability, such as `sampling`?
     pub fn declares(&self, capability: &str) -> bool {
-        self.member(capability).is_some_and(raw::is_object)
+        self.member(capability).is_some_and(Json::is_object)
     }
 
     /// Is there an object for this extension (versioning, "Extension Negotiation")?
     pub fn declares_extension(&self, extension: &str) -> bool {
         let extensions = self.member("extensions");
-        extensions.and_then(|all| raw::member(all, extension)).is_some_and(raw::is_object)
+        extensions.and_then(|all| Json::member(all, extension)).is_some_and(Json::is_object)
     }
 
     /// The whole object as it came, to be sent on; `None` of a legacy request.
-    pub fn raw(&self) -> Option<&RawValue> {
-        self.0.as_deref()
+    pub fn raw(&self) -> Option<Json<'_>> {
+        self.0.as_ref().map(JsonBuf::json)
     }
 
     /// Is there an object for a part of a capability, such as `url` of `elicitation`?
     pub(super) fn declares_part(&self, capability: &str, part: &str) -> bool {
         let capability = self.member(capability);
-        capability.and_then(|all| raw::member(all, part)).is_some_and(raw::is_object)
+        capability.and_then(|all| Json::member(all, part)).is_some_and(Json::is_object)
     }
 
-    fn member(&self, key: &str) -> Option<&RawValue> {
-        self.0.as_deref().and_then(|all| raw::member(all, key))
+    fn member(&self, key: &str) -> Option<Json<'_>> {
+        self.raw().and_then(|all| all.member(key))
     }
 }
 
@@ -106,13 +103,12 @@ mod tests {
     #[test]
     fn capabilities_are_objects_where_they_are_declared() {
         let declared = r#"{"sampling":{},"roots":true,"extensions":{"a/b":{},"a/c":null}}"#;
-        let raw: &RawValue = serde_json::from_str(declared).unwrap();
-        let capabilities = ClientCapabilities::read(Some(raw.into())).unwrap();
+        let capabilities = ClientCapabilities::read(Some(Json::checked(declared))).unwrap();
         assert!(capabilities.declares("sampling"));
         assert!(!capabilities.declares("roots") && !capabilities.declares("elicitation"));
         assert!(capabilities.declares_extension("a/b"));
         assert!(!capabilities.declares_extension("a/c") && !capabilities.declares_extension("a"));
-        assert_eq!(capabilities.raw().map(RawValue::get), Some(declared));
+        assert_eq!(capabilities.raw().map(Json::get), Some(declared));
         assert!(!ClientCapabilities::default().declares("sampling"));
     }
 }

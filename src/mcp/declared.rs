@@ -1,11 +1,9 @@
 //! What an upstream declares that it can do.
 
-use serde_json::value::RawValue;
-
 use super::capabilities::{Offer, ServerCapabilities, TASKS_EXTENSION};
 use super::era::Era;
+use super::json::{Json, JsonBuf};
 use super::object::Object;
-use super::raw;
 
 /// An upstream that declares more extensions has the others ignored.
 const MAX_EXTENSIONS: usize = 32;
@@ -13,21 +11,22 @@ const MAX_EXTENSIONS: usize = 32;
 impl ServerCapabilities {
     /// The `capabilities` of an upstream's `server/discover` or `initialize`, as `era` writes them. What is of a wrong
     /// type counts as not declared: an upstream is not lost for it.
-    pub fn read(raw: &RawValue, era: Era) -> Self {
+    pub fn read(raw: Json<'_>, era: Era) -> Self {
         let list = |key| {
-            let declared = raw::member(raw, key).filter(|it| raw::is_object(it));
+            let declared = raw.member(key).filter(|it| it.is_object());
             match declared.map(|it| flag(it, "listChanged")) {
                 None => Offer::Nothing,
                 Some(false) => Offer::List,
                 Some(true) => Offer::ListAndChanges,
             }
         };
-        let has = |key| raw::member(raw, key).is_some_and(raw::is_object);
+        let has = |key| raw.member(key).is_some_and(Json::is_object);
         Self {
             tools: list("tools"),
             prompts: list("prompts"),
             resources: list("resources"),
-            resource_subscriptions: raw::member(raw, "resources")
+            resource_subscriptions: raw
+                .member("resources")
                 .is_some_and(|resources| flag(resources, "subscribe")),
             completions: has("completions"),
             logging: has("logging"),
@@ -36,27 +35,27 @@ impl ServerCapabilities {
     }
 }
 
-fn flag(capability: &RawValue, key: &str) -> bool {
-    raw::member(capability, key).is_some_and(|value| value.get() == "true")
+fn flag(capability: Json<'_>, key: &str) -> bool {
+    capability.member(key).is_some_and(|value| value.get() == "true")
 }
 
-fn extensions(capabilities: &RawValue, era: Era) -> Vec<(String, Box<RawValue>)> {
+fn extensions(capabilities: Json<'_>, era: Era) -> Vec<(String, JsonBuf)> {
     let key = match era {
         Era::Modern => "extensions",
         Era::Legacy(_) => {
             // 2025-11-25 tasks, "Server Capabilities".
             let tools = ["tasks", "requests", "tools", "call"];
-            let call = tools.into_iter().try_fold(capabilities, |it, key| raw::member(it, key));
-            let call = call.filter(|call| raw::is_object(call));
+            let call = tools.into_iter().try_fold(capabilities, Json::member);
+            let call = call.filter(|call| call.is_object());
             return call
-                .map(|call| (TASKS_EXTENSION.to_owned(), call.to_owned()))
+                .map(|call| (TASKS_EXTENSION.to_owned(), call.to_buf()))
                 .into_iter()
                 .collect();
         }
     };
-    let declared = raw::member(capabilities, key).and_then(Object::read).unwrap_or_default();
-    let declared = declared.iter().filter(|(_, settings)| raw::is_object(settings));
-    let owned = |(name, settings): (&str, &RawValue)| (name.to_owned(), settings.to_owned());
+    let declared = capabilities.member(key).and_then(Object::read).unwrap_or_default();
+    let declared = declared.iter().filter(|(_, settings)| settings.is_object());
+    let owned = |(name, settings): (&str, Json<'_>)| (name.to_owned(), settings.to_buf());
     declared.map(owned).take(MAX_EXTENSIONS).collect()
 }
 
@@ -68,7 +67,7 @@ mod tests {
     const NOVEMBER: Era = Era::Legacy(LegacyVersion::November2025);
 
     fn read(text: &str, era: Era) -> ServerCapabilities {
-        ServerCapabilities::read(serde_json::from_str(text).unwrap(), era)
+        ServerCapabilities::read(Json::checked(text), era)
     }
 
     fn shape(capabilities: &ServerCapabilities, era: Era) -> String {
@@ -83,7 +82,7 @@ mod tests {
         assert!(can.lists(Listed::ResourceTemplates) && can.has_resource_subscriptions());
         assert!(can.tells_changes(Listed::Tools) && !can.tells_changes(Listed::Prompts));
         assert!(can.has_completions() && can.has_logging());
-        assert_eq!(can.extension("a/b").map(RawValue::get), Some(r#"{"x": 1}"#));
+        assert_eq!(can.extension("a/b").map(Json::get), Some(r#"{"x": 1}"#));
     }
 
     #[test]

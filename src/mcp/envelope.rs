@@ -3,15 +3,16 @@
 use std::any::Any;
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::accept::{Accept, Welcome};
 use super::agreement::Agreement;
 use super::era::{Era, LegacyVersion};
 use super::frame::Frame;
 use super::header::{self, Head};
+use super::json::{JsonBuf, Text};
 use super::jsonrpc::RequestId;
 use super::meta::{Meta, WireMeta};
 use super::method::Method;
@@ -52,22 +53,22 @@ pub struct Envelope {
 
 impl Envelope {
     /// Reads a POST. It is the only way to get a request.
-    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Incoming, Rejection> {
+    pub fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Incoming, Rejection> {
         let hint = header::era(headers);
         let refuse = |refusal: Refusal| refusal.to(hint, None);
         let head = Head::admit(headers).map_err(|refusal| refusal.to(hint, Frame::id(body)))?;
-        let text = str::from_utf8(body).map_err(|_| refuse(Refusal::parse("it is not UTF-8")))?;
+        let text = Text::of(body).ok_or_else(|| refuse(Refusal::parse("it is not UTF-8")))?;
         let (frame, strict) =
-            Frame::read(text).map_err(|no| Refusal::from(no.fault).to(hint, no.id))?;
+            Frame::read(text.get()).map_err(|no| Refusal::from(no.fault).to(hint, no.id))?;
         let strict = strict.map_err(Refusal::from);
         match frame {
             Frame::Request { id, method, params } => {
-                let params = strict.and_then(|()| params.judge());
+                let params = strict.and_then(|()| params.judge(&text));
                 let params = params.map_err(|refusal| refusal.to(hint, Some(id.clone())))?;
                 Self::agree(head, hint, id, &method, params).map(Incoming::Request)
             }
             Frame::Notification { method, params } => strict
-                .and_then(|()| params.judge())
+                .and_then(|()| params.judge(&text))
                 .map_err(refuse)
                 .and_then(|params| Notification::agree(head, hint, &method, params))
                 .map(Incoming::Notification),
@@ -134,8 +135,8 @@ impl Envelope {
     }
 
     /// The arguments of a tool or prompt: an object, as it came.
-    pub fn arguments(&self) -> Option<&RawValue> {
-        self.params.get("arguments")
+    pub fn arguments(&self) -> Option<&JsonBuf> {
+        self.params.held("arguments")
     }
 
     /// A param that has to be a string if it is there, such as a list's `cursor`.
@@ -145,10 +146,10 @@ impl Envelope {
 
     /// A param that has to be an object if it is there, such as `inputResponses`.
     pub fn object_param(&self, key: &str) -> Result<Option<Object<'_>>, Rejection> {
-        let read = |raw| {
+        let read = |json| {
             let refuse =
                 || Refusal::params(format!("params.{key} must be an object of fewer members"));
-            Object::read(raw).ok_or_else(|| self.refusal(refuse()))
+            Object::read(json).ok_or_else(|| self.refusal(refuse()))
         };
         self.params.get(key).map(read).transpose()
     }
@@ -175,7 +176,7 @@ impl Envelope {
             return self.mirrored.clone();
         }
         let Some(arguments) = self.arguments() else { return Vec::new() };
-        let header = |it: &Mirror| Some((it.header().clone(), it.header_value(arguments)?));
+        let header = |it: &Mirror| Some((it.header().clone(), it.header_value(arguments.json())?));
         mirrors.iter().filter_map(header).collect()
     }
 
@@ -184,7 +185,8 @@ impl Envelope {
     pub fn check_mirrors(&self, mirrors: &[Mirror]) -> Result<(), Rejection> {
         // Legacy clients know no such headers.
         let mirrors = if self.era.is_modern() { mirrors } else { &[] };
-        let check = |mirror: &Mirror| mirror.check(&self.mirrored, self.arguments());
+        let check =
+            |mirror: &Mirror| mirror.check(&self.mirrored, self.arguments().map(JsonBuf::json));
         mirrors.iter().try_for_each(check).map_err(|refusal| self.refusal(refusal))
     }
 
@@ -347,7 +349,7 @@ mod tests {
             HeaderName::from_static("content-type"),
             HeaderValue::from_static("application/json"),
         )]);
-        let refused = Envelope::parse(&json, b"\xff{}").unwrap_err();
+        let refused = Envelope::parse(&json, &Bytes::from_static(b"\xff{}")).unwrap_err();
         assert_eq!(refused.kind(), RejectionKind::Parse);
     }
 
@@ -406,6 +408,7 @@ mod tests {
                     headers.append(name, value);
                 }
             }
+            let body = Bytes::from(body);
             match Envelope::parse(&headers, &body) {
                 // Whatever got in is at least JSON with an id of ours to echo.
                 Ok(Incoming::Request(envelope)) => {

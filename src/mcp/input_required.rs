@@ -5,12 +5,11 @@
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde_json::value::RawValue;
 
 use super::client::ClientCapabilities;
 use super::era::Era;
+use super::json::{Json, JsonBuf};
 use super::object::Object;
-use super::raw;
 use super::reply::{Identity, ResultBody};
 use super::result_type::ResultType;
 
@@ -29,7 +28,7 @@ enum Asked {
 #[derive(Debug, Clone)]
 pub struct InputRequest {
     asked: Asked,
-    params: Option<Box<RawValue>>,
+    params: Option<JsonBuf>,
 }
 
 /// Why an upstream's result asks for no input.
@@ -66,9 +65,10 @@ impl Asked {
 
 impl InputRequest {
     /// `None` if a client may not be asked this.
-    pub fn new(method: &str, params: Option<Box<RawValue>>) -> Option<Self> {
+    pub fn new(method: &str, params: Option<JsonBuf>) -> Option<Self> {
         let asked = Asked::ALL.into_iter().find(|asked| asked.method() == method)?;
-        Some(Self { asked, params })
+        // Apart: it is held while a client makes up its mind.
+        Some(Self { asked, params: params.map(|it| it.apart()) })
     }
 
     /// The method's name on the wire.
@@ -77,17 +77,17 @@ impl InputRequest {
     }
 
     /// Its params, as they came.
-    pub fn params(&self) -> Option<&RawValue> {
-        self.params.as_deref()
+    pub fn params(&self) -> Option<Json<'_>> {
+        self.params.as_ref().map(JsonBuf::json)
     }
 
     /// May this client be asked? MUST NOT otherwise (mrtr, "Server Requirements" 7).
     pub fn is_declared(&self, client: &ClientCapabilities) -> bool {
-        let has = |key| self.param(key).is_some_and(|param| !raw::is_null(param));
+        let has = |key| self.param(key).is_some_and(|param| !param.is_null());
         match self.asked {
             Asked::Elicitation => {
                 // elicitation, "Capabilities": nothing named is the form.
-                let is_url = self.param("mode").and_then(raw::string).as_deref() == Some("url");
+                let is_url = self.param("mode").and_then(Json::string).as_deref() == Some("url");
                 let [form, url] =
                     ["form", "url"].map(|mode| client.declares_part("elicitation", mode));
                 client.declares("elicitation") && if is_url { url } else { form || !url }
@@ -101,17 +101,17 @@ impl InputRequest {
         }
     }
 
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: Json<'_>) -> Option<Self> {
         let request = Object::read(raw)?;
-        let params = request.get("params").filter(|params| !raw::is_null(params));
-        if params.is_some_and(|params| !raw::is_object(params)) {
+        let params = request.get("params").filter(|params| !params.is_null());
+        if params.is_some_and(|params| !params.is_object()) {
             return None;
         }
-        Self::new(&request.text("method")?, params.map(ToOwned::to_owned))
+        Self::new(&request.text("method")?, params.map(Json::to_buf))
     }
 
-    fn param(&self, key: &str) -> Option<&RawValue> {
-        self.params.as_deref().and_then(|params| raw::member(params, key))
+    fn param(&self, key: &str) -> Option<Json<'_>> {
+        self.params.as_ref().map(JsonBuf::json).and_then(|params| params.member(key))
     }
 }
 
@@ -138,7 +138,7 @@ impl InputRequired {
     pub fn read(result: &Object<'_>) -> Result<Self, NotInputRequired> {
         let requests = result.get("inputRequests").map(requests).transpose()?;
         let state = result.get("requestState");
-        let state = state.map(|state| raw::string(state).ok_or(NotInputRequired::State));
+        let state = state.map(|state| state.string().ok_or(NotInputRequired::State));
         let state = state.transpose()?.map(String::from);
         // "Server Requirements" 6: at least one of both.
         if requests.is_none() && state.is_none() {
@@ -158,9 +158,9 @@ impl InputRequired {
     }
 }
 
-fn requests(raw: &RawValue) -> Result<Vec<(String, InputRequest)>, NotInputRequired> {
+fn requests(raw: Json<'_>) -> Result<Vec<(String, InputRequest)>, NotInputRequired> {
     let map = Object::read(raw).ok_or(NotInputRequired::Requests)?;
-    let read = |(key, raw): (&str, &RawValue)| Some((key.to_owned(), InputRequest::read(raw)?));
+    let read = |(key, raw): (&str, Json<'_>)| Some((key.to_owned(), InputRequest::read(raw)?));
     let requests: Option<Vec<_>> = map.iter().take(MAX_REQUESTS + 1).map(read).collect();
     requests.filter(|requests| requests.len() <= MAX_REQUESTS).ok_or(NotInputRequired::Requests)
 }
@@ -206,8 +206,8 @@ mod tests {
     use crate::mcp::json::Json;
     use crate::mcp::{Reply, RequestId};
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn raw(text: &str) -> JsonBuf {
+        JsonBuf::parse(text).unwrap()
     }
 
     fn client(capabilities: &str) -> ClientCapabilities {

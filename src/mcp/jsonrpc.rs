@@ -5,10 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use super::json::Json;
-use super::raw;
+use super::json::{Json, quote};
 
 /// Longer ids are refused: an id is copied into every message about its request.
 pub(super) const MAX_ID_BYTES: usize = 1024;
@@ -28,12 +26,14 @@ impl RequestId {
 
     /// An id of our own, for a request to a client.
     pub fn text(text: &str) -> Self {
-        Self(RawScalar(to_raw(&text)))
+        let mut quoted = String::with_capacity(text.len() + 2);
+        quote(text, &mut quoted);
+        Self(RawScalar(quoted.into()))
     }
 
     /// The string, if it is one.
     pub fn as_text(&self) -> Option<Cow<'_, str>> {
-        raw::string(&self.0.0)
+        Json::checked(self.as_json()).string()
     }
 
     /// The JSON text.
@@ -45,7 +45,7 @@ impl RequestId {
 /// An id of our own, for a request to an upstream.
 impl From<u64> for RequestId {
     fn from(number: u64) -> Self {
-        Self(RawScalar(to_raw(&number)))
+        Self(RawScalar(number.to_string().into()))
     }
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for RequestId {
 
 /// JSON text of a string or an integer, for the values a client chooses and wants back untouched.
 #[derive(Debug, Clone)]
-pub(super) struct RawScalar(Box<RawValue>);
+pub(super) struct RawScalar(Box<str>);
 
 impl RawScalar {
     pub(super) fn read(json: Json<'_>) -> Option<Self> {
@@ -66,11 +66,11 @@ impl RawScalar {
         // The grammar is checked: digits alone are an integer.
         let is_integer = || digits.bytes().all(|byte| byte.is_ascii_digit());
         let admitted = text.len() <= MAX_ID_BYTES && (is_integer() || json.string().is_some());
-        admitted.then(|| Self(json.to_raw()))
+        admitted.then(|| Self(text.into()))
     }
 
     pub(super) fn as_json(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
@@ -90,7 +90,7 @@ impl std::hash::Hash for RawScalar {
 
 impl Serialize for RawScalar {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        Json::checked(&self.0).serialize(serializer)
     }
 }
 
@@ -172,19 +172,6 @@ pub fn render_error(
 /// Writes a value whose serialization cannot fail.
 pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("string keys and finite numbers always serialize")
-}
-
-/// The same where about so many bytes come of it.
-pub(super) fn to_json_of(bytes: usize, value: &impl Serialize) -> Vec<u8> {
-    let mut json = Vec::with_capacity(bytes);
-    serde_json::to_writer(&mut json, value)
-        .expect("string keys and finite numbers always serialize");
-    json
-}
-
-/// The same, as JSON to be put into other JSON.
-pub(super) fn to_raw(value: &impl Serialize) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("string keys and finite numbers always serialize")
 }
 
 #[cfg(test)]

@@ -2,13 +2,11 @@
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use super::capabilities::TASKS_EXTENSION;
 use super::envelope::Envelope;
-use super::jsonrpc::to_raw;
+use super::json::{Json, JsonBuf};
 use super::params::Params;
-use super::raw;
 use super::rejection::{Refusal, Rejection};
 use super::result::Listed;
 
@@ -52,8 +50,8 @@ pub(super) const TASK_CHANGED: &str = "notifications/tasks";
 
 impl ListenFilter {
     /// What an upstream acknowledges (subscriptions, "Acknowledgment"); `None` if the notification is no such thing.
-    pub fn acknowledged(method: &str, params: Option<&RawValue>) -> Option<Self> {
-        let filter = params.and_then(|params| raw::member(params, "notifications"));
+    pub fn acknowledged(method: &str, params: Option<Json<'_>>) -> Option<Self> {
+        let filter = params.and_then(|params| params.member("notifications"));
         (method == ACKNOWLEDGED).then(|| Self::of(filter?).ok()).flatten()
     }
 
@@ -62,15 +60,15 @@ impl ListenFilter {
         Self::of(params.get("notifications").ok_or_else(missing)?)
     }
 
-    fn of(filter: &RawValue) -> Result<Self, Refusal> {
+    fn of(filter: Json<'_>) -> Result<Self, Refusal> {
         let refuse = |what: &str| Refusal::params(format!("params.notifications{what}"));
-        if !raw::is_object(filter) {
+        if !filter.is_object() {
             return Err(refuse(" must be an object"));
         }
-        let member = |key| raw::member(filter, key).filter(|value| !raw::is_null(value));
+        let member = |key| filter.member(key).filter(|value| !value.is_null());
         let mut lists = Vec::new();
         for (listed, key, _) in LISTS {
-            match member(key).map(RawValue::get) {
+            match member(key).map(Json::get) {
                 Some("true") => lists.push(listed),
                 None | Some("false") => {}
                 Some(_) => return Err(refuse(&format!(".{key} must be true or false"))),
@@ -102,8 +100,8 @@ impl ListenFilter {
     }
 
     /// The filter as it is asked for, of an upstream too.
-    pub fn render(&self) -> Box<RawValue> {
-        to_raw(self)
+    pub fn render(&self) -> JsonBuf {
+        JsonBuf::of(self)
     }
 }
 
@@ -115,14 +113,14 @@ fn is_within(uri: &str, of: &str) -> bool {
 }
 
 /// Without repetitions; `None` if there are too many, too long ones, or others than strings.
-fn names(raw: &RawValue) -> Option<Vec<String>> {
-    let list: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+fn names(raw: Json<'_>) -> Option<Vec<String>> {
+    let list = raw.items()?;
     if list.len() > MAX_NAMES {
         return None;
     }
     let mut names = Vec::new();
     for raw in list {
-        let name = raw::string(raw).filter(|name| name.len() <= MAX_NAME_BYTES)?;
+        let name = raw.string().filter(|name| name.len() <= MAX_NAME_BYTES)?;
         if !names.iter().any(|known| *known == name) {
             names.push(name.into_owned());
         }
@@ -149,11 +147,11 @@ impl Serialize for ListenFilter {
 
 impl Change {
     /// What an upstream's notification tells of; `None` if it is none that subscriptions are told of.
-    pub fn read(method: &str, params: Option<&RawValue>) -> Option<Self> {
+    pub fn read(method: &str, params: Option<Json<'_>>) -> Option<Self> {
         if let Some((listed, _, _)) = LISTS.iter().find(|(_, _, known)| *known == method) {
             return Some(Self::List(*listed));
         }
-        let text = |key| params.and_then(|params| raw::member(params, key)).and_then(raw::string);
+        let text = |key| params.and_then(|params| params.member(key)).and_then(Json::string);
         match method {
             RESOURCE_UPDATED => text("uri").map(|uri| Self::Resource(uri.into_owned())),
             TASK_CHANGED => text("taskId").map(|id| Self::Task(id.into_owned())),
@@ -256,9 +254,8 @@ mod tests {
 
     #[test]
     fn an_upstream_s_acknowledgement_says_what_it_honours() {
-        let read = |method, params: &str| {
-            ListenFilter::acknowledged(method, serde_json::from_str(params).ok())
-        };
+        let read =
+            |method, params: &str| ListenFilter::acknowledged(method, Some(Json::checked(params)));
         let some = read(ACKNOWLEDGED, r#"{"notifications":{"resourceSubscriptions":["a:b"]}}"#);
         assert_eq!(some.unwrap().resources, ["a:b"]);
         assert!(read(ACKNOWLEDGED, r#"{"notifications":{}}"#).unwrap().is_empty());
@@ -299,7 +296,7 @@ mod tests {
 
     #[test]
     fn an_upstream_s_notification_tells_what_changed() {
-        let read = |method, params: &str| Change::read(method, serde_json::from_str(params).ok());
+        let read = |method, params: &str| Change::read(method, Some(Json::checked(params)));
         for (listed, _, method) in LISTS {
             assert_eq!(Change::read(method, None), Some(Change::List(listed)));
             assert_eq!(list_changed(listed), method);

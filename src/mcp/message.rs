@@ -1,23 +1,22 @@
 //! What an upstream says, and what is said to it: JSON-RPC messages whose params and results stay raw text.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
+use bytes::Bytes;
+use serde::de::IgnoredAny;
 
-use super::json::Json;
-use super::jsonrpc::{RequestId, to_json, to_json_of};
+use super::json::{Json, JsonBuf, Text, quote};
+use super::jsonrpc::RequestId;
 use super::object::Object;
-use super::raw;
 use super::strict::{self, MAX_DEPTH};
 
 /// One message of an upstream (basic, "Messages"). Its params, if it has any, and its result are objects.
 #[derive(Debug)]
 pub enum Message {
     /// Only an error may lack the id: it is then about a request whose id its sender could not read.
-    Response { id: Option<RequestId>, outcome: Result<Box<RawValue>, RawError> },
+    Response { id: Option<RequestId>, outcome: Result<JsonBuf, RawError> },
     /// Only upstreams of the legacy era ask.
-    Request { id: RequestId, method: String, params: Option<Box<RawValue>> },
+    Request { id: RequestId, method: String, params: Option<JsonBuf> },
     /// Nobody waits for an answer.
-    Notification { method: String, params: Option<Box<RawValue>> },
+    Notification { method: String, params: Option<JsonBuf> },
 }
 
 /// An error as its sender wrote it.
@@ -28,7 +27,7 @@ pub struct RawError {
     /// One sentence about it.
     pub message: String,
     /// The whole error object, to be passed on to the letter.
-    pub raw: Box<RawValue>,
+    pub raw: JsonBuf,
 }
 
 /// Why bytes of an upstream are no message.
@@ -58,50 +57,42 @@ pub enum NotAMessage {
 
 impl Message {
     /// Reads the body of an answer, or the data of an event.
-    pub fn read(bytes: &[u8]) -> Result<Self, NotAMessage> {
-        let text = str::from_utf8(bytes).map_err(|_| NotAMessage::NotJson)?;
-        let message = Object::parse(text).ok_or_else(|| no_object(text))?;
-        if !strict::is_shallow(Json::checked(text)) {
-            return Err(NotAMessage::TooDeep);
-        }
+    pub fn read(body: &Bytes) -> Result<Self, NotAMessage> {
+        let text = Text::of(body).ok_or(NotAMessage::NotJson)?;
+        let message = Object::parse(text.get()).ok_or_else(|| no_object(text.get()))?;
         if message.text("jsonrpc").as_deref() != Some("2.0") {
             return Err(NotAMessage::Version);
         }
         match (message.get("method"), message.get("result"), message.get("error")) {
-            (Some(method), None, None) => Self::call(&message, method),
+            (Some(method), None, None) => Self::call(&text, &message, method),
             (None, Some(result), None) => {
-                let id = message
-                    .get("id")
-                    .map(Json::from)
-                    .and_then(RequestId::read)
-                    .ok_or(NotAMessage::Id)?;
-                let result = raw::is_object(result).then(|| result.to_owned());
-                Ok(Self::Response { id: Some(id), outcome: Ok(result.ok_or(NotAMessage::Result)?) })
+                let id = message.get("id").and_then(RequestId::read).ok_or(NotAMessage::Id)?;
+                if !result.is_object() {
+                    return Err(NotAMessage::Result);
+                }
+                Ok(Self::Response { id: Some(id), outcome: Ok(text.part(result)) })
             }
             (None, None, Some(error)) => {
-                let id = message.get("id").filter(|id| !raw::is_null(id));
-                let id =
-                    id.map(|id| RequestId::read(id.into()).ok_or(NotAMessage::Id)).transpose()?;
-                Ok(Self::Response { id, outcome: Err(RawError::read(error)?) })
+                let id = message.get("id").filter(|id| !id.is_null());
+                let id = id.map(|id| RequestId::read(id).ok_or(NotAMessage::Id)).transpose()?;
+                Ok(Self::Response { id, outcome: Err(RawError::read(text.part(error))?) })
             }
             _ => Err(NotAMessage::Kind),
         }
     }
 
-    fn call(message: &Object<'_>, method: &RawValue) -> Result<Self, NotAMessage> {
-        let method = raw::string(method).ok_or(NotAMessage::Method)?.into_owned();
-        let params = message.get("params").filter(|params| !raw::is_null(params));
-        if params.is_some_and(|params| !raw::is_object(params)) {
+    fn call(text: &Text, message: &Object<'_>, method: Json<'_>) -> Result<Self, NotAMessage> {
+        let method = method.string().ok_or(NotAMessage::Method)?.into_owned();
+        let params = message.get("params").filter(|params| !params.is_null());
+        if params.is_some_and(|params| !params.is_object()) {
             return Err(NotAMessage::Params);
         }
-        let params = params.map(ToOwned::to_owned);
+        let params = params.map(|params| text.part(params));
         Ok(match message.get("id") {
             // basic, "Requests": the id MUST NOT be null.
-            Some(id) => Self::Request {
-                id: RequestId::read(id.into()).ok_or(NotAMessage::Id)?,
-                method,
-                params,
-            },
+            Some(id) => {
+                Self::Request { id: RequestId::read(id).ok_or(NotAMessage::Id)?, method, params }
+            }
             None => Self::Notification { method, params },
         })
     }
@@ -109,73 +100,91 @@ impl Message {
 
 /// Why a text is no object that can be read.
 fn no_object(text: &str) -> NotAMessage {
-    match serde_json::from_str::<&RawValue>(text) {
+    match serde_json::from_str::<IgnoredAny>(text) {
         Err(_) => NotAMessage::NotJson,
-        Ok(raw) if !strict::is_shallow(raw.into()) => NotAMessage::TooDeep,
+        Ok(_) if !strict::is_shallow(Json::checked(text)) => NotAMessage::TooDeep,
         Ok(_) => NotAMessage::NotAnObject,
     }
 }
 
 impl RawError {
-    fn read(raw: &RawValue) -> Result<Self, NotAMessage> {
-        let error = Object::read(raw).ok_or(NotAMessage::Error)?;
+    fn read(raw: JsonBuf) -> Result<Self, NotAMessage> {
+        let error = Object::read(&raw).ok_or(NotAMessage::Error)?;
         let code = error.get("code").and_then(|code| code.get().parse().ok());
         let message = error.text("message").map(String::from);
         let (code, message) = code.zip(message).ok_or(NotAMessage::Error)?;
-        Ok(Self { code, message, raw: raw.to_owned() })
+        Ok(Self { code, message, raw })
     }
 }
 
-/// More bytes than a message has besides what it carries, but for a long id.
-const FRAME_BYTES: usize = 128;
-
-#[derive(Serialize)]
-struct Call<'a, P: ?Sized> {
-    jsonrpc: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a RequestId>,
-    method: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    params: Option<&'a P>,
-}
-
 /// A request of ours to an upstream.
-pub fn render_request(id: &RequestId, method: &str, params: Option<&RawValue>) -> Vec<u8> {
-    to_json(&Call { jsonrpc: "2.0", id: Some(id), method, params })
+pub fn render_request(id: &RequestId, method: &str, params: Option<Json<'_>>) -> Vec<u8> {
+    call(Some(id), method, params)
 }
 
 /// The same with params that were rewritten for it.
 pub fn render_rewritten(id: &RequestId, method: &str, params: &Object<'_>) -> Vec<u8> {
-    let call = Call { jsonrpc: "2.0", id: Some(id), method, params: Some(params) };
-    to_json_of(params.size() + FRAME_BYTES, &call)
+    let mut message = begin(Some(id), method.len() + params.size());
+    member("method", &mut message);
+    quote(method, &mut message);
+    member("params", &mut message);
+    params.write(&mut message);
+    end(message)
 }
 
 /// A notification, to an upstream or passed on from one.
-pub fn render_notification(method: &str, params: Option<&RawValue>) -> Vec<u8> {
-    to_json(&Call { jsonrpc: "2.0", id: None, method, params })
+pub fn render_notification(method: &str, params: Option<Json<'_>>) -> Vec<u8> {
+    call(None, method, params)
 }
 
 /// A result that is passed on, to the client that asked or to an upstream of the legacy era.
-pub fn render_response(id: &RequestId, result: &RawValue) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        jsonrpc: &'static str,
-        id: &'a RequestId,
-        result: &'a RawValue,
-    }
-    to_json_of(result.get().len() + FRAME_BYTES, &Response { jsonrpc: "2.0", id, result })
+pub fn render_response(id: &RequestId, result: Json<'_>) -> Vec<u8> {
+    let mut message = begin(Some(id), result.get().len());
+    member("result", &mut message);
+    message.push_str(result.get());
+    end(message)
 }
 
 /// An error that is passed on, code, message, data and all.
-pub fn render_raw_error(id: Option<&RequestId>, error: &RawValue) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Response<'a> {
-        jsonrpc: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a RequestId>,
-        error: &'a RawValue,
+pub fn render_raw_error(id: Option<&RequestId>, error: Json<'_>) -> Vec<u8> {
+    let mut message = begin(id, error.get().len());
+    member("error", &mut message);
+    message.push_str(error.get());
+    end(message)
+}
+
+fn call(id: Option<&RequestId>, method: &str, params: Option<Json<'_>>) -> Vec<u8> {
+    let mut message = begin(id, method.len() + params.map_or(0, |it| it.get().len()));
+    member("method", &mut message);
+    quote(method, &mut message);
+    if let Some(params) = params {
+        member("params", &mut message);
+        message.push_str(params.get());
     }
-    to_json(&Response { jsonrpc: "2.0", id, error })
+    end(message)
+}
+
+/// The beginning of a message that carries so many bytes.
+fn begin(id: Option<&RequestId>, bytes: usize) -> String {
+    /// As many as stand around an id, a method and its params.
+    const FRAME_BYTES: usize = r#"{"jsonrpc":"2.0","id":,"method":"","params":}"#.len();
+    let id = id.map(RequestId::as_json);
+    let mut message = String::with_capacity(FRAME_BYTES + id.map_or(0, str::len) + bytes);
+    message.push_str(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = id {
+        member("id", &mut message);
+        message.push_str(id);
+    }
+    message
+}
+
+fn member(key: &str, message: &mut String) {
+    message.extend([",\"", key, "\":"]);
+}
+
+fn end(mut message: String) -> Vec<u8> {
+    message.push('}');
+    message.into_bytes()
 }
 
 #[cfg(test)]
@@ -184,16 +193,16 @@ mod tests {
 
     use super::*;
 
-    fn raw(text: &str) -> &RawValue {
-        serde_json::from_str(text).unwrap()
+    fn message(text: &str) -> Result<Message, NotAMessage> {
+        Message::read(&text.to_owned().into())
     }
 
     fn read(text: &str) -> Message {
-        Message::read(text.as_bytes()).unwrap_or_else(|fault| panic!("{text}: {fault}"))
+        message(text).unwrap_or_else(|fault| panic!("{text}: {fault}"))
     }
 
     fn refuses(text: &str, fault: NotAMessage) {
-        assert_eq!(Message::read(text.as_bytes()).err(), Some(fault), "{text}");
+        assert_eq!(message(text).err(), Some(fault), "{text}");
     }
 
     // basic, "Result Responses".
@@ -235,7 +244,7 @@ mod tests {
         use NotAMessage::{Error, Id, Kind, Method, NotAnObject, NotJson, Params, Result, Version};
         refuses("", NotJson);
         refuses("{} {}", NotJson);
-        assert_eq!(Message::read(b"\"\xff\"").err(), Some(NotJson));
+        assert_eq!(Message::read(&Bytes::from_static(b"\"\xff\"")).err(), Some(NotJson));
         refuses("[]", NotAnObject);
         refuses(r#"{"jsonrpc":"2.0","id":1,"\u0069d":2,"result":{}}"#, NotAnObject);
         refuses(r#"{"id":1,"result":{}}"#, Version);
@@ -269,14 +278,14 @@ mod tests {
     #[test]
     fn what_is_rendered_reads_back_to_the_letter() {
         let id = RequestId::from(7);
-        let params = raw(r#"{"a": 1}"#);
+        let params = Json::checked(r#"{"a": 1}"#);
         assert_eq!(
             render_request(&id, "tools/call", Some(params)),
             br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"a": 1}}"#
         );
         assert_eq!(render_notification("a", None), br#"{"jsonrpc":"2.0","method":"a"}"#);
         assert_eq!(render_response(&id, params), br#"{"jsonrpc":"2.0","id":7,"result":{"a": 1}}"#);
-        let error = raw(r#"{"code":1, "message":""}"#);
+        let error = Json::checked(r#"{"code":1, "message":""}"#);
         assert_eq!(
             render_raw_error(Some(&id), error),
             br#"{"jsonrpc":"2.0","id":7,"error":{"code":1, "message":""}}"#
@@ -294,9 +303,9 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let result = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{{middle}}}}}");
-            let read = Message::read(result.as_bytes());
+            let read = message(&result);
             prop_assert!(read.is_err() || serde_json::from_str::<serde_json::Value>(&result).is_ok());
-            prop_assert!(Message::read(&bytes).is_err());
+            prop_assert!(Message::read(&bytes.into()).is_err());
         }
     }
 }

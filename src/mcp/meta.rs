@@ -3,13 +3,12 @@
 //! Keys we do not know are nobody's fault and stay in the params. A `null` counts as absent.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::client::{ClientCapabilities, WireClientInfo};
 use super::era::Era;
 use super::idempotency::{self, IdempotencyKey};
-use super::json::Json;
-use super::jsonrpc::{RawScalar, to_raw};
+use super::json::{Json, JsonBuf};
+use super::jsonrpc::RawScalar;
 use super::lex::NotJson;
 use super::rejection::Refusal;
 use super::scan::Scan;
@@ -168,8 +167,8 @@ impl LogLevel {
     }
 
     /// The level of this name.
-    pub fn parse(raw: &RawValue) -> Option<Self> {
-        Self::named(raw.into())
+    pub fn parse(raw: Json<'_>) -> Option<Self> {
+        Self::named(raw)
     }
 
     fn named(json: Json<'_>) -> Option<Self> {
@@ -196,8 +195,8 @@ impl ProgressToken {
     }
 
     /// The same, to be put into other JSON.
-    pub fn to_raw(&self) -> Box<RawValue> {
-        to_raw(self)
+    pub fn to_buf(&self) -> JsonBuf {
+        JsonBuf::of(self)
     }
 }
 

@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 
 use http::header::{HeaderName, HeaderValue};
-use serde_json::value::RawValue;
 
 use super::header::{PARAM_PREFIX, decoded, encode_header};
-use super::raw;
+use super::json::Json;
 use super::rejection::Refusal;
 
 /// 2^53 - 1, the largest integer that may be mirrored.
@@ -39,16 +38,16 @@ impl Mirror {
     }
 
     /// What an upstream has to be sent in that header; `None` if the arguments have nothing for it ("Client Behavior").
-    pub fn header_value(&self, arguments: &RawValue) -> Option<HeaderValue> {
-        let value = self.value(arguments).filter(|value| is_primitive(value))?;
-        Some(encode_header(&raw::string(value).unwrap_or(Cow::Borrowed(value.get()))))
+    pub fn header_value(&self, arguments: Json<'_>) -> Option<HeaderValue> {
+        let value = self.value(arguments).filter(|value| is_primitive(*value))?;
+        Some(encode_header(&value.string().unwrap_or(Cow::Borrowed(value.get()))))
     }
 
     /// Does the header say what the arguments say ("Server Behavior for Custom Headers")?
     pub(super) fn check(
         &self,
         headers: &[(HeaderName, HeaderValue)],
-        arguments: Option<&RawValue>,
+        arguments: Option<Json<'_>>,
     ) -> Result<(), Refusal> {
         let name = &self.header;
         let refuse = |what| Err(Refusal::mismatch(format!("Header mismatch: {name} {what}")));
@@ -65,19 +64,19 @@ impl Mirror {
     }
 
     /// The value at the property path; a `null` is no value.
-    fn value<'a>(&self, arguments: &'a RawValue) -> Option<&'a RawValue> {
-        let found = self.path.iter().try_fold(arguments, |object, key| raw::member(object, key))?;
-        (!raw::is_null(found)).then_some(found)
+    fn value<'a>(&self, arguments: Json<'a>) -> Option<Json<'a>> {
+        let found = self.path.iter().try_fold(arguments, |object, key| object.member(key))?;
+        (!found.is_null()).then_some(found)
     }
 }
 
 /// A client cannot mirror anything else; that such a value is wrong is for the tool to say.
-fn is_primitive(value: &RawValue) -> bool {
+fn is_primitive(value: Json<'_>) -> bool {
     !value.get().starts_with(['{', '['])
 }
 
-fn is_same(header: &str, value: &RawValue) -> bool {
-    if let Some(text) = raw::string(value) {
+fn is_same(header: &str, value: Json<'_>) -> bool {
+    if let Some(text) = value.string() {
         return header == text;
     }
     let (Some(header), Some(value)) = (integer(header), integer(value.get())) else {
@@ -190,12 +189,12 @@ mod tests {
             ("[1]", None),
         ] {
             let arguments = format!(r#"{{"a":{{"b":{value}}}}}"#);
-            let sent = mirror.header_value(serde_json::from_str(&arguments).unwrap());
+            let sent = mirror.header_value(Json::checked(&arguments));
             let sent = sent.as_ref().map(|value| value.to_str().unwrap());
             assert_eq!(sent, header, "{value}");
             assert!(agrees(sent, &arguments), "{value}");
         }
-        assert_eq!(mirror.header_value(serde_json::from_str("{}").unwrap()), None);
+        assert_eq!(mirror.header_value(Json::checked("{}")), None);
     }
 
     #[test]

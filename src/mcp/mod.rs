@@ -29,7 +29,6 @@ mod mirror;
 mod notification;
 mod object;
 mod params;
-mod raw;
 mod rejection;
 mod reply;
 mod result;
@@ -53,6 +52,7 @@ pub use event_stream::{Event, EventReader, EventTooLarge};
 pub use header::{MAX_HEADER_BYTES, MAX_HEADERS, encode_header};
 pub use idempotency::{IdempotencyKey, NotAKey};
 pub use input_required::{InputRequest, InputRequired, NotInputRequired};
+pub use json::{Json, JsonBuf};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
 pub use listen::{Change, ListenFilter};
 pub use message::{

@@ -49,7 +49,7 @@ impl Notification {
     /// nothing: other clients use the same ones.
     pub fn cancelled(&self) -> Option<RequestId> {
         let id = (self.notice == Notice::Cancelled).then(|| self.params.get("requestId"))??;
-        RequestId::read(id.into())
+        RequestId::read(id)
     }
 }
 

@@ -1,15 +1,10 @@
 //! A JSON object taken apart to have a few members rewritten; all others stay as they were written, in their order.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
-
-use super::jsonrpc::to_raw;
-use super::raw::{self, Text};
-use super::strict::Keys;
+use super::json::{Json, JsonBuf, quote};
+use super::lex::{Cursor, NotJson};
+use super::strict::{Keys, MAX_DEPTH};
 
 /// No object that is rewritten has more members; this bounds what a hostile one can make us hold.
 const MAX_MEMBERS: usize = 4096;
@@ -17,35 +12,61 @@ const MAX_MEMBERS: usize = 4096;
 /// The members of an object, none of them twice, each still JSON text. Unlike in [`Params`](super::Params) a `null` is
 /// a value like any other.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+
+/// The value of a member: as it came, or another one.
+#[derive(Debug, Clone)]
+pub enum Value<'a> {
+    Kept(Json<'a>),
+    New(JsonBuf),
+}
 
 impl<'a> Object<'a> {
     /// `None` if it is no object, has a key twice, or has more members than any message needs.
-    pub fn read(raw: &'a RawValue) -> Option<Self> {
-        // Without an error that nobody reads.
-        raw::is_object(raw).then(|| Self::parse(raw.get()))?
+    pub fn read(json: impl Into<Json<'a>>) -> Option<Self> {
+        let json = json.into();
+        if !json.is_object() {
+            return None;
+        }
+        Self::split(&mut Cursor::new(json.get()), |cursor| Ok(cursor.skip_value()))
     }
 
-    /// The same of text that may not be JSON at all.
+    /// The same of text that may not be JSON at all; `None` too if it nests too deep.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        let mut text = serde_json::Deserializer::from_str(text);
-        let object = text.deserialize_map(Split).ok()?;
-        text.end().is_ok().then_some(object)
+        let mut cursor = Cursor::new(text);
+        let object = Self::split(&mut cursor, |cursor| cursor.value(MAX_DEPTH - 1))?;
+        cursor.end().is_ok().then_some(object)
+    }
+
+    fn split(
+        cursor: &mut Cursor<'a>,
+        value: impl FnMut(&mut Cursor<'a>) -> Result<&'a str, NotJson>,
+    ) -> Option<Self> {
+        let (mut keys, mut is_fit) = (Keys::default(), true);
+        let mut members: Vec<(_, _)> = Vec::with_capacity(8);
+        let read = cursor.members(value, |key, value| {
+            is_fit &= members.len() < MAX_MEMBERS
+                && keys.is_new(key.clone(), members.iter().map(|(known, _)| known));
+            if is_fit {
+                members.push((key, Value::Kept(Json::checked(value))));
+            }
+        });
+        (read.is_ok() && is_fit).then_some(Self(members))
     }
 
     /// One member.
-    pub fn get(&self, key: &str) -> Option<&RawValue> {
+    pub fn get(&self, key: &str) -> Option<Json<'_>> {
         self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// The text of a member that is a string.
     pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
-        self.get(key).and_then(raw::string)
+        self.get(key).and_then(Json::string)
     }
 
     /// All members, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Json<'_>)> {
+        self.0.iter().map(|(key, value)| (&**key, value.json()))
     }
 
     /// Are there no members?
@@ -54,8 +75,8 @@ impl<'a> Object<'a> {
     }
 
     /// Gives a member another value where it stands, or adds it at the end.
-    pub fn set(&mut self, key: &str, value: Box<RawValue>) {
-        let value = Cow::Owned(value);
+    pub fn set(&mut self, key: &str, value: impl Into<Value<'a>>) {
+        let value = value.into();
         match self.0.iter_mut().find(|(name, _)| *name == key) {
             Some((_, old)) => *old = value,
             None => self.0.push((Cow::Owned(key.to_owned()), value)),
@@ -64,7 +85,9 @@ impl<'a> Object<'a> {
 
     /// The same with a string.
     pub fn set_text(&mut self, key: &str, text: &str) {
-        self.set(key, to_raw(&text));
+        let mut quoted = String::with_capacity(text.len() + 2);
+        quote(text, &mut quoted);
+        self.set(key, JsonBuf::rendered(quoted));
     }
 
     /// Rewrites a member that is itself an object, such as `_meta`. Where there is none, or something else stands, it
@@ -81,69 +104,72 @@ impl<'a> Object<'a> {
         self.0.retain(|(name, _)| name != key);
     }
 
-    /// About as many bytes as its text has.
-    pub(super) fn size(&self) -> usize {
-        self.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum::<usize>() + 2
-    }
-
     /// The object's text.
-    pub fn render(&self) -> Box<RawValue> {
-        to_raw(self)
+    pub fn render(&self) -> JsonBuf {
+        let mut text = String::with_capacity(self.size());
+        self.write(&mut text);
+        JsonBuf::rendered(text)
     }
 
-    pub(super) fn borrowed(members: impl Iterator<Item = (&'a str, &'a RawValue)>) -> Self {
-        Self(members.map(|(key, value)| (Cow::Borrowed(key), Cow::Borrowed(value))).collect())
-    }
-}
-
-impl Serialize for Object<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
-
-struct Split;
-
-impl<'de> Visitor<'de> for Split {
-    type Value = Object<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+    /// How many bytes its text has, where no key is escaped.
+    pub(super) fn size(&self) -> usize {
+        let members = self.iter().map(|(key, value)| key.len() + value.get().len() + 4);
+        members.sum::<usize>() + if self.is_empty() { 2 } else { 1 }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-        let mut keys = Keys::default();
-        let mut members: Vec<(_, _)> = Vec::with_capacity(8);
-        while let Some(Text(key)) = map.next_key()? {
-            if members.len() == MAX_MEMBERS {
-                return Err(A::Error::custom("too many members"));
+    pub(super) fn write(&self, into: &mut String) {
+        into.push('{');
+        for (place, (key, value)) in self.iter().enumerate() {
+            if place > 0 {
+                into.push(',');
             }
-            if !keys.is_new(key.clone(), members.iter().map(|(known, _)| known)) {
-                return Err(A::Error::custom("the same key twice"));
-            }
-            members.push((key, Cow::Borrowed(map.next_value()?)));
+            quote(key, into);
+            into.push(':');
+            into.push_str(value.get());
         }
-        Ok(Object(members))
+        into.push('}');
+    }
+
+    pub(super) fn borrowed(members: impl Iterator<Item = (&'a str, Json<'a>)>) -> Self {
+        Self(members.map(|(key, value)| (Cow::Borrowed(key), Value::Kept(value))).collect())
+    }
+}
+
+impl Value<'_> {
+    fn json(&self) -> Json<'_> {
+        match self {
+            Self::Kept(json) => *json,
+            Self::New(json) => json.json(),
+        }
+    }
+}
+
+impl<'a> From<Json<'a>> for Value<'a> {
+    fn from(json: Json<'a>) -> Self {
+        Self::Kept(json)
+    }
+}
+
+impl From<JsonBuf> for Value<'_> {
+    fn from(json: JsonBuf) -> Self {
+        Self::New(json)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::Value as Tree;
 
     use super::*;
 
-    fn raw(text: &str) -> &RawValue {
-        serde_json::from_str(text).unwrap()
-    }
-
-    fn owned(text: &str) -> Box<RawValue> {
-        raw(text).to_owned()
+    fn held(text: &str) -> JsonBuf {
+        JsonBuf::parse(text).unwrap()
     }
 
     fn rewritten(text: &str, change: impl FnOnce(&mut Object<'_>)) -> String {
-        let mut object = Object::read(raw(text)).unwrap();
+        let held = held(text);
+        let mut object = Object::read(&held).unwrap();
         change(&mut object);
         object.render().get().to_owned()
     }
@@ -153,7 +179,7 @@ mod tests {
         let text = r#"{"b":{ "x":1e2, "x2":[1, 2.50] },"a":"\u0061","n":null,"z":123456789012345678901234567890}"#;
         assert_eq!(rewritten(text, |_| {}), text);
         assert_eq!(
-            rewritten(text, |it| it.set("a", owned("[ ]"))),
+            rewritten(text, |it| it.set("a", held("[ ]"))),
             text.replace(r#""\u0061""#, "[ ]")
         );
     }
@@ -161,17 +187,17 @@ mod tests {
     #[test]
     fn a_member_is_replaced_where_it_stands_or_added_at_the_end() {
         assert_eq!(
-            rewritten(r#"{"a":1,"b":2}"#, |it| it.set("a", owned("null"))),
+            rewritten(r#"{"a":1,"b":2}"#, |it| it.set("a", held("null"))),
             r#"{"a":null,"b":2}"#
         );
         assert_eq!(rewritten(r#"{"\u0061":1}"#, |it| it.set_text("a", "\"")), r#"{"a":"\""}"#);
-        assert_eq!(rewritten(r#"{"a":1}"#, |it| it.set("c", owned("{}"))), r#"{"a":1,"c":{}}"#);
+        assert_eq!(rewritten(r#"{"a":1}"#, |it| it.set("c", held("{}"))), r#"{"a":1,"c":{}}"#);
         assert_eq!(rewritten(r#"{"a":1,"b":2}"#, |it| it.remove("a")), r#"{"b":2}"#);
     }
 
     #[test]
     fn an_object_within_is_rewritten_alike() {
-        let tag = |it: &mut Object<'_>| it.amend("_meta", |meta| meta.set("id", owned("1")));
+        let tag = |it: &mut Object<'_>| it.amend("_meta", |meta| meta.set("id", held("1")));
         assert_eq!(rewritten(r#"{"_meta":{"a":{ }}}"#, tag), r#"{"_meta":{"a":{ },"id":1}}"#);
         for other in ["{}", r#"{"_meta":null}"#, r#"{"_meta":[1]}"#] {
             assert_eq!(rewritten(other, tag), r#"{"_meta":{"id":1}}"#, "{other}");
@@ -180,22 +206,23 @@ mod tests {
 
     #[test]
     fn a_null_is_a_value() {
-        let object = Object::read(raw(r#"{"a":null}"#)).unwrap();
-        assert_eq!(object.get("a").map(RawValue::get), Some("null"));
+        let null = held(r#"{"a":null}"#);
+        let object = Object::read(&null).unwrap();
+        assert_eq!(object.get("a").map(Json::get), Some("null"));
         assert_eq!((object.get("b").is_none(), object.text("a")), (true, None));
     }
 
     #[test]
     fn what_is_ambiguous_or_no_object_is_refused() {
         for text in ["[]", "1", "null", r#""a""#, r#"{"a":1,"\u0061":2}"#, r#"{"\ud800":1}"#] {
-            assert!(Object::read(raw(text)).is_none(), "{text}");
+            assert!(Object::read(&held(text)).is_none(), "{text}");
         }
         let members = |count: usize| {
             let members: Vec<_> = (0..count).map(|n| format!("\"k{n}\":0")).collect();
             format!("{{{}}}", members.join(","))
         };
-        assert!(Object::read(raw(&members(MAX_MEMBERS))).is_some());
-        assert!(Object::read(raw(&members(MAX_MEMBERS + 1))).is_none());
+        assert!(Object::read(&held(&members(MAX_MEMBERS))).is_some());
+        assert!(Object::read(&held(&members(MAX_MEMBERS + 1))).is_none());
     }
 
     proptest! {
@@ -205,10 +232,10 @@ mod tests {
             key in "[a-c\"]{0,2}",
         ) {
             let text = serde_json::to_string(&members).unwrap();
-            let mut expected: Value = serde_json::from_str(&text).unwrap();
-            expected[&key] = Value::from("new");
+            let mut expected: Tree = serde_json::from_str(&text).unwrap();
+            expected[&key] = Tree::from("new");
             let changed = rewritten(&text, |it| it.set_text(&key, "new"));
-            prop_assert_eq!(serde_json::from_str::<Value>(&changed).unwrap(), expected);
+            prop_assert_eq!(serde_json::from_str::<Tree>(&changed).unwrap(), expected);
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
+use super::json::{Json, JsonBuf, Text};
 use super::lex::NotJson;
 use super::meta::{UnjudgedMeta, WireMeta};
 use super::object::Object;
-use super::raw;
 use super::rejection::{Refusal, RejectionKind};
 use super::scan::Scan;
 
@@ -20,25 +18,30 @@ pub(super) enum Unjudged<'a> {
     /// Not there, or `null`: old clients send either.
     #[default]
     Absent,
-    Members(Params, UnjudgedMeta<'a>),
+    Members(Vec<(Box<str>, Json<'a>)>, UnjudgedMeta<'a>),
     TooMany,
     NotAnObject,
 }
 
 /// Checked members of `params`. An absent `params` and a `null` one are empty.
 #[derive(Debug, Clone, Default)]
-pub struct Params(Vec<(Box<str>, Box<RawValue>)>);
+pub struct Params(Vec<(Box<str>, JsonBuf)>);
 
 impl Params {
     /// One member. A `null` counts as absent: no param of any revision means something by it.
-    pub fn get(&self, key: &str) -> Option<&RawValue> {
-        let member = self.iter().find(|(name, _)| *name == key);
-        member.map(|(_, value)| value).filter(|value| !raw::is_null(value))
+    pub fn get(&self, key: &str) -> Option<Json<'_>> {
+        self.held(key).map(JsonBuf::json)
+    }
+
+    /// The same, to be held longer than the request.
+    pub(super) fn held(&self, key: &str) -> Option<&JsonBuf> {
+        let member = self.0.iter().find(|(name, _)| **name == *key);
+        member.map(|(_, value)| value).filter(|value| !value.json().is_null())
     }
 
     /// All members, `_meta` among them, in the order they came.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Json<'_>)> {
+        self.0.iter().map(|(key, value)| (&**key, value.json()))
     }
 
     /// The same members, to be rewritten for an upstream.
@@ -54,17 +57,15 @@ impl Params {
     /// A member that has to be a string if it is there.
     pub(super) fn string(&self, key: &str) -> Result<Option<Cow<'_, str>>, Refusal> {
         let member = self.get(key);
-        let text = |raw| {
-            raw::string(raw)
-                .ok_or_else(|| Refusal::params(format!("params.{key} must be a string")))
-        };
+        let refuse = || Refusal::params(format!("params.{key} must be a string"));
+        let text = |json| Json::string(json).ok_or_else(refuse);
         member.map(text).transpose()
     }
 
     /// Refuses a member that is there and is no object.
     pub(super) fn expect_object(&self, key: &str) -> Result<(), Refusal> {
         match self.get(key) {
-            Some(value) if !raw::is_object(value) => {
+            Some(value) if !value.is_object() => {
                 Err(Refusal::params(format!("params.{key} must be an object")))
             }
             _ => Ok(()),
@@ -88,18 +89,21 @@ impl<'a> Unjudged<'a> {
             };
             are_too_many |= members.len() == MAX_PARAMS;
             if !are_too_many {
-                members.push((key.into(), value.to_raw()));
+                members.push((key.into(), value));
             }
             Ok(())
         })?;
-        Ok(if are_too_many { Self::TooMany } else { Self::Members(Params(members), meta) })
+        Ok(if are_too_many { Self::TooMany } else { Self::Members(members, meta) })
     }
 
-    /// The params and their `_meta`, if they are what they have to be.
-    pub(super) fn judge(self) -> Result<(Params, WireMeta<'a>), Refusal> {
+    /// The params and their `_meta`, if they are what they have to be; `text` is where they were read.
+    pub(super) fn judge(self, text: &Text) -> Result<(Params, WireMeta<'a>), Refusal> {
         match self {
             Self::Absent => Ok((Params::default(), WireMeta::default())),
-            Self::Members(params, meta) => Ok((params, meta.judge()?)),
+            Self::Members(members, meta) => {
+                let held = |(key, value)| (key, text.part(value));
+                Ok((Params(members.into_iter().map(held).collect()), meta.judge()?))
+            }
             Self::TooMany => {
                 let message = format!("params has more than {MAX_PARAMS} members");
                 Err(Refusal::new(RejectionKind::InvalidRequest, message))
@@ -114,7 +118,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Params, Refusal> {
-        Unjudged::read(&mut Scan::new(json)).unwrap().judge().map(|(params, _)| params)
+        let text = Text::of(&json.to_owned().into()).unwrap();
+        let read = Unjudged::read(&mut Scan::new(text.get())).unwrap();
+        read.judge(&text).map(|(params, _)| params)
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::value::RawValue;
 
 use super::era::Era;
+use super::json::JsonBuf;
 use super::jsonrpc::{RequestId, to_json};
 use super::result_type::ResultType;
 
@@ -68,7 +68,7 @@ pub trait ResultBody {
     }
 
     /// What this result adds to its `_meta`.
-    fn meta(&self) -> &[(String, Box<RawValue>)] {
+    fn meta(&self) -> &[(String, JsonBuf)] {
         &[]
     }
 }
@@ -124,7 +124,7 @@ impl<B: ResultBody> Serialize for Reply<'_, B> {
 struct MetaOut<'a> {
     era: Era,
     identity: &'a Identity,
-    more: &'a [(String, Box<RawValue>)],
+    more: &'a [(String, JsonBuf)],
 }
 
 impl Serialize for MetaOut<'_> {
@@ -177,8 +177,8 @@ mod tests {
     const MODERN_META: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"baton","version":"1"},"dev.baton/servedBy":"r1"}"#;
     const LEGACY_META: &str = r#""_meta":{"dev.baton/servedBy":"r1"}"#;
 
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
+    fn raw(json: &str) -> JsonBuf {
+        JsonBuf::parse(json).unwrap()
     }
 
     /// `members` are those between `resultType` and `_meta`.

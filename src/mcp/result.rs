@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde_json::value::RawValue;
 
 use super::capabilities::ServerCapabilities;
 use super::era::{Era, LegacyVersion, SUPPORTED_VERSIONS};
+use super::json::JsonBuf;
 use super::method::Method;
 use super::reply::{Identity, ResultBody};
 
@@ -170,14 +170,14 @@ impl Listed {
 #[derive(Debug, Clone)]
 pub struct ListResult {
     listed: Listed,
-    items: Vec<Box<RawValue>>,
+    items: Vec<JsonBuf>,
     next_cursor: Option<String>,
     cache: CacheHint,
 }
 
 impl ListResult {
     /// The order of `items` is the client's order: keep it the same from call to call.
-    pub fn new(listed: Listed, items: Vec<Box<RawValue>>, cache: CacheHint) -> Self {
+    pub fn new(listed: Listed, items: Vec<JsonBuf>, cache: CacheHint) -> Self {
         Self { listed, items, next_cursor: None, cache }
     }
 
@@ -212,13 +212,13 @@ impl ResultBody for ListResult {
 /// The result of `resources/read` (resources, "Reading Resources").
 #[derive(Debug, Clone)]
 pub struct ReadResource {
-    contents: Vec<Box<RawValue>>,
+    contents: Vec<JsonBuf>,
     cache: CacheHint,
 }
 
 impl ReadResource {
     /// `contents` are never empty: a resource that is not there is an error.
-    pub fn new(contents: Vec<Box<RawValue>>, cache: CacheHint) -> Self {
+    pub fn new(contents: Vec<JsonBuf>, cache: CacheHint) -> Self {
         Self { contents, cache }
     }
 }
@@ -238,13 +238,13 @@ impl ResultBody for ReadResource {
 /// A result that says no more than that it is one: `ping`, acknowledgements.
 #[derive(Debug, Clone, Default)]
 pub struct Empty {
-    meta: Vec<(String, Box<RawValue>)>,
+    meta: Vec<(String, JsonBuf)>,
 }
 
 impl Empty {
     /// Adds a member to `_meta`.
     #[must_use]
-    pub fn with_meta(mut self, key: &str, value: Box<RawValue>) -> Self {
+    pub fn with_meta(mut self, key: &str, value: JsonBuf) -> Self {
         self.meta.push((key.to_owned(), value));
         self
     }
@@ -260,7 +260,7 @@ impl ResultBody for Empty {
         era.is_modern() || !self.meta.is_empty()
     }
 
-    fn meta(&self) -> &[(String, Box<RawValue>)] {
+    fn meta(&self) -> &[(String, JsonBuf)] {
         &self.meta
     }
 }

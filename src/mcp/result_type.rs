@@ -39,9 +39,10 @@ impl ResultType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::json::Json;
 
     fn check(result: &str, expected: Option<ResultType>) {
-        let object = Object::read(serde_json::from_str(result).unwrap()).unwrap();
+        let object = Object::read(Json::checked(result)).unwrap();
         assert_eq!(ResultType::of(&object), expected, "{result}");
     }
 

@@ -88,7 +88,7 @@ impl<'a> Scan<'a> {
 
     /// There is nothing more.
     pub(super) fn end(&mut self) -> Result<(), NotJson> {
-        self.peek().map_or(Ok(()), |_| Err(NotJson))
+        self.cursor.end()
     }
 
     /// Whether all that was read is strict; if not, the first reason why.

@@ -1,8 +1,8 @@
 //! What travels on an event stream: framed messages, comments, notifications about one request.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
+use super::json::Json;
 use super::jsonrpc::to_json;
 use super::meta::{LogLevel, ProgressToken};
 
@@ -97,13 +97,13 @@ struct OutputMeta<'a> {
 
 /// A `notifications/message`. Only for a request whose log level admits `level` (logging,
 /// "Per-request log level").
-pub fn log_message(level: LogLevel, logger: Option<&str>, data: &RawValue) -> Vec<u8> {
+pub fn log_message(level: LogLevel, logger: Option<&str>, data: Json<'_>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message<'a> {
         level: LogLevel,
         #[serde(skip_serializing_if = "Option::is_none")]
         logger: Option<&'a str>,
-        data: &'a RawValue,
+        data: Json<'a>,
     }
     notification("notifications/message", &Message { level, logger, data })
 }
@@ -122,12 +122,8 @@ fn notification(method: &'static str, params: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> &RawValue {
-        serde_json::from_str(json).unwrap()
-    }
-
     fn reporter(token: &str) -> ProgressReporter {
-        ProgressReporter::new(ProgressToken::read(raw(token).into()).unwrap())
+        ProgressReporter::new(ProgressToken::read(Json::checked(token)).unwrap())
     }
 
     // streamable-http, "Receiving Messages": streams cannot be resumed, so there is no `id:`.
@@ -164,7 +160,7 @@ mod tests {
     #[test]
     fn a_log_message_has_its_level_and_data() {
         assert_eq!(
-            log_message(LogLevel::Warning, Some("worker"), raw(r#"{"a":1}"#)),
+            log_message(LogLevel::Warning, Some("worker"), Json::checked(r#"{"a":1}"#)),
             br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","logger":"worker","data":{"a":1}}}"#
         );
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::json::Json;
-use super::lex::plain;
+use super::lex::string_length;
 
 /// How deep arrays and objects may nest; the body itself is the first level.
 pub const MAX_DEPTH: usize = 64;
@@ -70,16 +70,6 @@ pub(super) fn is_shallow(json: Json<'_>) -> bool {
         }
     }
     true
-}
-
-/// Of a string without its first quote.
-fn string_length(bytes: &[u8]) -> usize {
-    let mut at = plain(bytes);
-    while bytes.get(at) == Some(&b'\\') {
-        at += 2;
-        at += plain(&bytes[at..]);
-    }
-    at + 1
 }
 
 #[cfg(test)]

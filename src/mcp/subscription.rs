@@ -1,9 +1,8 @@
 //! What one subscription is told, each message under its id (subscriptions, "Receiving Notifications").
 
-use serde_json::value::RawValue;
-
 use super::era::Era;
-use super::jsonrpc::{RequestId, to_raw};
+use super::json::{Json, JsonBuf};
+use super::jsonrpc::RequestId;
 use super::listen::{self, ListenFilter};
 use super::message::render_notification;
 use super::object::Object;
@@ -51,7 +50,7 @@ impl Subscription {
     }
 
     /// An upstream's notification, all else in it untouched; `None` if its params are ambiguous.
-    pub fn pass_on(&self, method: &str, params: Option<&RawValue>) -> Option<Vec<u8>> {
+    pub fn pass_on(&self, method: &str, params: Option<Json<'_>>) -> Option<Vec<u8>> {
         let params = params.map_or(Some(Object::default()), Object::read)?;
         Some(self.notification(method, params))
     }
@@ -59,20 +58,20 @@ impl Subscription {
     /// What MUST be sent when the server ends it (cancellation, "Cancellation Flow"), before [`Self::ended`].
     pub fn cancelled(&self, reason: &str) -> Vec<u8> {
         let mut params = Object::default();
-        params.set("requestId", to_raw(&self.id));
+        params.set("requestId", JsonBuf::of(&self.id));
         params.set_text("reason", reason);
         self.notification("notifications/cancelled", params)
     }
 
     /// The last message: an end that was meant (subscriptions, "Graceful Closure").
     pub fn ended(&self, identity: &Identity) -> Vec<u8> {
-        let result = Empty::default().with_meta(SUBSCRIPTION_ID, to_raw(&self.id));
+        let result = Empty::default().with_meta(SUBSCRIPTION_ID, JsonBuf::of(&self.id));
         Reply::new(Era::Modern, identity, &result).to(&self.id)
     }
 
     fn notification(&self, method: &str, mut params: Object<'_>) -> Vec<u8> {
-        params.amend("_meta", |meta| meta.set(SUBSCRIPTION_ID, to_raw(&self.id)));
-        render_notification(method, Some(&params.render()))
+        params.amend("_meta", |meta| meta.set(SUBSCRIPTION_ID, JsonBuf::of(&self.id)));
+        render_notification(method, Some(params.render().json()))
     }
 }
 
@@ -81,12 +80,8 @@ mod tests {
     use super::*;
     use crate::mcp::TaskState;
 
-    fn raw(text: &str) -> &RawValue {
-        serde_json::from_str(text).unwrap()
-    }
-
     fn subscription(id: &str) -> Subscription {
-        Subscription::new(RequestId::read(raw(id).into()).unwrap())
+        Subscription::new(RequestId::read(Json::checked(id)).unwrap())
     }
 
     fn check(sent: Vec<u8>, method: &str, params: &str) {
@@ -134,7 +129,7 @@ mod tests {
     fn a_task_is_told_whole() {
         let task = Task {
             id: "t".to_owned(),
-            state: TaskState::Completed(raw(r#"{"content": []}"#).to_owned()),
+            state: TaskState::Completed(JsonBuf::fixed(r#"{"content": []}"#)),
             status_message: None,
             created_at: "a".to_owned(),
             last_updated_at: "b".to_owned(),
@@ -148,7 +143,7 @@ mod tests {
     #[test]
     fn what_an_upstream_tells_keeps_all_but_the_id() {
         let one = subscription("1");
-        let params = raw(
+        let params = Json::checked(
             r#"{"_meta":{"a":[ 1 ],"io.modelcontextprotocol/subscriptionId":"x"},"uri":"b","c":null}"#,
         );
         check(
@@ -157,7 +152,7 @@ mod tests {
             r#"{"_meta":{"a":[ 1 ],"io.modelcontextprotocol/subscriptionId":1},"uri":"b","c":null}"#,
         );
         check(one.pass_on("notifications/x", None).unwrap(), "x", &format!("{{{TAG}}}"));
-        assert!(one.pass_on("notifications/x", Some(raw(r#"{"a":1,"a":2}"#))).is_none());
+        assert!(one.pass_on("notifications/x", Some(Json::checked(r#"{"a":1,"a":2}"#))).is_none());
     }
 
     // subscriptions, "Graceful Closure".

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use super::envelope::Envelope;
 use super::era::{Era, LegacyVersion};
-use super::jsonrpc::to_raw;
+use super::json::{Json, JsonBuf};
 use super::object::Object;
-use super::raw;
 use super::rejection::{Refusal, Rejection};
 use super::reply::{Identity, ResultBody};
 use super::result_type::ResultType;
@@ -61,8 +59,8 @@ impl Task {
 
     /// The params of a modern `notifications/tasks`: what `tasks/get` would return (SEP-2663, "Task Status
     /// Notifications").
-    pub fn params(&self) -> Box<RawValue> {
-        to_raw(&Params(self))
+    pub fn params(&self) -> JsonBuf {
+        JsonBuf::of(&Params(self))
     }
 }
 
@@ -76,7 +74,7 @@ impl ResultBody for Task {
     ) -> Result<(), M::Error> {
         self.write_head(era, result)?;
         match self.state.detail() {
-            Some((key, value)) if era.is_modern() => result.serialize_entry(key, value),
+            Some((key, value)) if era.is_modern() => result.serialize_entry(key, &value),
             _ => Ok(()),
         }
     }
@@ -89,7 +87,7 @@ impl Serialize for Params<'_> {
         let mut members = serializer.serialize_map(None)?;
         self.0.write_head(Era::Modern, &mut members)?;
         if let Some((key, value)) = self.0.state.detail() {
-            members.serialize_entry(key, value)?;
+            members.serialize_entry(key, &value)?;
         }
         members.end()
     }
@@ -133,7 +131,7 @@ impl Serialize for Head<'_> {
 }
 
 /// What [`RELATED_TASK`] holds.
-pub fn related_task(id: &str) -> Box<RawValue> {
+pub fn related_task(id: &str) -> JsonBuf {
     let mut related = Object::default();
     related.set_text("taskId", id);
     related.render()
@@ -148,14 +146,14 @@ pub struct TaskRequested {
 
 impl TaskRequested {
     /// Reads `params.task`. In other revisions the word means nothing (SEP-2663, "Backward Compatibility").
-    fn read(era: Era, task: Option<&RawValue>) -> Result<Option<Self>, Refusal> {
+    fn read(era: Era, task: Option<Json<'_>>) -> Result<Option<Self>, Refusal> {
         let Some(task) = task.filter(|_| era == Era::Legacy(LegacyVersion::November2025)) else {
             return Ok(None);
         };
-        if !raw::is_object(task) {
+        if !task.is_object() {
             return Err(Refusal::params("params.task must be an object"));
         }
-        let ttl = raw::member(task, "ttl").filter(|ttl| !raw::is_null(ttl));
+        let ttl = task.member("ttl").filter(|ttl| !ttl.is_null());
         let refuse = || Refusal::params("params.task.ttl must be a whole number of milliseconds");
         let read = |ttl| milliseconds(ttl).ok_or_else(refuse);
         Ok(Some(Self { ttl: ttl.map(read).transpose()? }))
@@ -170,7 +168,7 @@ impl Envelope {
     }
 }
 
-fn milliseconds(raw: &RawValue) -> Option<Duration> {
+fn milliseconds(raw: Json<'_>) -> Option<Duration> {
     let text = raw.get();
     // Some languages write whole numbers with a point.
     let text = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|it| it == b'0'));
@@ -191,8 +189,8 @@ mod tests {
     const TIMES: &str =
         r#""createdAt":"2025-11-25T10:30:00Z","lastUpdatedAt":"2025-11-25T10:40:00Z""#;
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn raw(text: &str) -> JsonBuf {
+        JsonBuf::parse(text).unwrap()
     }
 
     fn task(state: TaskState) -> Task {
@@ -269,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_task_is_asked_for_in_one_revision_only() {
-        let read = |era, text: &str| TaskRequested::read(era, Some(&raw(text)));
+        let read = |era, text: &str| TaskRequested::read(era, Some(Json::checked(text)));
         let ttl = Some(Duration::from_millis(7));
         assert_eq!(read(NOVEMBER, r#"{"ttl":7}"#).unwrap(), Some(TaskRequested { ttl }));
         assert_eq!(read(NOVEMBER, r#"{"ttl":null}"#).unwrap(), Some(TaskRequested { ttl: None }));

@@ -1,10 +1,8 @@
 //! Where a task stands, in the words of both eras.
 
-use serde_json::value::RawValue;
-
 use super::era::Era;
+use super::json::{Json, JsonBuf};
 use super::object::Object;
-use super::raw;
 
 /// Where a task of ours stands, with what exists only there. Ours ask nothing; an upstream's are not read but passed on.
 #[derive(Debug, Clone)]
@@ -12,9 +10,9 @@ pub enum TaskState {
     /// It is being worked on.
     Working,
     /// This is the result, an `isError` one too.
-    Completed(Box<RawValue>),
+    Completed(JsonBuf),
     /// This is the JSON-RPC error.
-    Failed(Box<RawValue>),
+    Failed(JsonBuf),
     /// Somebody cancelled it.
     Cancelled,
 }
@@ -67,7 +65,7 @@ impl TaskState {
     pub fn status(&self, era: Era) -> TaskStatus {
         match self {
             Self::Working => TaskStatus::Working,
-            Self::Completed(result) if !era.is_modern() && is_tool_error(result) => {
+            Self::Completed(result) if !era.is_modern() && is_tool_error(result.json()) => {
                 TaskStatus::Failed
             }
             Self::Completed(_) => TaskStatus::Completed,
@@ -77,17 +75,17 @@ impl TaskState {
     }
 
     /// The member that a modern task of this state has (SEP-2663, "Task Status").
-    pub(super) fn detail(&self) -> Option<(&'static str, &RawValue)> {
+    pub(super) fn detail(&self) -> Option<(&'static str, Json<'_>)> {
         match self {
             Self::Working | Self::Cancelled => None,
-            Self::Completed(result) => Some(("result", result)),
-            Self::Failed(error) => Some(("error", error)),
+            Self::Completed(result) => Some(("result", result.json())),
+            Self::Failed(error) => Some(("error", error.json())),
         }
     }
 }
 
-fn is_tool_error(result: &RawValue) -> bool {
-    raw::member(result, "isError").is_some_and(|flag| flag.get() == "true")
+fn is_tool_error(result: Json<'_>) -> bool {
+    result.member("isError").is_some_and(|flag| flag.get() == "true")
 }
 
 #[cfg(test)]
@@ -99,7 +97,7 @@ mod tests {
     #[test]
     fn a_tool_error_fails_a_legacy_task_and_completes_a_modern_one() {
         let result = r#"{"content":[],"isError":true}"#;
-        let state = TaskState::Completed(RawValue::from_string(result.to_owned()).unwrap());
+        let state = TaskState::Completed(JsonBuf::parse(result).unwrap());
         assert_eq!(state.status(Era::Modern), TaskStatus::Completed);
         assert_eq!(state.status(Era::Legacy(LegacyVersion::LATEST)), TaskStatus::Failed);
     }

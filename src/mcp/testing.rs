@@ -33,7 +33,7 @@ pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 pub(super) fn post(pairs: &[(&str, &str)], body: &str) -> Result<Incoming, Rejection> {
     let mut headers = headers(pairs);
     headers.append("content-type", HeaderValue::from_static("application/json"));
-    Envelope::parse(&headers, body.as_bytes())
+    Envelope::parse(&headers, &body.to_owned().into())
 }
 
 /// Posts what must be a request.

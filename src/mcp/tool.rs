@@ -4,11 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::ser::SerializeMap;
-use serde_json::value::RawValue;
 
 use super::era::Era;
-use super::jsonrpc::to_raw;
-use super::raw;
+use super::json::{Json, JsonBuf};
 use super::reply::{Identity, ResultBody};
 
 /// A tool as `tools/list` shows it. Schemas stay as they were written.
@@ -19,9 +17,9 @@ pub struct ToolDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<String>,
     description: String,
-    input_schema: Box<RawValue>,
+    input_schema: JsonBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_schema: Option<Box<RawValue>>,
+    output_schema: Option<JsonBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<ToolAnnotations>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +35,7 @@ struct ToolExecution {
 
 impl ToolDefinition {
     /// `input_schema` is a JSON Schema object.
-    pub fn new(name: &str, description: &str, input_schema: Box<RawValue>) -> Self {
+    pub fn new(name: &str, description: &str, input_schema: JsonBuf) -> Self {
         Self {
             name: name.to_owned(),
             title: None,
@@ -57,7 +55,7 @@ impl ToolDefinition {
 
     /// Every result that is no error must then fit this schema (tools, "Output Schema").
     #[must_use]
-    pub fn with_output_schema(self, schema: Box<RawValue>) -> Self {
+    pub fn with_output_schema(self, schema: JsonBuf) -> Self {
         Self { output_schema: Some(schema), ..self }
     }
 
@@ -79,8 +77,8 @@ impl ToolDefinition {
     }
 
     /// The same bytes each time, so that lists can be compared and cached.
-    pub fn render(&self) -> Box<RawValue> {
-        to_raw(self)
+    pub fn render(&self) -> JsonBuf {
+        JsonBuf::of(self)
     }
 }
 
@@ -162,9 +160,9 @@ impl Content {
 #[derive(Debug, Clone)]
 pub struct ToolResult {
     content: Vec<Content>,
-    structured: Option<Box<RawValue>>,
+    structured: Option<JsonBuf>,
     is_error: bool,
-    meta: Vec<(String, Box<RawValue>)>,
+    meta: Vec<(String, JsonBuf)>,
 }
 
 impl ToolResult {
@@ -186,13 +184,13 @@ impl ToolResult {
 
     /// The same as JSON, for programs (tools, "Structured Content").
     #[must_use]
-    pub fn with_structured(self, structured: Box<RawValue>) -> Self {
+    pub fn with_structured(self, structured: JsonBuf) -> Self {
         Self { structured: Some(structured), ..self }
     }
 
     /// Adds a member to `_meta`.
     #[must_use]
-    pub fn with_meta(mut self, key: &str, value: Box<RawValue>) -> Self {
+    pub fn with_meta(mut self, key: &str, value: JsonBuf) -> Self {
         self.meta.push((key.to_owned(), value));
         self
     }
@@ -208,8 +206,8 @@ impl ToolResult {
     }
 
     /// What programs see.
-    pub fn structured(&self) -> Option<&RawValue> {
-        self.structured.as_deref()
+    pub fn structured(&self) -> Option<Json<'_>> {
+        self.structured.as_ref().map(JsonBuf::json)
     }
 }
 
@@ -223,14 +221,14 @@ impl ResultBody for ToolResult {
         result.serialize_entry("content", &self.content)?;
         if let Some(structured) = &self.structured {
             // Before 2026-07-28 it had to be an object (changelog, "Minor changes" 10).
-            if era.is_modern() || raw::is_object(structured) {
+            if era.is_modern() || structured.json().is_object() {
                 result.serialize_entry("structuredContent", structured)?;
             }
         }
         result.serialize_entry("isError", &self.is_error)
     }
 
-    fn meta(&self) -> &[(String, Box<RawValue>)] {
+    fn meta(&self) -> &[(String, JsonBuf)] {
         &self.meta
     }
 }
@@ -239,8 +237,8 @@ impl ResultBody for ToolResult {
 mod tests {
     use super::*;
 
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
+    fn raw(json: &str) -> JsonBuf {
+        JsonBuf::parse(json).unwrap()
     }
 
     // tools, "Tool"; schemas are shown as they were written (conformance, json-schema-2020-12).

@@ -79,8 +79,8 @@ const OWN_CLOCK: [&str; 8] = [
 /// All that `domain` may name besides `std`.
 const DOMAIN_CRATES: [&str; 6] = ["thiserror", "hmac", "sha2", "hkdf", "base64", "proptest"];
 /// All that `mcp` may name besides `std`.
-const MCP_CRATES: [&str; 7] =
-    ["thiserror", "serde", "serde_json", "http", "bytes", "base64", "proptest"];
+const MCP_CRATES: [&str; 8] =
+    ["thiserror", "serde", "serde_json", "http", "bytes", "bytestring", "base64", "proptest"];
 
 struct Source {
     /// Below `src/`, with `/` between its parts.

@@ -11,12 +11,12 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::domain::api_key::ApiKey;
-use crate::mcp::{EventReader, IdempotencyKey, Mirror, encode_header};
+use crate::mcp::{EventReader, IdempotencyKey, JsonBuf, Mirror, encode_header};
 
 use super::error::CallError;
 
@@ -264,10 +264,10 @@ struct RpcError {
 /// The headers that a tool wants some of its arguments repeated in (streamable-http, "Custom Headers from Tool
 /// Parameters").
 fn mirrored(schema: &Value, arguments: &Value) -> Vec<(HeaderName, HeaderValue)> {
-    let raw = |value| to_raw_value(value).expect("a value serializes");
+    let raw = |value| JsonBuf::of(value);
     let (schema, arguments) = (raw(schema), raw(arguments));
-    let mirrors = Mirror::in_schema(&schema).unwrap_or_default();
-    let header = |it: &Mirror| Some((it.header().clone(), it.header_value(&arguments)?));
+    let mirrors = Mirror::in_schema(schema.json()).unwrap_or_default();
+    let header = |it: &Mirror| Some((it.header().clone(), it.header_value(arguments.json())?));
     mirrors.iter().filter_map(header).collect()
 }
 

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
-use serde_json::value::RawValue;
 
-use crate::mcp::{Era, ErrorCode, Object, RawError, RequestId, render_raw_error};
+use crate::mcp::{Era, ErrorCode, Json, JsonBuf, Object, RawError, RequestId, render_raw_error};
 
 /// When to come back where an upstream does not say it, and the longest that one may say.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -43,8 +42,8 @@ impl UpstreamError {
     }
 
     /// What more its sender said of it.
-    pub(in crate::gateway) fn data(&self) -> Option<Box<RawValue>> {
-        Object::read(&self.error.raw)?.get("data").map(ToOwned::to_owned)
+    pub(in crate::gateway) fn data(&self) -> Option<JsonBuf> {
+        Object::read(&self.error.raw)?.get("data").map(Json::to_buf)
     }
 
     /// The JSON-RPC error response, in the words of the client's era.
@@ -56,11 +55,11 @@ impl UpstreamError {
             (Era::Modern, LEGACY_NO_RESOURCE) => Some(ErrorCode::InvalidParams),
             _ => None,
         };
-        let Some(code) = code else { return render_raw_error(Some(id), &self.error.raw) };
+        let Some(code) = code else { return render_raw_error(Some(id), self.error.raw.json()) };
         let mut error = Object::read(&self.error.raw).unwrap_or_default();
-        let code = serde_json::value::to_raw_value(&code.number()).expect("a number serializes");
+        let code = JsonBuf::of(&code.number());
         error.set("code", code);
-        render_raw_error(Some(id), &error.render())
+        render_raw_error(Some(id), error.render().json())
     }
 
     /// The status that it came with.
@@ -82,7 +81,7 @@ impl UpstreamError {
 
     fn has_done_nothing(&self) -> bool {
         let data = self.data();
-        let data = data.as_deref().and_then(Object::read).unwrap_or_default();
+        let data = data.as_ref().map(JsonBuf::json).and_then(Object::read).unwrap_or_default();
         data.get("executed").is_some_and(|executed| executed.get() == "\"no\"")
     }
 }

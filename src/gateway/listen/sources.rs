@@ -188,10 +188,9 @@ async fn put(events: &Events, event: ExtraEvent) -> Result<(), BrokenOff> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
     use crate::gateway::upstream::Told;
+    use crate::mcp::JsonBuf;
 
     #[tokio::test(start_paused = true)]
     async fn of_a_client_that_reads_nothing_no_more_waits_than_it_has_room_for() {
@@ -199,7 +198,7 @@ mod tests {
         let largest = format!("\"{}\"", "x".repeat(sse::MAX_FINAL_EVENT - 2));
         let mut waiting = 0;
         loop {
-            let params = RawValue::from_string(largest.clone()).unwrap();
+            let params = JsonBuf::parse(&largest).unwrap();
             let told = Told::Notification { method: String::new(), params: Some(params) };
             if put(&events, ExtraEvent::Upstream(told)).await.is_err() {
                 break;

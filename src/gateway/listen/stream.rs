@@ -14,7 +14,7 @@ use crate::directory::List;
 use crate::gateway::observe::Observation;
 use crate::gateway::reply;
 use crate::gateway::upstream::Told;
-use crate::mcp::{Identity, Listed, ListenFilter, Subscription, sse};
+use crate::mcp::{Identity, JsonBuf, Listed, ListenFilter, Subscription, sse};
 use crate::telemetry::Outcome;
 
 /// Why a stream ends that its client did not close, for people.
@@ -95,7 +95,7 @@ impl Stream {
                 }
                 // What is ambiguous is passed over.
                 ExtraEvent::Upstream(Told::Notification { method, params }) => {
-                    self.subscription.pass_on(&method, params.as_deref())
+                    self.subscription.pass_on(&method, params.as_ref().map(JsonBuf::json))
                 }
             };
             if let Some(message) = message {
@@ -144,7 +144,6 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::{FutureExt, StreamExt};
-    use serde_json::value::RawValue;
     use tokio::sync::mpsc;
     use tokio::task::JoinSet;
     use tokio_util::task::TaskTracker;
@@ -169,10 +168,10 @@ mod tests {
     }
 
     fn id() -> RequestId {
-        let body = br#"{"jsonrpc":"2.0","id":"7","method":"ping"}"#;
+        let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":"7","method":"ping"}"#);
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", http::HeaderValue::from_static("application/json"));
-        match Envelope::parse(&headers, body) {
+        match Envelope::parse(&headers, &body) {
             Ok(Incoming::Request(envelope)) => envelope.id().clone(),
             other => panic!("{other:?}"),
         }
@@ -200,7 +199,7 @@ mod tests {
             ListenFilter { resources: vec!["a:b".to_owned()], ..ListenFilter::default() };
         let (sender, events) = mpsc::channel(4);
         let mut stream = stream(Some(ExtraEvents::new(honoured, events, JoinSet::new())));
-        let params = RawValue::from_string(r#"{"uri":"a:b","x":1}"#.to_owned()).unwrap();
+        let params = JsonBuf::parse(r#"{"uri":"a:b","x":1}"#).unwrap();
         let method = "notifications/resources/updated".to_owned();
         let told = Told::Notification { method, params: Some(params) };
         sender.send(ExtraEvent::Upstream(told)).await.unwrap();

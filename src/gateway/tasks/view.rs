@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::value::{RawValue, to_raw_value};
-
 use crate::domain::ids::Timestamp;
 use crate::domain::task::TaskFailure;
 use crate::gateway::failure::{Executed, Failure, Fault, ToolError};
 use crate::gateway::locate;
 use crate::gateway::tools::{ToolAnswer, answer};
-use crate::mcp::{Era, Identity, Reply, Task, TaskCreated, TaskState};
+use crate::mcp::{Era, Identity, JsonBuf, Reply, Task, TaskCreated, TaskState};
 use crate::rpc::task::{self, Progress};
 
 /// The shortest and the longest time that a client is asked to wait between two polls: a tenth of the task's age.
@@ -77,7 +75,7 @@ impl OurTask {
                 (TaskState::Completed(result(answer, identity)), message)
             }
             Stage::Failed(fault) => {
-                let error = to_raw_value(&fault.error()).expect("an error is JSON");
+                let error = JsonBuf::of(&fault.error());
                 (TaskState::Failed(error), Some(fault.message().to_owned()))
             }
             Stage::Cancelled => {
@@ -127,9 +125,9 @@ impl OurTask {
 }
 
 /// Just what the call would have returned (SEP-2663, "Error Handling").
-fn result(answer: &ToolAnswer, identity: &Identity) -> Box<RawValue> {
+fn result(answer: &ToolAnswer, identity: &Identity) -> JsonBuf {
     let result = answer.clone().into_result();
-    to_raw_value(&Reply::new(Era::Modern, identity, &result)).expect("a result is JSON")
+    JsonBuf::of(&Reply::new(Era::Modern, identity, &result))
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! What a tool returns, and how it is made to fit.
 
-use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
 use crate::gateway::failure::ToolError;
-use crate::mcp::{Content, RELATED_TASK, ToolResult, related_task};
+use crate::mcp::{Content, JsonBuf, RELATED_TASK, ToolResult, related_task};
 use crate::rpc::wire::Image;
 
 /// The answer of a tool, before it is written for one era.
@@ -64,7 +63,7 @@ impl ToolAnswer {
 
     /// The result in full.
     pub(crate) fn into_result(self) -> ToolResult {
-        let structured = to_raw_value(&self.structured).expect("it is JSON already");
+        let structured = JsonBuf::of(&self.structured);
         let text = self.text.unwrap_or_else(|| structured.get().to_owned());
         let images = self.images.into_iter();
         let mut content = vec![Content::text(text)];

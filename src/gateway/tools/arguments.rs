@@ -7,13 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::gateway::failure::ToolError;
+use crate::mcp::JsonBuf;
 
 /// Reads the arguments of a call; absent ones are an empty object.
 pub(super) fn read<T: DeserializeOwned>(
     tool: &str,
-    arguments: Option<&RawValue>,
+    arguments: Option<&JsonBuf>,
 ) -> Result<T, ToolError> {
-    let text = arguments.map_or("{}", RawValue::get);
+    let text = arguments.map_or("{}", JsonBuf::get);
     serde_json::from_str(text).map_err(|error| {
         let what = what_is_wrong(text, &error);
         // It names what it did not know, which may be as long as a body.
@@ -114,8 +115,7 @@ mod tests {
     use super::*;
 
     fn run(arguments: &str) -> Result<RunPython, ToolError> {
-        let raw: &RawValue = serde_json::from_str(arguments).unwrap();
-        read("runPythonCodeInRemoteEnvironment", Some(raw))
+        read("runPythonCodeInRemoteEnvironment", JsonBuf::parse(arguments).as_ref())
     }
 
     #[test]

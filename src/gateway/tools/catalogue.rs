@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{EnvironmentPolicy, Tool};
-use crate::mcp::{ToolAnnotations, ToolDefinition};
+use crate::mcp::{JsonBuf, ToolAnnotations, ToolDefinition};
 
 /// The definitions of these tools, in the order given.
 pub(super) fn define(tool: Tool, policy: &EnvironmentPolicy) -> ToolDefinition {
@@ -203,12 +202,12 @@ fn definition(
     ToolDefinition::new(tool.name(), description, object(properties, required)).with_title(title)
 }
 
-fn object(properties: &Value, required: &[&str]) -> Box<RawValue> {
+fn object(properties: &Value, required: &[&str]) -> JsonBuf {
     let mut schema = json!({"type": "object", "properties": properties});
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
-    serde_json::value::to_raw_value(&schema).expect("a schema is plain JSON")
+    JsonBuf::of(&schema)
 }
 
 fn text(description: &str) -> Value {

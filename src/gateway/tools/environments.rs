@@ -40,7 +40,7 @@ impl Tools {
         tool: Tool,
         call: &Call,
     ) -> Result<ToolAnswer, Failure> {
-        let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_deref())?;
+        let arguments::Nothing {} = arguments::read(tool.name(), call.arguments.as_ref())?;
         let environment = EnvironmentId::from_bytes(random_id());
         let not_after = self.clock.now().after(self.policy.max_life);
         let new = Launch { environment, not_after };
@@ -220,7 +220,7 @@ impl Tools {
     /// `closeEnvironment`: what is closed already is closed.
     pub(super) async fn close(&self, call: &Call) -> Result<ToolAnswer, Failure> {
         let asked: arguments::Close =
-            arguments::read(Tool::CloseEnvironment.name(), call.arguments.as_deref())?;
+            arguments::read(Tool::CloseEnvironment.name(), call.arguments.as_ref())?;
         let handle = self.open(&asked.environment_id, &call.caller)?;
         let (environment, owner) = (handle.id(), call.caller.owner_digest());
         let mut route = self.locator.route(&call.caller, environment, &call.trace);
@@ -248,7 +248,7 @@ impl Tools {
     /// `listEnvironments`: the caller's own, with their handles signed again. The anonymous have none of their own.
     pub(super) async fn list(&self, call: &Call) -> Result<ToolAnswer, Failure> {
         let arguments::Nothing {} =
-            arguments::read(Tool::ListEnvironments.name(), call.arguments.as_deref())?;
+            arguments::read(Tool::ListEnvironments.name(), call.arguments.as_ref())?;
         if call.caller == Principal::Anonymous {
             let note = "Without an API key nobody owns an environment, so none are listed.";
             return Ok(ToolAnswer::of(json!({"environments": [], "partial": false, "note": note})));

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +38,7 @@ use crate::domain::environment::GoneReason;
 use crate::domain::handle::{Handle, HandleError};
 use crate::domain::ids::{EnvironmentId, Principal};
 use crate::domain::keyring::Keyring;
-use crate::mcp::{Era, IdempotencyKey, LegacyVersion};
+use crate::mcp::{Era, IdempotencyKey, JsonBuf, LegacyVersion};
 use crate::rpc::client::{TraceHeaders, WorkerClient};
 
 /// What environments may do here.
@@ -149,7 +148,7 @@ pub(super) struct Call {
     /// Who calls.
     pub caller: Principal,
     /// The arguments, as they came.
-    pub arguments: Option<Box<RawValue>>,
+    pub arguments: Option<JsonBuf>,
     /// Where progress goes.
     pub feed: Feed,
     /// The trace context to pass on.
@@ -214,7 +213,7 @@ impl Tools {
     }
 
     /// The names and definitions, in their fixed order, as clients of an era read them.
-    pub(super) fn definitions(&self, era: Era) -> Vec<(&'static str, Box<RawValue>)> {
+    pub(super) fn definitions(&self, era: Era) -> Vec<(&'static str, JsonBuf)> {
         let define = |tool: Tool| {
             let definition = catalogue::define(tool, &self.policy);
             // 2025-11-25 tasks, "Tool-Level Negotiation"; no other revision has the word.
@@ -269,7 +268,7 @@ impl Tools {
     }
 
     fn whoami(&self, call: &Call) -> Result<ToolAnswer, Failure> {
-        let arguments::Nothing {} = arguments::read("whoami", call.arguments.as_deref())?;
+        let arguments::Nothing {} = arguments::read("whoami", call.arguments.as_ref())?;
         Ok(ToolAnswer::of(json!({
             "instance_id": self.replica,
             "tenant": call.caller.tenant(),
@@ -281,7 +280,7 @@ impl Tools {
 
 fn lookup_fact(call: &Call) -> Result<ToolAnswer, Failure> {
     let asked: arguments::LookupFact =
-        arguments::read(Tool::LookupFact.name(), call.arguments.as_deref())?;
+        arguments::read(Tool::LookupFact.name(), call.arguments.as_ref())?;
     Ok(ToolAnswer::of(samples::lookup_fact(&asked.topic)))
 }
 
@@ -290,7 +289,7 @@ static COUNTING: Semaphore = Semaphore::const_new(8);
 
 async fn compute_primes(call: &Call) -> Result<ToolAnswer, Failure> {
     let asked: arguments::ComputePrimes =
-        arguments::read(Tool::ComputePrimes.name(), call.arguments.as_deref())?;
+        arguments::read(Tool::ComputePrimes.name(), call.arguments.as_ref())?;
     // A caller that leaves does not stop a thread: without a turn that stays with it, one could fill the process
     // with work that nobody waits for.
     let turn = COUNTING.acquire().await.map_err(|_| Fault::internal(Executed::No))?;

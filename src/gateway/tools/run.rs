@@ -32,7 +32,7 @@ impl Tools {
     /// `runPythonCodeInRemoteEnvironment`.
     pub(super) async fn run_python(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunPython =
-            arguments::read(Tool::RunPython.name(), call.arguments.as_deref())?;
+            arguments::read(Tool::RunPython.name(), call.arguments.as_ref())?;
         let job = Job::Python { code: asked.python_code };
         self.run(call, &asked.environment_id, job, asked.timeout_seconds).await
     }
@@ -40,7 +40,7 @@ impl Tools {
     /// `runShellCommandInRemoteEnvironment`.
     pub(super) async fn run_shell(self: &Arc<Self>, call: &Call) -> Result<Answer, Failure> {
         let asked: arguments::RunShell =
-            arguments::read(Tool::RunShell.name(), call.arguments.as_deref())?;
+            arguments::read(Tool::RunShell.name(), call.arguments.as_ref())?;
         let job = match (asked.shell_command, asked.exec_command_and_args) {
             (Some(command), None) => Job::Shell { command },
             (None, Some(argv)) if !argv.is_empty() => Job::Exec { argv },

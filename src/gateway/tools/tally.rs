@@ -18,8 +18,7 @@ const TERM: Duration = Duration::from_hours(24);
 impl Tools {
     /// Adds to a tally, once for each operation id.
     pub(super) async fn tally(&self, call: &Call) -> Result<ToolAnswer, Failure> {
-        let asked: arguments::Tally =
-            arguments::read(Tool::Tally.name(), call.arguments.as_deref())?;
+        let asked: arguments::Tally = arguments::read(Tool::Tally.name(), call.arguments.as_ref())?;
         let operation = match &asked.operation_id {
             None => ExecutionId::from_bytes(random_id()).to_string(),
             Some(id) => match Name::parse(id) {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderName, HeaderValue};
-use serde_json::value::RawValue;
 
 use crate::domain::ids::Principal;
-use crate::mcp::{ClientCapabilities, Envelope, Era};
+use crate::mcp::{ClientCapabilities, Envelope, Era, JsonBuf};
 use crate::rpc::client::TraceHeaders;
 
 /// A client's request, and what of it is different for the upstream.
@@ -20,7 +19,7 @@ pub(in crate::gateway) struct Ask {
     /// What it is aimed at, in the upstream's own words: a tool without the prefix, a task's own id.
     pub name: Option<String>,
     /// Params that are others for the upstream; `None` takes one out.
-    pub replacing: Vec<(&'static str, Option<Box<RawValue>>)>,
+    pub replacing: Vec<(&'static str, Option<JsonBuf>)>,
     /// The headers in which arguments of a tool are repeated.
     pub mirrored: Vec<(HeaderName, HeaderValue)>,
     /// The trace context to pass on.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -19,7 +18,7 @@ use crate::domain::ids::{OwnerDigest, Principal, Timestamp};
 use crate::domain::keyring::Keyring;
 use crate::domain::sealed::{self, Kind};
 use crate::gateway::feed::Feed;
-use crate::mcp::{InputRequest, RawError, RequestId, render_notification, render_request};
+use crate::mcp::{InputRequest, JsonBuf, RawError, RequestId, render_notification, render_request};
 
 /// Questions that wait at the same time on one replica.
 const MAX_QUESTIONS: usize = 1024;
@@ -34,7 +33,7 @@ pub(super) const MAX_ROUNDS: u32 = 16;
 type QuestionId = [u8; 16];
 
 /// What a client answered: a result, or an error.
-pub(in crate::gateway) type Reply = Result<Box<RawValue>, RawError>;
+pub(in crate::gateway) type Reply = Result<JsonBuf, RawError>;
 
 /// The questions that wait on this replica for what their clients post.
 #[derive(Debug)]
@@ -161,9 +160,8 @@ impl Pending<'_> {
         if let Ok(reply) = timeout(patience, replied).await {
             return reply;
         }
-        let params = to_raw_value(&json!({"requestId": self.id, "reason": "no answer in time"}));
-        let params = params.expect("two strings serialize");
-        feed.pass_on(render_notification("notifications/cancelled", Some(&params))).await;
+        let params = JsonBuf::of(&json!({"requestId": self.id, "reason": "no answer in time"}));
+        feed.pass_on(render_notification("notifications/cancelled", Some(params.json()))).await;
         None
     }
 }

@@ -1,7 +1,6 @@
 //! Which era an upstream speaks, and what it offers.
 
 use http::StatusCode;
-use serde_json::value::RawValue;
 
 use super::ask::next_number;
 use super::config::EraChoice;
@@ -12,7 +11,8 @@ use super::translate::gateway_meta;
 use super::trouble::Trouble;
 use crate::gateway::failure::UpstreamError;
 use crate::mcp::{
-    Era, ErrorCode, LegacyVersion, MODERN_VERSION, Method, Object, ServerCapabilities,
+    Era, ErrorCode, Json, JsonBuf, LegacyVersion, MODERN_VERSION, Method, Object,
+    ServerCapabilities,
 };
 use crate::rpc::client::TraceHeaders;
 
@@ -35,7 +35,7 @@ pub(in crate::gateway) struct Known {
     /// Its guidance for models.
     pub instructions: Option<String>,
     /// Its `Implementation`.
-    pub server_info: Option<Box<RawValue>>,
+    pub server_info: Option<JsonBuf>,
 }
 
 /// What it makes of a discovery.
@@ -77,7 +77,7 @@ async fn ask(server: &Server) -> Result<Discovered, Trouble> {
     );
     let until = Until::within(server.config.timeouts.list);
     match server.answer(post, number, until).await {
-        Ok(Answered::Result(result)) => read(&result),
+        Ok(Answered::Result(result)) => read(result.json()),
         Ok(Answered::Error(error)) => refused(&error),
         Err(trouble @ Trouble::NotMcp(status)) if may_be_old(status) => {
             Ok(Discovered::NotUnderstood(trouble))
@@ -99,7 +99,7 @@ fn refused(error: &UpstreamError) -> Result<Discovered, Trouble> {
     let is = |code: ErrorCode| error.code() == i64::from(code.number());
     if is(ErrorCode::UnsupportedProtocolVersion) {
         let data = error.data();
-        let data = data.as_deref().and_then(Object::read);
+        let data = data.as_ref().map(JsonBuf::json).and_then(Object::read);
         return other_era(&data.map(|it| versions(&it, "supported")).unwrap_or_default());
     }
     let is_modern = is(ErrorCode::HeaderMismatch) || is(ErrorCode::MissingRequiredClientCapability);
@@ -121,7 +121,7 @@ fn other_era(versions: &[String]) -> Result<Discovered, Trouble> {
     Err(Trouble::Protocol("it speaks no revision that is spoken here"))
 }
 
-fn read(result: &RawValue) -> Result<Discovered, Trouble> {
+fn read(result: Json<'_>) -> Result<Discovered, Trouble> {
     const NO_DISCOVERY: Trouble = Trouble::Protocol("its answer to server/discover is none");
     let Some(result) = Object::read(result).filter(|it| it.get("supportedVersions").is_some())
     else {
@@ -137,7 +137,7 @@ fn read(result: &RawValue) -> Result<Discovered, Trouble> {
         spoken: Spoken::Modern,
         capabilities: capabilities(&result, Era::Modern),
         instructions: instructions(&result),
-        server_info: info.map(ToOwned::to_owned),
+        server_info: info.map(Json::to_buf),
     }))
 }
 

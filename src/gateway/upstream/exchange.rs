@@ -148,7 +148,7 @@ impl Source {
             Self::Stream { body, reader } => loop {
                 let event = reader.event().map_err(|_| Trouble::TooLarge(MAX_MESSAGE))?;
                 if let Some(event) = event {
-                    let message = Message::read(&event.data);
+                    let message = Message::read(&event.data.into());
                     return message
                         .map(Some)
                         .map_err(|_| Trouble::Protocol("an event is no message"));

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::Upstreams;
 use super::ask::Ask;
 use super::back_channel::MAX_ROUNDS;
@@ -18,7 +16,7 @@ use crate::domain::ids::Principal;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
 use crate::gateway::tools::shown;
-use crate::mcp::{Envelope, InputRequired, Object, RejectionKind, ResultType};
+use crate::mcp::{Envelope, InputRequired, JsonBuf, Object, RejectionKind, ResultType};
 
 /// What goes to the client that asked, in its era's shape.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub(in crate::gateway) enum Forwarded {
     /// An upstream's result.
     Result {
         /// The result object.
-        result: Box<RawValue>,
+        result: JsonBuf,
         /// Whether a tool says that it failed.
         is_error: bool,
     },
@@ -56,7 +54,9 @@ impl Upstreams {
         }
         match outcome {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
-            Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
+            Outcome::Answered(Answered::Result(result)) => {
+                self.shape(&ask, name, &known, result.json())
+            }
             Outcome::Suspended(suspension) => self.put(&ask, name, suspension),
         }
     }

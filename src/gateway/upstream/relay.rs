@@ -1,13 +1,12 @@
 //! Notifications of an upstream on their way to the client that waits.
 
-use serde_json::value::RawValue;
-
 use super::ask::Ask;
 use super::server::Server;
 use super::watch::MAX_TOLD;
 use crate::gateway::feed::Feed;
 use crate::mcp::{
-    LogLevel, NameSource, Object, ProgressToken, RELATED_TASK, related_task, render_notification,
+    Json, JsonBuf, LogLevel, NameSource, Object, ProgressToken, RELATED_TASK, related_task,
+    render_notification,
 };
 
 /// Where the notifications of one call go.
@@ -43,7 +42,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Passes one notification on, if it is for this client; what is for everybody goes its own way.
-    pub(super) async fn pass_on(&self, server: &Server, method: &str, params: Option<&RawValue>) {
+    pub(super) async fn pass_on(&self, server: &Server, method: &str, params: Option<Json<'_>>) {
         match method {
             "notifications/progress" => self.progress(params).await,
             "notifications/message" => self.log(params).await,
@@ -61,20 +60,20 @@ impl<'a> Relay<'a> {
     }
 
     /// progress, "Progress Flow": with the token of the client's own request, in its JSON type.
-    async fn progress(&self, params: Option<&RawValue>) {
+    async fn progress(&self, params: Option<Json<'_>>) {
         let (Some(token), Some(mut params)) = (self.token, params.and_then(Object::read)) else {
             return;
         };
         let ours =
             params.get("progressToken").is_some_and(|it| it.get() == self.number.to_string());
         if ours {
-            params.set("progressToken", token.to_raw());
-            self.send("notifications/progress", Some(&params.render())).await;
+            params.set("progressToken", token.to_buf());
+            self.send("notifications/progress", Some(params.render().json())).await;
         }
     }
 
     /// logging, "Per-request log level": MUST NOT be sent to a client that did not ask, nor below what it asked for.
-    async fn log(&self, params: Option<&RawValue>) {
+    async fn log(&self, params: Option<Json<'_>>) {
         let said = params.and_then(Object::read);
         let said = said.and_then(|it| it.get("level").and_then(LogLevel::parse));
         if said.is_some() && self.level.is_some() && said >= self.level {
@@ -84,19 +83,20 @@ impl<'a> Relay<'a> {
 
     /// 2025-11-25 tasks, "Task Status Notification": optional, so of a task that the client does not know yet, or by
     /// this id, nothing is told.
-    async fn task_status(&self, params: Option<&RawValue>) {
+    async fn task_status(&self, params: Option<Json<'_>>) {
         let (Some(task), Some(mut params)) = (self.task, params.and_then(Object::read)) else {
             return;
         };
         if params.text("taskId").is_some_and(|it| it == task.theirs) {
             params.set_text("taskId", task.ours);
-            self.send("notifications/tasks/status", Some(&params.render())).await;
+            self.send("notifications/tasks/status", Some(params.render().json())).await;
         }
     }
 
-    async fn send(&self, method: &str, params: Option<&RawValue>) {
+    async fn send(&self, method: &str, params: Option<Json<'_>>) {
         let renamed = params.and_then(|it| self.rename_related(it));
-        let notification = render_notification(method, renamed.as_deref().or(params));
+        let notification =
+            render_notification(method, renamed.as_ref().map(JsonBuf::json).or(params));
         if notification.len() > MAX_TOLD {
             let bytes = notification.len();
             tracing::debug!(bytes, "a notification of an upstream is too large to be passed on");
@@ -106,7 +106,7 @@ impl<'a> Relay<'a> {
     }
 
     /// 2025-11-25 tasks, "Related Task Metadata": by the id that the client knows, or not at all.
-    fn rename_related(&self, params: &RawValue) -> Option<Box<RawValue>> {
+    fn rename_related(&self, params: Json<'_>) -> Option<JsonBuf> {
         let mut params = Object::read(params)?;
         let meta = params.get("_meta").and_then(Object::read)?;
         let related = meta.get(RELATED_TASK).and_then(Object::read)?;

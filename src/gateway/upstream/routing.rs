@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt as _};
-use serde_json::value::RawValue;
 
 use super::Upstreams;
 use super::discovery::Spoken;
@@ -14,7 +13,7 @@ use super::translate;
 use crate::domain::ids::Principal;
 use crate::domain::task::TaskId;
 use crate::gateway::resources::is_own;
-use crate::mcp::{Envelope, Listed, Method, Mirror, Object, Rejection, RejectionKind};
+use crate::mcp::{Envelope, JsonBuf, Listed, Method, Mirror, Object, Rejection, RejectionKind};
 
 /// Where a request goes, and what of it is different there.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub(in crate::gateway) struct Destination {
     /// What the request is aimed at, in the upstream's own words.
     pub name: Option<String>,
     /// Params that are others for the upstream.
-    pub replacing: Vec<(&'static str, Option<Box<RawValue>>)>,
+    pub replacing: Vec<(&'static str, Option<JsonBuf>)>,
     /// Which arguments of a tool are repeated in headers, as far as its list has been seen.
     pub mirrors: Vec<Mirror>,
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +24,7 @@ use super::watch::Changes;
 use super::wire::Wire;
 use crate::gateway::failure::UpstreamError;
 use crate::gateway::feed::Feed;
-use crate::mcp::{Listed, Message, RawError, RequestId};
+use crate::mcp::{JsonBuf, Listed, Message, RawError, RequestId};
 
 /// How long an upstream may be silent before the client is given the beginning of a stream: by then it has refused
 /// what it refuses.
@@ -57,7 +56,7 @@ pub(in crate::gateway) struct Server {
 #[derive(Debug)]
 pub(in crate::gateway) enum Answered {
     /// A result, as it came.
-    Result(Box<RawValue>),
+    Result(JsonBuf),
     /// A JSON-RPC error, as it came.
     Error(UpstreamError),
 }
@@ -148,7 +147,7 @@ impl Server {
             match exchange.next().await? {
                 None => return Err(Trouble::Cut("the stream ended before the answer".to_owned())),
                 Some(Message::Notification { method, params }) => {
-                    relay.pass_on(self, &method, params.as_deref()).await;
+                    relay.pass_on(self, &method, params.as_ref().map(JsonBuf::json)).await;
                 }
                 // streamable-http, "Receiving Messages": the server MUST NOT send requests on it.
                 Some(Message::Request { .. }) => {
@@ -197,7 +196,7 @@ pub(super) fn answer(
     exchange: &Exchange,
     id: Option<&RequestId>,
     number: u64,
-    outcome: Result<Box<RawValue>, RawError>,
+    outcome: Result<JsonBuf, RawError>,
 ) -> Result<Answered, Trouble> {
     match outcome {
         Ok(result) if id == Some(&RequestId::from(number)) => Ok(Answered::Result(result)),

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::Upstreams;
 use super::ask::Ask;
 use super::config::UpstreamName;
@@ -15,7 +13,7 @@ use super::translate;
 use super::trouble::Trouble;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::Failure;
-use crate::mcp::{NameSource, Object, RELATED_TASK, ResultType, related_task};
+use crate::mcp::{Json, NameSource, Object, RELATED_TASK, ResultType, related_task};
 
 /// How long a task of an upstream can be asked about. What the upstream says when it is created may grow (SEP-2663, "Task
 /// Creation"), and that one is gone is for the upstream to say.
@@ -28,7 +26,7 @@ impl Upstreams {
         ask: &Ask,
         upstream: &UpstreamName,
         known: &Known,
-        result: &RawValue,
+        result: Json<'_>,
     ) -> Result<Forwarded, Failure> {
         let method = ask.envelope.method();
         let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
@@ -110,7 +108,7 @@ fn rename_task(result: &mut Object<'_>, ours: &str) {
         result.set_text("taskId", ours);
     }
     let is_related =
-        |meta: &RawValue| Object::read(meta).is_some_and(|it| it.get(RELATED_TASK).is_some());
+        |meta: Json<'_>| Object::read(meta).is_some_and(|it| it.get(RELATED_TASK).is_some());
     if result.get("_meta").is_some_and(is_related) {
         result.amend("_meta", |meta| meta.set(RELATED_TASK, related_task(ours)));
     }

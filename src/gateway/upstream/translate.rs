@@ -4,11 +4,10 @@
 //! unknown members stay as they came, to the letter.
 
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::ask::Ask;
 use super::discovery::Known;
-use crate::mcp::{Era, MODERN_VERSION, Method, Object, ResultType};
+use crate::mcp::{Era, Json, JsonBuf, MODERN_VERSION, Method, Object, ResultType};
 
 const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
@@ -30,8 +29,8 @@ pub(super) fn modern_params(ask: &Ask, number: u64) -> Object<'_> {
         if legacy {
             meta.set_text(PROTOCOL_VERSION, MODERN_VERSION);
             meta.set(CLIENT_INFO, gateway_info());
-            let capabilities = ask.client().raw().map(ToOwned::to_owned);
-            let capabilities = capabilities.unwrap_or_else(|| to_raw(&json!({})));
+            let capabilities = ask.client().raw().map(Json::to_buf);
+            let capabilities = capabilities.unwrap_or_else(|| JsonBuf::of(&json!({})));
             meta.set(CLIENT_CAPABILITIES, capabilities);
             if ask.envelope.accepts_sse() {
                 // A legacy client cannot say on each request what it wants; its servers chose.
@@ -44,7 +43,7 @@ pub(super) fn modern_params(ask: &Ask, number: u64) -> Object<'_> {
 }
 
 /// The params of a request for a legacy upstream: without what only 2026-07-28 knows.
-pub(super) fn legacy_params(ask: &Ask, number: u64) -> Box<RawValue> {
+pub(super) fn legacy_params(ask: &Ask, number: u64) -> JsonBuf {
     let mut params = own_params(ask);
     for modern in ["inputResponses", "requestState"] {
         params.remove(modern);
@@ -68,14 +67,14 @@ pub(super) fn legacy_params(ask: &Ask, number: u64) -> Box<RawValue> {
 }
 
 /// Who the gateway says it is, as an `Implementation`.
-pub(super) fn gateway_info() -> Box<RawValue> {
-    to_raw(&json!({"name": "baton", "version": env!("CARGO_PKG_VERSION")}))
+pub(super) fn gateway_info() -> JsonBuf {
+    JsonBuf::of(&json!({"name": "baton", "version": env!("CARGO_PKG_VERSION")}))
 }
 
 /// The `_meta` of a request that the gateway makes of its own accord. It can pass on whatever a server asks, so it
 /// declares all of it.
-pub(super) fn gateway_meta() -> Box<RawValue> {
-    to_raw(&json!({
+pub(super) fn gateway_meta() -> JsonBuf {
+    JsonBuf::of(&json!({
         PROTOCOL_VERSION: MODERN_VERSION,
         CLIENT_INFO: {"name": "baton", "version": env!("CARGO_PKG_VERSION")},
         CLIENT_CAPABILITIES: {
@@ -101,7 +100,7 @@ fn own_params(ask: &Ask) -> Object<'_> {
 /// Ids and tokens of clients begin at 0 or 1 in all of them, so they are never sent on.
 fn carry(meta: &mut Object<'_>, ask: &Ask, number: u64) {
     if ask.wants_progress() {
-        meta.set(PROGRESS_TOKEN, to_raw(&number));
+        meta.set(PROGRESS_TOKEN, JsonBuf::of(&number));
     } else {
         meta.remove(PROGRESS_TOKEN);
     }
@@ -117,7 +116,7 @@ pub(super) fn finish(
     method: Method,
     known: &Known,
     replica: &str,
-) -> Box<RawValue> {
+) -> JsonBuf {
     if era.is_modern() {
         if result.get("resultType").is_none() {
             // basic, "ResultType": MUST be included; no earlier revision has it.
@@ -126,7 +125,7 @@ pub(super) fn finish(
         if method.is_cacheable() && ResultType::of(&result) == Some(ResultType::Complete) {
             // caching, "Cacheable Results": MUST be there. Nobody said that it may be kept, so it may not.
             if result.get("ttlMs").is_none() {
-                result.set("ttlMs", to_raw(&0));
+                result.set("ttlMs", JsonBuf::of(&0));
             }
             if result.get("cacheScope").is_none() {
                 result.set_text("cacheScope", "private");
@@ -153,11 +152,7 @@ pub(super) fn finish(
     result.render()
 }
 
-fn to_raw(value: &impl serde::Serialize) -> Box<RawValue> {
-    to_raw_value(value).expect("string keys and finite numbers always serialize")
-}
-
 /// A string as JSON text.
-pub(super) fn text(value: &str) -> Box<RawValue> {
-    to_raw(&value)
+pub(super) fn text(value: &str) -> JsonBuf {
+    JsonBuf::of(&value)
 }

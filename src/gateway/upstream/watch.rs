@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 
@@ -17,7 +16,7 @@ use super::server::Server;
 use super::translate::gateway_meta;
 use super::trouble::Trouble;
 use crate::domain::ids::OwnerDigest;
-use crate::mcp::{Listed, Message, Method, Object, sse};
+use crate::mcp::{Json, JsonBuf, Listed, Message, Method, Object, sse};
 use crate::rpc::client::TraceHeaders;
 
 /// Between two looks at an upstream that tells nothing by itself.
@@ -64,7 +63,7 @@ impl Changes {
 
 impl Server {
     /// It said that something changed.
-    pub(super) fn noticed(&self, method: &str, _params: Option<&RawValue>) {
+    pub(super) fn noticed(&self, method: &str, _params: Option<Json<'_>>) {
         let lists: &[Listed] = match method {
             "notifications/tools/list_changed" => &[Listed::Tools],
             "notifications/prompts/list_changed" => &[Listed::Prompts],
@@ -200,7 +199,7 @@ async fn listen(
     loop {
         match exchange.next().await {
             Ok(Some(Message::Notification { method, params })) => {
-                server.noticed(&method, params.as_deref());
+                server.noticed(&method, params.as_ref().map(JsonBuf::json));
             }
             // The graceful end, or the time to begin anew.
             Ok(Some(Message::Response { .. }) | None) | Err(Trouble::Deadline(_)) => {
@@ -225,6 +224,6 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
 }
 
-fn json_text(value: &Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("a value serializes")
+fn json_text(value: &Value) -> JsonBuf {
+    JsonBuf::of(value)
 }

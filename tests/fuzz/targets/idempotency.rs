@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     if !header.is_empty() {
         headers.insert("idempotency-key", value);
     }
-    let found = match Envelope::parse(&headers, &body) {
+    let found = match Envelope::parse(&headers, &body.into()) {
         Ok(Incoming::Request(envelope)) => {
             Ok(envelope.meta().idempotency_key().map(|it| it.as_str().to_owned()))
         }

@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if Envelope::parse(&headers, &body).is_ok() {
+    if Envelope::parse(&headers, &body.clone().into()).is_ok() {
         serde_json::from_slice::<Unique>(&body).expect("accepted, and not strict JSON");
     }
 });

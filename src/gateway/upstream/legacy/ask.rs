@@ -17,7 +17,7 @@ use crate::gateway::upstream::relay::Relay;
 use crate::gateway::upstream::server::{Outcome, Server, answer, begin_late};
 use crate::gateway::upstream::translate::legacy_params;
 use crate::gateway::upstream::trouble::Trouble;
-use crate::mcp::{InputRequest, Message, Object, render_request};
+use crate::mcp::{InputRequest, JsonBuf, Message, Object, render_request};
 
 /// What an upstream asks within this time is put to the client at once.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -82,7 +82,7 @@ impl Legacy {
         let number = next_number();
         let params = legacy_params(ask, number);
         let method = ask.envelope.method().as_str();
-        let body = render_request(&number.into(), method, Some(&params));
+        let body = render_request(&number.into(), method, Some(params.json()));
         Call::begin(lease, number, body, &ask.trace, until).await
     }
 
@@ -124,7 +124,7 @@ impl Legacy {
             };
             match next? {
                 Message::Notification { method, params } => {
-                    let params = params.as_deref();
+                    let params = params.as_ref().map(JsonBuf::json);
                     let cancelled = (method == "notifications/cancelled").then_some(params);
                     let about = cancelled.flatten().and_then(Object::read);
                     if let Some(request) = about.as_ref().and_then(|it| it.get("requestId")) {

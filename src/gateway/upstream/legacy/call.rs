@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::sleep;
 
 use super::question::Question;
@@ -18,7 +17,8 @@ use crate::gateway::upstream::exchange::{Exchange, Until};
 use crate::gateway::upstream::link::EndpointId;
 use crate::gateway::upstream::trouble::Trouble;
 use crate::mcp::{
-    Message, Object, RequestId, render_notification, render_raw_error, render_response,
+    Json, JsonBuf, Message, Object, RequestId, render_notification, render_raw_error,
+    render_response,
 };
 use crate::rpc::client::TraceHeaders;
 
@@ -150,7 +150,7 @@ impl Call {
     }
 
     /// The upstream no longer wants to know (2025-11-25 cancellation).
-    pub(super) fn withdraw(&mut self, request: &RawValue) {
+    pub(super) fn withdraw(&mut self, request: Json<'_>) {
         self.asked.retain(|it| it.id.as_json() != request.get());
     }
 
@@ -170,8 +170,8 @@ impl Call {
             if let Some(at) = self.asked.iter().position(|it| it.key == key) {
                 let id = self.asked.remove(at).id;
                 self.respond(match reply {
-                    Ok(result) => render_response(&id, &result),
-                    Err(error) => render_raw_error(Some(&id), &error.raw),
+                    Ok(result) => render_response(&id, result.json()),
+                    Err(error) => render_raw_error(Some(&id), error.raw.json()),
                 })
                 .await?;
             }
@@ -234,9 +234,8 @@ struct CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            let params = to_raw_value(&json!({"requestId": self.number, "reason": "nobody waits"}));
-            let params = params.expect("a number and a string serialize");
-            let body = render_notification("notifications/cancelled", Some(&params));
+            let params = JsonBuf::of(&json!({"requestId": self.number, "reason": "nobody waits"}));
+            let body = render_notification("notifications/cancelled", Some(params.json()));
             self.session.mention_in_background(body);
         }
     }

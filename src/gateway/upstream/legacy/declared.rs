@@ -1,8 +1,6 @@
 //! What a session's client says it can do.
 
-use serde_json::value::RawValue;
-
-use crate::mcp::{ClientCapabilities, Object};
+use crate::mcp::{ClientCapabilities, JsonBuf, Object};
 
 /// Client capabilities as `initialize` declares them, always written alike, so that they can be compared.
 ///
@@ -39,7 +37,7 @@ impl Declared {
     }
 
     /// The JSON object.
-    pub(super) fn to_raw(&self) -> Box<RawValue> {
-        RawValue::from_string(self.0.clone()).expect("it was rendered as JSON")
+    pub(super) fn to_buf(&self) -> JsonBuf {
+        JsonBuf::parse(&self.0).expect("it was rendered as JSON")
     }
 }

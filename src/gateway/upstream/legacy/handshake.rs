@@ -1,6 +1,5 @@
 //! The beginning of a session (2025-11-25 lifecycle, "Initialization").
 
-use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
 use super::declared::Declared;
@@ -13,7 +12,7 @@ use crate::gateway::upstream::server::{Answered, only_answer};
 use crate::gateway::upstream::translate::gateway_info;
 use crate::gateway::upstream::trouble::Trouble;
 use crate::gateway::upstream::wire::Wire;
-use crate::mcp::{Era, LegacyVersion, Object, render_notification, render_request};
+use crate::mcp::{Era, Json, JsonBuf, LegacyVersion, Object, render_notification, render_request};
 use crate::rpc::client::TraceHeaders;
 
 /// Shakes hands for a client that can do this.
@@ -27,14 +26,14 @@ pub(super) async fn shake_hands(
     let params = params(declared);
     let mut headers = http::HeaderMap::new();
     plain(&mut headers, &TraceHeaders::default());
-    let body = render_request(&number.into(), "initialize", Some(&params)).into();
+    let body = render_request(&number.into(), "initialize", Some(params.json())).into();
     let (endpoint, mut exchange) = wire.post(Post { headers, body }, until).await?;
     let Answered::Result(result) = only_answer(&mut exchange, number).await? else {
         return Err(Trouble::Protocol("initialize was refused"));
     };
     let id = exchange.headers().get("mcp-session-id");
     let id = id.map(|it| SessionId::read(it).ok_or(UNREADABLE_ID)).transpose()?;
-    let (version, known) = read(&result)?;
+    let (version, known) = read(result.json())?;
     let session = Session::new((wire, tasks), endpoint, id, version, known);
     session.tell(render_notification("notifications/initialized", None), until).await?;
     Ok(session)
@@ -42,16 +41,16 @@ pub(super) async fn shake_hands(
 
 const UNREADABLE_ID: Trouble = Trouble::Protocol("its session id has characters that no id has");
 
-fn params(declared: &Declared) -> Box<RawValue> {
+fn params(declared: &Declared) -> JsonBuf {
     let mut params = Object::default();
     params.set_text("protocolVersion", LegacyVersion::LATEST.as_str());
-    params.set("capabilities", declared.to_raw());
+    params.set("capabilities", declared.to_buf());
     params.set("clientInfo", gateway_info());
     params.render()
 }
 
 /// "Version Negotiation": a revision that we do not speak is a reason to leave.
-fn read(result: &RawValue) -> Result<(LegacyVersion, Known), Trouble> {
+fn read(result: Json<'_>) -> Result<(LegacyVersion, Known), Trouble> {
     let result = Object::read(result).ok_or(Trouble::Protocol("a result is an object"))?;
     let version = result.text("protocolVersion").and_then(|it| LegacyVersion::from_wire(&it));
     let version = version.ok_or(Trouble::Protocol("it speaks no revision that is spoken here"))?;
@@ -59,7 +58,7 @@ fn read(result: &RawValue) -> Result<(LegacyVersion, Known), Trouble> {
         spoken: Spoken::Legacy(version),
         capabilities: discovery::capabilities(&result, Era::Legacy(version)),
         instructions: discovery::instructions(&result),
-        server_info: result.get("serverInfo").map(ToOwned::to_owned),
+        server_info: result.get("serverInfo").map(Json::to_buf),
     };
     Ok((version, known))
 }

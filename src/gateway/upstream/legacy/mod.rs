@@ -22,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -33,7 +32,7 @@ use super::server::{Answered, Server};
 use super::trouble::Trouble;
 use super::watch;
 use crate::domain::ids::Principal;
-use crate::mcp::Method;
+use crate::mcp::{Json, JsonBuf, Method};
 pub(super) use call::Call;
 use declared::Declared;
 use sessions::{Key, Lease, MAX_SESSIONS, Sessions, Whose};
@@ -92,7 +91,7 @@ impl Legacy {
         &self,
         server: &Server,
         method: Method,
-        params: &RawValue,
+        params: Json<'_>,
         caller: &Principal,
         until: Until,
     ) -> Result<Answered, Trouble> {
@@ -127,7 +126,9 @@ impl Legacy {
         let mut heard = stream.listen();
         loop {
             match heard.next().await? {
-                Heard::Notification(it) => server.noticed(&it.method, it.params.as_deref()),
+                Heard::Notification(it) => {
+                    server.noticed(&it.method, it.params.as_ref().map(JsonBuf::json));
+                }
                 Heard::Closed { pause } => {
                     sleep(pause).await;
                     return Ok(watch::Heard::All);

@@ -1,9 +1,8 @@
 //! What an upstream asks its client while a call is under way.
 
 use serde_json::json;
-use serde_json::value::to_raw_value;
 
-use crate::mcp::{ErrorCode, InputRequest, RequestId, render_error, render_response};
+use crate::mcp::{ErrorCode, InputRequest, JsonBuf, RequestId, render_error, render_response};
 
 /// Something to be put to the client.
 #[derive(Debug)]
@@ -24,8 +23,8 @@ pub(super) fn refusal(id: &RequestId, method: &str) -> Vec<u8> {
 
 /// The answer to `ping`.
 pub(super) fn pong(id: &RequestId) -> Vec<u8> {
-    let empty = to_raw_value(&json!({})).expect("an empty object serializes");
-    render_response(id, &empty)
+    let empty = JsonBuf::of(&json!({}));
+    render_response(id, empty.json())
 }
 
 /// The answer to a request that belongs to no call.

@@ -1,5 +1,6 @@
 //! How upstreams say that they do not know a session.
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use crate::gateway::upstream::exchange::Exchange;
@@ -32,7 +33,7 @@ pub(super) async fn asks_for_a_session(exchange: &mut Exchange) -> Result<bool, 
     })
 }
 
-fn is_about_the_request(body: &[u8]) -> bool {
+fn is_about_the_request(body: &Bytes) -> bool {
     match Message::read(body) {
         Ok(Message::Response { outcome: Err(error), .. }) => {
             ABOUT_THE_REQUEST.contains(&error.code)
@@ -43,7 +44,7 @@ fn is_about_the_request(body: &[u8]) -> bool {
 }
 
 /// Any other JSON-RPC error may have come of what was done: a session is mentioned in many.
-fn speaks_of_a_session(body: &[u8]) -> bool {
+fn speaks_of_a_session(body: &Bytes) -> bool {
     let may_be = match Message::read(body) {
         Ok(Message::Response { outcome: Err(error), .. }) => {
             ABOUT_THE_SESSION.contains(&error.code)
@@ -65,8 +66,9 @@ mod tests {
 
     #[test]
     fn servers_say_it_in_many_words() {
-        let check =
-            |body: &str, lost| assert_eq!(speaks_of_a_session(body.as_bytes()), lost, "{body}");
+        let check = |body: &str, lost| {
+            assert_eq!(speaks_of_a_session(&body.to_owned().into()), lost, "{body}");
+        };
         check(&error(-32000, "Bad Request: No valid session ID provided"), true);
         check(&error(-32000, "Bad Request: Server not initialized"), true);
         check(&error(-32600, "Session terminated"), true);
@@ -83,8 +85,9 @@ mod tests {
 
     #[test]
     fn a_404_is_about_the_session_unless_it_says_what_is_wrong_with_the_request() {
-        let check =
-            |body: &str, it| assert_eq!(is_about_the_request(body.as_bytes()), it, "{body}");
+        let check = |body: &str, it| {
+            assert_eq!(is_about_the_request(&body.to_owned().into()), it, "{body}");
+        };
         check(&error(-32601, "tools/call: params do not fit"), true);
         check(&error(-32602, "Unknown tool"), true);
         check(&error(-32002, "Resource not found"), true);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method as Verb};
-use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -24,7 +23,7 @@ use crate::gateway::upstream::modern::{Post, plain};
 use crate::gateway::upstream::server::{Answered, only_answer};
 use crate::gateway::upstream::trouble::Trouble;
 use crate::gateway::upstream::wire::Wire;
-use crate::mcp::{LegacyVersion, LogLevel, Object, render_request};
+use crate::mcp::{Json, JsonBuf, LegacyVersion, LogLevel, Object, render_request};
 use crate::rpc::client::TraceHeaders;
 
 /// How long what no client waits for may take: the end of a session, a cancellation.
@@ -157,7 +156,7 @@ impl Session {
     pub(super) async fn request(
         &self,
         method: &str,
-        params: Option<&RawValue>,
+        params: Option<Json<'_>>,
         until: Until,
     ) -> Result<Answered, Trouble> {
         let number = next_number();
@@ -204,9 +203,9 @@ impl Session {
             return Ok(());
         }
         let mut params = Object::default();
-        params.set("level", serde_json::value::to_raw_value(&level).expect("a word serializes"));
+        params.set("level", JsonBuf::of(&level));
         if let Answered::Result(_) =
-            self.request("logging/setLevel", Some(&params.render()), until).await?
+            self.request("logging/setLevel", Some(params.render().json()), until).await?
         {
             *set = Some(level);
         }

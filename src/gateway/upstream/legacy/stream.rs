@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,7 +13,7 @@ use super::session::Session;
 use crate::gateway::upstream::exchange::{Exchange, Until};
 use crate::gateway::upstream::trouble::Trouble;
 use crate::gateway::upstream::watch::{MAX_TOLD, STREAM_LIFE};
-use crate::mcp::Message;
+use crate::mcp::{JsonBuf, Message};
 
 /// What a listener may be behind.
 const BEHIND: usize = 64;
@@ -47,7 +46,7 @@ pub(super) struct Notification {
     /// Its method.
     pub method: String,
     /// Its params.
-    pub params: Option<Box<RawValue>>,
+    pub params: Option<JsonBuf>,
 }
 
 /// One listener's place at the stream.
@@ -93,6 +92,8 @@ impl Session {
         loop {
             match exchange.next().await {
                 Ok(Some(Message::Notification { method, params })) => {
+                    // Apart: how long a listener is behind is not known.
+                    let params = params.map(|it| it.apart());
                     if params.as_ref().is_some_and(|it| it.get().len() > MAX_TOLD) {
                         return;
                     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Legacy;
@@ -16,7 +15,7 @@ use crate::gateway::upstream::ask::Ask;
 use crate::gateway::upstream::exchange::Until;
 use crate::gateway::upstream::server::{Answered, Server};
 use crate::gateway::upstream::trouble::Trouble;
-use crate::mcp::Object;
+use crate::mcp::{JsonBuf, Object};
 
 /// How long an upstream that is well may take to answer; listeners wait for less.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -85,7 +84,7 @@ impl Subscribed {
     /// What the session's stream brings next, for whomever in the session; `None` when its server closed it in order.
     pub(in crate::gateway::upstream) async fn next(
         &mut self,
-    ) -> Result<Option<(String, Option<Box<RawValue>>)>, Trouble> {
+    ) -> Result<Option<(String, Option<JsonBuf>)>, Trouble> {
         match self.heard.next().await? {
             Heard::Notification(it) => {
                 let Notification { method, params } = &*it;
@@ -172,7 +171,7 @@ async fn put_all(
             let mut params = Object::default();
             params.set_text("uri", &uri);
             let params = params.render();
-            let asking = session.request(method, Some(&params), Until::within(ANSWER));
+            let asking = session.request(method, Some(params.json()), Until::within(ANSWER));
             (uri, until.bound(asking).await.flatten())
         }
     };

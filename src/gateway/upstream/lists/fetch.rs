@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::listing::{Item, Listing};
 use crate::domain::ids::Principal;
 use crate::gateway::upstream::ask::next_number;
@@ -13,7 +11,7 @@ use crate::gateway::upstream::modern;
 use crate::gateway::upstream::server::{Answered, Server};
 use crate::gateway::upstream::translate::gateway_meta;
 use crate::gateway::upstream::trouble::Trouble;
-use crate::mcp::{Listed, Mirror, Object};
+use crate::mcp::{Json, JsonBuf, Listed, Mirror, Object};
 use crate::rpc::client::TraceHeaders;
 
 /// Pages of one list.
@@ -36,12 +34,12 @@ pub(super) async fn fetch(
         return Ok(Listing::new(Vec::new(), server.config.timeouts.list_fresh, None));
     }
     let mut gathered = Gathered::new(server, &known);
-    let mut cursor: Option<Box<RawValue>> = None;
+    let mut cursor: Option<JsonBuf> = None;
     for _ in 0..MAX_PAGES {
         let page = page(server, &known, listed, caller, cursor.take()).await?;
         let page = Object::read(&page).ok_or(Trouble::Protocol("a result is an object"))?;
         gathered.add(listed, &page)?;
-        cursor = page.get("nextCursor").filter(|it| it.get() != "null").map(ToOwned::to_owned);
+        cursor = page.get("nextCursor").filter(|it| it.get() != "null").map(Json::to_buf);
         if cursor.is_none() || gathered.is_full {
             break;
         }
@@ -58,8 +56,8 @@ async fn page(
     known: &Known,
     listed: Listed,
     caller: &Principal,
-    cursor: Option<Box<RawValue>>,
-) -> Result<Box<RawValue>, Trouble> {
+    cursor: Option<JsonBuf>,
+) -> Result<JsonBuf, Trouble> {
     let mut params = Object::default();
     if let Some(cursor) = cursor {
         params.set("cursor", cursor);
@@ -74,7 +72,10 @@ async fn page(
             server.answer(post, number, until).await?
         }
         Spoken::Legacy(_) => {
-            server.legacy.list(server, listed.method(), &params.render(), caller, until).await?
+            server
+                .legacy
+                .list(server, listed.method(), params.render().json(), caller, until)
+                .await?
         }
     };
     match answered {
@@ -114,9 +115,9 @@ impl<'a> Gathered<'a> {
         if page.get("cacheScope").is_some_and(|it| it.get() == r#""private""#) {
             self.public = false;
         }
-        let items: Vec<&RawValue> = page
+        let items: Vec<Json<'_>> = page
             .get(listed.key())
-            .and_then(|it| serde_json::from_str(it.get()).ok())
+            .and_then(Json::items)
             .ok_or(Trouble::Protocol("a list has no items"))?;
         for item in items.into_iter().filter_map(|it| item(self.server, listed, it)) {
             let bytes = self.bytes + item.definition.get().len();
@@ -137,7 +138,7 @@ impl<'a> Gathered<'a> {
 }
 
 /// One item as it is offered here; `None` if it is not, or has no name.
-fn item(server: &Server, listed: Listed, definition: &RawValue) -> Option<Item> {
+fn item(server: &Server, listed: Listed, definition: Json<'_>) -> Option<Item> {
     let config = &server.config;
     let mut object = Object::read(definition)?;
     let named = |key| object.text(key).map(std::borrow::Cow::into_owned);
@@ -156,7 +157,7 @@ fn item(server: &Server, listed: Listed, definition: &RawValue) -> Option<Item> 
     };
     let prefixed = matches!(listed, Listed::Tools | Listed::Prompts) && !config.prefix.is_empty();
     if !prefixed {
-        return Some(Item { key: own.into(), definition: definition.to_owned(), mirrors });
+        return Some(Item { key: own.into(), definition: definition.to_buf(), mirrors });
     }
     let key = format!("{}{own}", config.prefix);
     object.set_text("name", &key);

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::domain::ids::{OwnerDigest, Principal};
-use crate::mcp::Mirror;
+use crate::mcp::{JsonBuf, Mirror};
 
 /// One thing that an upstream lists.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub(in crate::gateway) struct Item {
     /// What clients call it: the name with the prefix, or the URI.
     pub key: Box<str>,
     /// Its definition: as it came, but for the name's prefix.
-    pub definition: Box<RawValue>,
+    pub definition: JsonBuf,
     /// Which arguments of a tool are repeated in headers.
     pub mirrors: Vec<Mirror>,
 }

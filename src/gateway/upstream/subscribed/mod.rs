@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 pub(in crate::gateway) use wanted::{Told, Wanted};
@@ -22,7 +21,7 @@ use super::server::{Answered, Server};
 use super::translate::text;
 use super::trouble::Trouble;
 use super::watch::{FIRST_PAUSE, LONGEST_PAUSE};
-use crate::mcp::{ListenFilter, Method, Object};
+use crate::mcp::{JsonBuf, ListenFilter, Method, Object};
 use stream::{NOTHING, Stream, open, post};
 
 /// How long an upstream may take to open a stream again.
@@ -145,7 +144,7 @@ impl Subscribed {
     }
 
     /// How a task is, as its notification would tell it (SEP-2663, "Task Status Notifications").
-    async fn ask_of_task(&self, theirs: &str) -> Option<Box<RawValue>> {
+    async fn ask_of_task(&self, theirs: &str) -> Option<JsonBuf> {
         let replacing = vec![("notifications", None), ("taskId", Some(text(theirs)))];
         let ask = Ask { replacing, ..self.ask.clone() };
         let (number, post) = post(&ask, Method::GetTask, Some(theirs));

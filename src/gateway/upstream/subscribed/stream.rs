@@ -1,7 +1,5 @@
 //! The stream of notifications of one upstream, in either era.
 
-use serde_json::value::RawValue;
-
 use super::Wanted;
 use crate::gateway::upstream::ask::{Ask, next_number};
 use crate::gateway::upstream::discovery::Spoken;
@@ -12,7 +10,7 @@ use crate::gateway::upstream::server::Server;
 use crate::gateway::upstream::translate::modern_params;
 use crate::gateway::upstream::trouble::Trouble;
 use crate::gateway::upstream::watch::{MAX_TOLD, STREAM_LIFE};
-use crate::mcp::{ListenFilter, Message, Method};
+use crate::mcp::{JsonBuf, ListenFilter, Message, Method};
 
 /// What a subscription of which nothing is honoured is.
 pub(super) const NOTHING: Trouble = Trouble::Protocol("it honours nothing of the subscription");
@@ -28,9 +26,7 @@ pub(super) enum Stream {
 
 impl Stream {
     /// The next notification; `None` when the upstream closed the stream in order.
-    pub(super) async fn next(
-        &mut self,
-    ) -> Result<Option<(String, Option<Box<RawValue>>)>, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Option<(String, Option<JsonBuf>)>, Trouble> {
         let exchange = match self {
             Self::Modern(exchange) => exchange,
             Self::Legacy(subscribed) => return subscribed.next().await,
@@ -106,7 +102,7 @@ async fn listen(
     }
     let honoured = match until.bound(exchange.next()).await?? {
         Some(Message::Notification { method, params }) => {
-            ListenFilter::acknowledged(&method, params.as_deref())
+            ListenFilter::acknowledged(&method, params.as_ref().map(JsonBuf::json))
         }
         _ => None,
     };

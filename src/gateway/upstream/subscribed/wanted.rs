@@ -1,8 +1,6 @@
 //! What of all that an upstream says a listener is told.
 
-use serde_json::value::RawValue;
-
-use crate::mcp::{Change, ListenFilter, Object, TaskStatus};
+use crate::mcp::{Change, JsonBuf, ListenFilter, Object, TaskStatus};
 
 /// What a listener wants to be told of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +19,7 @@ pub(in crate::gateway) enum Told {
         /// Its method.
         method: String,
         /// Its params.
-        params: Option<Box<RawValue>>,
+        params: Option<JsonBuf>,
     },
     /// This resource may have changed while nobody listened.
     Resource(String),
@@ -47,12 +45,8 @@ impl Wanted {
 
     /// A notification as its listener is told it; `None` if it is about something else. A task that has ended stays as
     /// it is, so then it is wanted no more.
-    pub(super) fn pass_on(
-        &mut self,
-        method: String,
-        params: Option<Box<RawValue>>,
-    ) -> Option<Told> {
-        match Change::read(&method, params.as_deref())? {
+    pub(super) fn pass_on(&mut self, method: String, params: Option<JsonBuf>) -> Option<Told> {
+        match Change::read(&method, params.as_ref().map(JsonBuf::json))? {
             change @ Change::Resource(_) => {
                 let resources = self.resources.clone();
                 let filter = ListenFilter { resources, ..ListenFilter::default() };
@@ -60,7 +54,7 @@ impl Wanted {
             }
             Change::Task(id) => {
                 let at = self.tasks.iter().position(|(theirs, _)| *theirs == id)?;
-                let mut task = Object::read(params.as_deref()?)?;
+                let mut task = Object::read(params.as_ref().map(JsonBuf::json)?)?;
                 let status = TaskStatus::of(&task)?;
                 task.set_text("taskId", &self.tasks[at].1);
                 let params = Some(task.render());
@@ -80,7 +74,7 @@ mod tests {
     use crate::gateway::upstream::subscribed::TASK;
 
     fn told(wanted: &mut Wanted, method: &str, params: &str) -> Option<String> {
-        let params = RawValue::from_string(params.to_owned()).unwrap();
+        let params = JsonBuf::parse(params).unwrap();
         match wanted.pass_on(method.to_owned(), Some(params))? {
             Told::Notification { params, .. } => Some(params.unwrap().get().to_owned()),
             Told::Resource(_) => None,
