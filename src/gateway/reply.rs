@@ -3,8 +3,11 @@
 //! A stream is opened only for a client that named `text/event-stream`, when the first notification is due or after
 //! [`PATIENCE`], and only when every check that can end in an HTTP error is behind.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -22,7 +26,7 @@ use super::observe::{Observation, outcome};
 use super::tasks::OurTask;
 use super::tools::ToolAnswer;
 use super::upstream::Forwarded;
-use crate::mcp::{Era, Identity, Reply, RequestId, render_response, sse};
+use crate::mcp::{Era, Identity, Pieces, Reply, RequestId, pass_on_response, sse};
 
 /// How long a client that takes a stream waits for JSON.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -143,9 +147,9 @@ impl Streamed {
     fn whole(&mut self, result: Result<Answer, Failure>) -> Response<Body> {
         let ended = outcome(&result);
         let response = match result {
-            Ok(answer) => json_response(StatusCode::OK, self.write(answer)),
+            Ok(answer) => json_response(StatusCode::OK, in_pieces(self.write(answer))),
             Err(Failure::Tool(error)) => {
-                json_response(StatusCode::OK, self.write(Answer::Tool((&error).into())))
+                json_response(StatusCode::OK, in_pieces(self.write(Answer::Tool((&error).into()))))
             }
             Err(Failure::Rejected(rejection)) => reject(&rejection),
             Err(Failure::Fault(fault)) => fail(&fault, self.asker.era, &self.asker.id),
@@ -157,8 +161,8 @@ impl Streamed {
         response
     }
 
-    fn write(&self, answer: Answer) -> Vec<u8> {
-        match answer {
+    fn write(&self, answer: Answer) -> Pieces {
+        let message = match answer {
             Answer::Tool(answer) => {
                 Reply::new(self.asker.era, &self.identity, &answer.into_result()).to(&self.asker.id)
             }
@@ -166,12 +170,13 @@ impl Streamed {
                 Reply::new(self.asker.era, &self.identity, &task.created()).to(&self.asker.id)
             }
             Answer::Forwarded(Forwarded::Result { result, .. }) => {
-                render_response(&self.asker.id, result.json())
+                return pass_on_response(&self.asker.id, result);
             }
             Answer::Forwarded(Forwarded::Asks(asks)) => {
                 Reply::new(self.asker.era, &self.identity, &asks).to(&self.asker.id)
             }
-        }
+        };
+        message.into()
     }
 
     /// What is left to be sent, the last first (progress, "Behavior Requirements": notifications stop after completion, so
@@ -191,9 +196,10 @@ impl Streamed {
         }
         // An upstream's result is not ours to cut.
         let fit = |answer: Answer| match answer {
-            Answer::Tool(answer) => self.write(Answer::Tool(answer.fit(sse::MAX_FINAL_EVENT))),
-            Answer::Task(_) | Answer::Forwarded(_) => self.write(answer),
+            Answer::Tool(answer) => Answer::Tool(answer.fit(sse::MAX_FINAL_EVENT)),
+            Answer::Task(_) | Answer::Forwarded(_) => answer,
         };
+        let fit = |answer| self.write(fit(answer)).concat();
         let message = match result {
             Ok(answer) => fit(answer),
             Err(Failure::Tool(error)) => fit(Answer::Tool((&error).into())),
@@ -202,6 +208,38 @@ impl Streamed {
             Err(Failure::Upstream(error)) => error.body(self.asker.era, &self.asker.id),
         };
         sse::event(&message)
+    }
+}
+
+/// A body of these pieces, its length known.
+fn in_pieces(pieces: Pieces) -> Body {
+    let mut pieces = pieces.into_iter();
+    match (pieces.next(), pieces.len()) {
+        (only, 0) => only.unwrap_or_default().into(),
+        (first, _) => Body::new(InPieces(first.into_iter().chain(pieces).collect())),
+    }
+}
+
+struct InPieces(VecDeque<Bytes>);
+
+impl hyper::body::Body for InPieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes: usize = self.0.iter().map(Bytes::len).sum();
+        SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 }
 

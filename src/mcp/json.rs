@@ -110,6 +110,16 @@ impl JsonBuf {
         Json(&self.0)
     }
 
+    /// The text as bytes, shared.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.0.as_bytes().clone()
+    }
+
+    /// A value that was read in this one.
+    pub(super) fn part(&self, json: Json<'_>) -> Self {
+        Self(self.0.slice_ref(json.0))
+    }
+
     /// A copy that does not keep the body it came in alive: for what outlives the work on that.
     #[must_use]
     pub fn apart(&self) -> Self {

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use super::json::{Json, JsonBuf, Text, quote};
 use super::jsonrpc::RequestId;
 use super::object::Object;
+use super::pieces::Pieces;
 use super::strict::{self, MAX_DEPTH};
 
 /// One message of an upstream (basic, "Messages"). Its params, if it has any, and its result are objects.
@@ -137,12 +138,19 @@ pub fn render_notification(method: &str, params: Option<Json<'_>>) -> Vec<u8> {
     call(None, method, params)
 }
 
-/// A result that is passed on, to the client that asked or to an upstream of the legacy era.
+/// A result that is passed on to an upstream of the legacy era.
 pub fn render_response(id: &RequestId, result: Json<'_>) -> Vec<u8> {
     let mut message = begin(Some(id), result.get().len());
     member("result", &mut message);
     message.push_str(result.get());
     end(message)
+}
+
+/// A result that is passed on to the client that asked.
+pub fn pass_on_response(id: &RequestId, result: Pieces) -> Pieces {
+    let mut message = begin(Some(id), 0);
+    member("result", &mut message);
+    result.between(message, "}")
 }
 
 /// An error that is passed on, code, message, data and all.

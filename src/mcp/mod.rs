@@ -29,6 +29,7 @@ mod mirror;
 mod notification;
 mod object;
 mod params;
+mod pieces;
 mod rejection;
 mod reply;
 mod result;
@@ -42,6 +43,7 @@ mod task_state;
 #[cfg(test)]
 mod testing;
 mod tool;
+mod value;
 
 pub use annotations::BadAnnotation;
 pub use capabilities::{ServerCapabilities, TASKS_EXTENSION};
@@ -56,8 +58,8 @@ pub use json::{Json, JsonBuf};
 pub use jsonrpc::{ErrorCode, RequestId, render_error};
 pub use listen::{Change, ListenFilter};
 pub use message::{
-    Message, NotAMessage, RawError, render_notification, render_raw_error, render_request,
-    render_response, render_rewritten,
+    Message, NotAMessage, RawError, pass_on_response, render_notification, render_raw_error,
+    render_request, render_response, render_rewritten,
 };
 pub use meta::{LogLevel, Meta, ProgressToken, TraceContext};
 pub use method::{Method, NameSource, Notice};
@@ -65,6 +67,7 @@ pub use mirror::Mirror;
 pub use notification::Notification;
 pub use object::Object;
 pub use params::Params;
+pub use pieces::Pieces;
 pub use rejection::{Rejection, RejectionKind};
 pub use reply::{Identity, Rendered, Reply, ResultBody};
 pub use result::{CacheHint, Discover, Empty, Initialize, ListResult, Listed, ReadResource};

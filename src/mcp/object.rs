@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::json::{Json, JsonBuf, quote};
 use super::lex::{Cursor, NotJson};
+use super::pieces::{LARGE, Pieces, PiecesWriter};
 use super::strict::{Keys, MAX_DEPTH};
 
 /// No object that is rewritten has more members; this bounds what a hostile one can make us hold.
@@ -14,11 +15,11 @@ const MAX_MEMBERS: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-/// The value of a member: as it came, or another one.
+/// The value of a member: where it was read, or held, because it is another one or large.
 #[derive(Debug, Clone)]
-pub enum Value<'a> {
-    Kept(Json<'a>),
-    New(JsonBuf),
+enum Value<'a> {
+    Read(Json<'a>),
+    Held(JsonBuf),
 }
 
 impl<'a> Object<'a> {
@@ -29,6 +30,19 @@ impl<'a> Object<'a> {
             return None;
         }
         Self::split(&mut Cursor::new(json.get()), |cursor| Ok(cursor.skip_value()))
+    }
+
+    /// The same; what is large is held, so that it is not copied on its way out.
+    pub fn holding(json: &'a JsonBuf) -> Option<Self> {
+        let mut object = Self::read(json)?;
+        for (_, value) in &mut object.0 {
+            if let Value::Read(read) = *value
+                && read.get().len() >= LARGE
+            {
+                *value = Value::Held(json.part(read));
+            }
+        }
+        Some(object)
     }
 
     /// The same of text that may not be JSON at all; `None` too if it nests too deep.
@@ -48,7 +62,7 @@ impl<'a> Object<'a> {
             is_fit &= members.len() < MAX_MEMBERS
                 && keys.is_new(key.clone(), members.iter().map(|(known, _)| known));
             if is_fit {
-                members.push((key, Value::Kept(Json::checked(value))));
+                members.push((key, Value::Read(Json::checked(value))));
             }
         });
         (read.is_ok() && is_fit).then_some(Self(members))
@@ -75,8 +89,8 @@ impl<'a> Object<'a> {
     }
 
     /// Gives a member another value where it stands, or adds it at the end.
-    pub fn set(&mut self, key: &str, value: impl Into<Value<'a>>) {
-        let value = value.into();
+    pub fn set(&mut self, key: &str, value: JsonBuf) {
+        let value = Value::Held(value);
         match self.0.iter_mut().find(|(name, _)| *name == key) {
             Some((_, old)) => *old = value,
             None => self.0.push((Cow::Owned(key.to_owned()), value)),
@@ -111,6 +125,27 @@ impl<'a> Object<'a> {
         JsonBuf::rendered(text)
     }
 
+    /// The same in pieces.
+    pub fn pieces(&self) -> Pieces {
+        let large = |(_, value): &(_, Json<'_>)| Some(value.get().len()).filter(|it| *it >= LARGE);
+        let copied = self.size() - self.iter().filter_map(|it| large(&it)).sum::<usize>();
+        let mut pieces = PiecesWriter::new(copied);
+        pieces.text().push('{');
+        for (place, (key, value)) in self.0.iter().enumerate() {
+            if place > 0 {
+                pieces.text().push(',');
+            }
+            quote(key, pieces.text());
+            pieces.text().push(':');
+            match value {
+                Value::Read(json) => pieces.text().push_str(json.get()),
+                Value::Held(json) => pieces.held(json),
+            }
+        }
+        pieces.text().push('}');
+        pieces.end()
+    }
+
     /// How many bytes its text has, where no key is escaped.
     pub(super) fn size(&self) -> usize {
         let members = self.iter().map(|(key, value)| key.len() + value.get().len() + 4);
@@ -131,28 +166,16 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn borrowed(members: impl Iterator<Item = (&'a str, Json<'a>)>) -> Self {
-        Self(members.map(|(key, value)| (Cow::Borrowed(key), Value::Kept(value))).collect())
+        Self(members.map(|(key, value)| (Cow::Borrowed(key), Value::Read(value))).collect())
     }
 }
 
 impl Value<'_> {
     fn json(&self) -> Json<'_> {
         match self {
-            Self::Kept(json) => *json,
-            Self::New(json) => json.json(),
+            Self::Read(json) => *json,
+            Self::Held(json) => json.json(),
         }
-    }
-}
-
-impl<'a> From<Json<'a>> for Value<'a> {
-    fn from(json: Json<'a>) -> Self {
-        Self::Kept(json)
-    }
-}
-
-impl From<JsonBuf> for Value<'_> {
-    fn from(json: JsonBuf) -> Self {
-        Self::New(json)
     }
 }
 
@@ -202,6 +225,20 @@ mod tests {
         for other in ["{}", r#"{"_meta":null}"#, r#"{"_meta":[1]}"#] {
             assert_eq!(rewritten(other, tag), r#"{"_meta":{"id":1}}"#, "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_large_goes_out_as_it_came_in() {
+        let large = "x".repeat(LARGE);
+        let came = held(&format!(r#"{{"a":"{large}","b":1}}"#));
+        let mut object = Object::holding(&came).unwrap();
+        object.set_text("b", "2");
+        let pieces = object.pieces();
+        assert_eq!(pieces.concat(), object.render().get().as_bytes());
+        let value = came.get().as_bytes()[5..].as_ptr();
+        assert!(pieces.into_iter().any(|it| it.as_ptr() == value));
+        let small = held(r#"{"a":{},"b":[]}"#);
+        assert_eq!(Object::holding(&small).unwrap().pieces().into_iter().count(), 1);
     }
 
     #[test]

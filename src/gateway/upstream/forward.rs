@@ -16,7 +16,7 @@ use crate::domain::ids::Principal;
 use crate::gateway::failure::{Executed, Failure, Fault};
 use crate::gateway::feed::Feed;
 use crate::gateway::tools::shown;
-use crate::mcp::{Envelope, InputRequired, JsonBuf, Object, RejectionKind, ResultType};
+use crate::mcp::{Envelope, InputRequired, Object, Pieces, RejectionKind, ResultType};
 
 /// What goes to the client that asked, in its era's shape.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(in crate::gateway) enum Forwarded {
     /// An upstream's result.
     Result {
         /// The result object.
-        result: JsonBuf,
+        result: Pieces,
         /// Whether a tool says that it failed.
         is_error: bool,
     },
@@ -54,9 +54,7 @@ impl Upstreams {
         }
         match outcome {
             Outcome::Answered(Answered::Error(error)) => Err(Failure::Upstream(error)),
-            Outcome::Answered(Answered::Result(result)) => {
-                self.shape(&ask, name, &known, result.json())
-            }
+            Outcome::Answered(Answered::Result(result)) => self.shape(&ask, name, &known, &result),
             Outcome::Suspended(suspension) => self.put(&ask, name, suspension),
         }
     }

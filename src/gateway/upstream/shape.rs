@@ -13,7 +13,7 @@ use super::translate;
 use super::trouble::Trouble;
 use crate::domain::task::TaskId;
 use crate::gateway::failure::Failure;
-use crate::mcp::{Json, NameSource, Object, RELATED_TASK, ResultType, related_task};
+use crate::mcp::{Json, JsonBuf, NameSource, Object, RELATED_TASK, ResultType, related_task};
 
 /// How long a task of an upstream can be asked about. What the upstream says when it is created may grow (SEP-2663, "Task
 /// Creation"), and that one is gone is for the upstream to say.
@@ -26,11 +26,11 @@ impl Upstreams {
         ask: &Ask,
         upstream: &UpstreamName,
         known: &Known,
-        result: Json<'_>,
+        result: &JsonBuf,
     ) -> Result<Forwarded, Failure> {
         let method = ask.envelope.method();
         let wrong = |what| Trouble::Protocol(what).into_failure(upstream, method);
-        let mut result = Object::read(result).ok_or_else(|| wrong("a result is an object"))?;
+        let mut result = Object::holding(result).ok_or_else(|| wrong("a result is an object"))?;
         match ResultType::of(&result) {
             Some(ResultType::InputRequired) if !method.may_ask_for_input() => {
                 return Err(wrong("this method may not ask for input"));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::ask::Ask;
 use super::discovery::Known;
-use crate::mcp::{Era, Json, JsonBuf, MODERN_VERSION, Method, Object, ResultType};
+use crate::mcp::{Era, Json, JsonBuf, MODERN_VERSION, Method, Object, Pieces, ResultType};
 
 const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
@@ -116,7 +116,7 @@ pub(super) fn finish(
     method: Method,
     known: &Known,
     replica: &str,
-) -> JsonBuf {
+) -> Pieces {
     if era.is_modern() {
         if result.get("resultType").is_none() {
             // basic, "ResultType": MUST be included; no earlier revision has it.
@@ -149,7 +149,7 @@ pub(super) fn finish(
         }
         meta.set_text(SERVED_BY, replica);
     });
-    result.render()
+    result.pieces()
 }
 
 /// A string as JSON text.
