@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::trouble::Trouble;
@@ -185,10 +186,13 @@ impl Source {
 }
 
 async fn whole(body: &mut Body) -> Result<Bytes, Trouble> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let Some(first) = data(body).await? else { return Ok(Bytes::new()) };
     // Most answers come in one piece, which is then not copied.
     let Some(second) = data(body).await? else { return Ok(first) };
-    let mut all = BytesMut::with_capacity((first.len() + second.len()) * 2);
+    // The pages of what was announced cost nothing until bytes arrive.
+    let mut all =
+        BytesMut::with_capacity(announced.min(MAX_MESSAGE).max(first.len() + second.len()));
     all.extend_from_slice(&first);
     all.extend_from_slice(&second);
     while let Some(bytes) = data(body).await? {
