@@ -39,14 +39,16 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// What is written again reads as the same, and says of version and origin what was said.
+/// What is written again reads as the same, and says of version and origin what was said. A replica's report has no
+/// incarnation, and passes one over.
 fn same(written: &str, answer: &[u8], again: Option<String>) {
     assert_eq!(again.as_deref(), Some(written));
     // This reader takes no half of a surrogate and no number beyond a double, even in a field that is passed over.
     let Ok(said) = serde_json::from_slice::<Value>(answer) else { return };
     let written: Value = serde_json::from_str(written).expect("JSON");
     for key in ["v", "worker", "incarnation", "url", "draining", "capacity", "replica"] {
-        assert_eq!(written[key], said[key], "{key}");
+        let written = &written[key];
+        assert!(written.is_null() || *written == said[key], "{key}");
     }
 }
 
