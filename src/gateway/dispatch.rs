@@ -108,11 +108,12 @@ impl Edge {
         request: Request<IncomingBody>,
     ) -> impl Future<Output = Response<Body>> {
         let came = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         async move {
             match self.admit(&parts, body).await {
                 Ok((caller, body)) => {
-                    self.read(came, &parts.headers, caller, body, From::Client).await
+                    let headers = std::mem::take(&mut parts.headers);
+                    self.read(came, headers, caller, body, From::Client).await
                 }
                 Err(reason) => {
                     let response = turn_away(reason);
@@ -161,17 +162,17 @@ impl Edge {
     pub(super) async fn read(
         &self,
         came: Instant,
-        headers: &HeaderMap,
+        mut headers: HeaderMap,
         caller: Principal,
         (body, room): (Bytes, Room),
         from: From,
     ) -> Response<Body> {
-        let envelope = match Envelope::parse(headers, &body) {
+        let envelope = match Envelope::parse(&headers, &body) {
             // What was read keeps the body; whoever works on it holds its room.
             Ok(Incoming::Request(envelope)) => Arc::new(envelope.keeping(room)),
             Ok(incoming @ (Incoming::Notification(_) | Incoming::Response)) => {
                 // Boxed, like others here that are seldom: every request would carry room for it.
-                let taking = self.take_in((came, from), (headers, &body), &incoming, caller);
+                let taking = self.take_in((came, from), (&headers, &body), &incoming, caller);
                 return Box::pin(taking).await;
             }
             Err(rejection) => {
@@ -184,7 +185,7 @@ impl Edge {
             Method::CallTool => envelope.name().and_then(|name| self.tools.find(name)),
             _ => None,
         };
-        let http = TraceContext::from_headers(headers);
+        let http = TraceContext::from_headers(&headers);
         let observation = Box::new(self.observer.watch((came, from), &envelope, http, tool));
         let (left, admitted) = match envelope.method() {
             // Never limited: a client that is refused one of these may be legacy for good, or gone.
@@ -200,11 +201,16 @@ impl Edge {
         } else if from == From::Client
             && let Some(replica) = self.upstreams.waits_elsewhere(&envelope, &caller)
         {
-            let came = (headers, body);
+            let came = (&headers, body);
             Box::pin(self.hand_over(&replica, came, &envelope, caller, observation)).await
         } else {
             drop(body);
-            self.dispatch(envelope, caller, tool, observation).await
+            // The answer's headers take the room of the request's, and hyper that of the answer's for the next request's.
+            headers.clear();
+            let mut response = self.dispatch(envelope, caller, tool, observation).await;
+            headers.extend(std::mem::replace(response.headers_mut(), HeaderMap::new()));
+            *response.headers_mut() = headers;
+            response
         };
         left.tell(response.headers_mut());
         response

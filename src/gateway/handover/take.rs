@@ -49,7 +49,7 @@ impl Edge {
         let mut room = self.limits.room(principal.tenant_digest());
         // The replica that gave it counts it too. Here it is no reason to refuse: the call goes on nowhere else.
         room.grow_to(u64::try_from(message.len()).unwrap_or(u64::MAX)).ok();
-        let answer = self.read(came, &headers, principal, (message, room), From::Replica);
+        let answer = self.read(came, headers, principal, (message, room), From::Replica);
         let mut answer = answer.await;
         answer.headers_mut().insert(PROOF, TAKEN);
         answer
