@@ -19,11 +19,11 @@ use crate::upstreams::{set, upstream};
 
 /// How often each request may allocate: two times more than was seen. Lower it with what is seen.
 const BOUNDS: [(Asked, u64); 5] = [
-    (Asked::Whoami, 66),
-    (Asked::Discover, 30),
-    (Asked::List, 39),
-    (Asked::Forwarded, 121),
-    (Asked::Environment, 126),
+    (Asked::Whoami, 63),
+    (Asked::Discover, 29),
+    (Asked::List, 38),
+    (Asked::Forwarded, 84),
+    (Asked::Environment, 105),
 ];
 
 #[derive(Clone, Copy, Debug)]
