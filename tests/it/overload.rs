@@ -195,7 +195,7 @@ async fn bodies_are_held_up_to_a_bound_and_shed_beyond_it_without_losing_the_ref
         body.len()
     );
     // Two connections are heard in any order: the announced one is shed where the other one came first.
-    let mut held = None;
+    let mut announced = None;
     eventually(async || {
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(head.as_bytes()).await.unwrap();
@@ -204,11 +204,11 @@ async fn bodies_are_held_up_to_a_bound_and_shed_beyond_it_without_losing_the_ref
             return false;
         }
         shed_unread(&answer);
-        held = Some(slow);
+        announced = Some(slow);
         true
     })
     .await;
-    let mut slow = held.expect("it is held once another one is shed");
+    let mut slow = announced.expect("it has its room once another one is shed");
     // Far more than sockets hold: the refusal comes all the same, and the connection is not reset under it.
     shed_unread(&client.post(&[], "x".repeat(3 << 20)).await);
     assert_eq!(client.modern("server/discover", json!({})).await.status, StatusCode::OK);
