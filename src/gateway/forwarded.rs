@@ -65,8 +65,16 @@ fn node(text: &str) -> Option<IpAddr> {
         let (address, port) = text.split_at(text.find(':').unwrap_or(text.len()));
         (address.parse::<Ipv4Addr>().ok()?.into(), port)
     };
-    let named = |port: &str| port.starts_with('_') || port.parse::<u16>().is_ok();
-    (port.is_empty() || port.strip_prefix(':').is_some_and(named)).then_some(address)
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(address)
+}
+
+/// §6: a number, or a name in its place (§6.3).
+fn is_port(text: &str) -> bool {
+    let may_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match text.strip_prefix('_') {
+        Some(name) => !name.is_empty() && name.bytes().all(may_name),
+        None => text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok(),
+    }
 }
 
 fn is_escaped(value: &str, at: usize) -> bool {
@@ -110,6 +118,9 @@ mod tests {
             "for=\"[2001:db8::1]1\"",
             "for=192.0.2.43:",
             "for=192.0.2.43:99999",
+            "for=\"192.0.2.43:+80\"",
+            "for=\"192.0.2.43:_\"",
+            "for=\"192.0.2.43:_:80\"",
             "for=192.0.2.043",
             "xfor=192.0.2.43",
         ] {

@@ -141,9 +141,14 @@ fn address(node: Vec<u8>) -> Option<IpAddr> {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (&*text, None),
     };
-    let obfuscated = |port: &str| port.starts_with('_');
-    // What a port may be is Baton's to say: by the letter any five digits are one.
-    if port.is_some_and(|port| !obfuscated(port) && port.parse::<u16>().is_err()) {
+    let (digits, letters) = ("0123456789", "abcdefghijklmnopqrstuvwxyz");
+    let obfuscated = |port: &str| {
+        let name = port.strip_prefix('_').unwrap_or_default().to_ascii_lowercase();
+        !name.is_empty() && name.chars().all(|it| format!("._-{digits}{letters}").contains(it))
+    };
+    // What a number may be is Baton's to say: by the letter any five digits are one.
+    let numbered = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok();
+    if port.is_some_and(|port| !obfuscated(port) && !numbered(port)) {
         return None;
     }
     match name.strip_prefix('[') {
