@@ -108,12 +108,11 @@ impl Edge {
         request: Request<IncomingBody>,
     ) -> impl Future<Output = Response<Body>> {
         let came = Instant::now();
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         async move {
             match self.admit(&parts, body).await {
                 Ok((caller, body)) => {
-                    let headers = std::mem::take(&mut parts.headers);
-                    self.read(came, headers, caller, body, From::Client).await
+                    self.read(came, parts.headers, caller, body, From::Client).await
                 }
                 Err(reason) => {
                     let response = turn_away(reason);
@@ -208,7 +207,7 @@ impl Edge {
             // The answer's headers take the room of the request's, and hyper that of the answer's for the next request's.
             headers.clear();
             let mut response = self.dispatch(envelope, caller, tool, observation).await;
-            headers.extend(std::mem::replace(response.headers_mut(), HeaderMap::new()));
+            headers.extend(std::mem::take(response.headers_mut()));
             *response.headers_mut() = headers;
             response
         };

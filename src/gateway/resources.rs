@@ -51,12 +51,8 @@ async fn read_own(
     let environment = tools.environment(handle, caller, trace).await;
     Some(environment.map(|environment| {
         let text = environment.to_string();
-        raw(&json!({"uri": uri, "mimeType": "application/json", "text": text}))
+        JsonBuf::of(&json!({"uri": uri, "mimeType": "application/json", "text": text}))
     }))
-}
-
-fn raw(item: &serde_json::Value) -> JsonBuf {
-    JsonBuf::of(item)
 }
 
 impl Edge {
@@ -66,7 +62,7 @@ impl Edge {
             return Own::default();
         }
         let template = format!("{ENVIRONMENTS}{{environmentId}}");
-        let definition = raw(&json!({
+        let definition = JsonBuf::of(&json!({
             "uriTemplate": template,
             "name": "environment",
             "title": "State of an environment",
@@ -89,7 +85,7 @@ impl Edge {
             let handle = environment["environmentId"].as_str().unwrap_or_default();
             let created = environment["createdAt"].as_str().unwrap_or_default();
             let key = format!("{ENVIRONMENTS}{handle}");
-            let definition = raw(&json!({
+            let definition = JsonBuf::of(&json!({
                 "uri": key,
                 "name": handle,
                 "title": format!("Environment of {created}"),

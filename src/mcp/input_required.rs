@@ -65,10 +65,10 @@ impl Asked {
 
 impl InputRequest {
     /// `None` if a client may not be asked this.
-    pub fn new(method: &str, params: Option<JsonBuf>) -> Option<Self> {
+    pub fn new(method: &str, params: Option<Json<'_>>) -> Option<Self> {
         let asked = Asked::ALL.into_iter().find(|asked| asked.method() == method)?;
-        // Apart: it is held while a client makes up its mind.
-        Some(Self { asked, params: params.map(|it| it.apart()) })
+        // A copy: it is held while a client makes up its mind.
+        Some(Self { asked, params: params.map(Json::to_buf) })
     }
 
     /// The method's name on the wire.
@@ -107,7 +107,7 @@ impl InputRequest {
         if params.is_some_and(|params| !params.is_object()) {
             return None;
         }
-        Self::new(&request.text("method")?, params.map(Json::to_buf))
+        Self::new(&request.text("method")?, params)
     }
 
     fn param(&self, key: &str) -> Option<Json<'_>> {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn request(method: &str, params: &str) -> InputRequest {
-        InputRequest::new(method, Some(raw(params))).unwrap()
+        InputRequest::new(method, Some(Json::checked(params))).unwrap()
     }
 
     fn read(result: &str) -> Result<InputRequired, NotInputRequired> {

@@ -27,8 +27,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// How long an unused connection is kept; less than what the other side keeps it, so that it is ours to close
 /// and a call seldom meets one that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(20);
-/// How many unused connections each thread keeps to one address. Answers come in bursts: of so many calls at once all may
-/// for a moment be between two of their clients'.
+/// How many unused connections each thread keeps to one address.
 const POOL_IDLE_MAX: usize = 256;
 /// Longest head of an answer, and how many fields it may have: ours are short.
 const MAX_HEAD: usize = 16 << 10;

@@ -214,7 +214,7 @@ async fn listen(
 /// Opens a stream of notifications.
 pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Exchange, Trouble> {
     let mut params = Object::default();
-    params.set("notifications", json_text(notifications));
+    params.set("notifications", JsonBuf::of(notifications));
     params.set("_meta", gateway_meta());
     let (number, none) = (next_number(), std::iter::empty());
     let post = modern::post(number, Method::Listen, None, &params, none, &TraceHeaders::default());
@@ -222,8 +222,4 @@ pub(super) async fn open(server: &Server, notifications: &Value) -> Result<Excha
     // The acknowledgement comes first, and at once (subscriptions, "Acknowledgment").
     let exchange = Until::within(server.config.timeouts.list).bound(opening).await??;
     if exchange.is_stream() { Ok(exchange) } else { Err(Trouble::NotMcp(exchange.status())) }
-}
-
-fn json_text(value: &Value) -> JsonBuf {
-    JsonBuf::of(value)
 }

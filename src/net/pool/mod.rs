@@ -47,7 +47,8 @@ pub struct Bounds {
     /// How long an unused connection is kept. Less than what the other side keeps it, so that it is ours to close and a
     /// request seldom meets one that is just being closed.
     pub idle: Duration,
-    /// How many unused ones a thread keeps to one authority.
+    /// How many unused ones a thread keeps to one authority. Answers come in bursts: of so many calls at once all may for
+    /// a moment be between two of their clients'.
     pub idle_most: usize,
     /// Longest head of an answer, in bytes.
     pub head: usize,

@@ -9,7 +9,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((headers, body)) = post(data) else { return };
-    let Ok(Incoming::Request(envelope)) = Envelope::parse(&headers, &Bytes::copy_from_slice(body)) else { return };
+    let Ok(Incoming::Request(envelope)) = Envelope::parse(&headers, &Bytes::copy_from_slice(body))
+    else {
+        return;
+    };
     let mirrors = [Mirror::new("A", &["a"]).unwrap(), Mirror::new("B", &["a", "b"]).unwrap()];
     let mirrored = envelope.check_mirrors(&mirrors).is_ok();
 

@@ -45,7 +45,9 @@ fn read(filter: &[u8]) -> Option<(ListenFilter, Subscription)> {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let Ok(Incoming::Request(envelope)) = Envelope::parse(&headers, &body.into()) else { return None };
+    let Ok(Incoming::Request(envelope)) = Envelope::parse(&headers, &body.into()) else {
+        return None;
+    };
     // What was read is the filter alone, and not more params behind it.
     serde_json::from_slice::<Value>(filter).ok()?;
     Some((envelope.listen_filter().ok()?, Subscription::new(envelope.id().clone())))

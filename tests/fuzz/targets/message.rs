@@ -16,9 +16,15 @@ fuzz_target!(|data: &[u8]| {
         Message::Response { id, outcome: Ok(result) } => {
             render_response(id.as_ref().expect("a result has its id"), result.json())
         }
-        Message::Response { id, outcome: Err(error) } => render_raw_error(id.as_ref(), error.raw.json()),
-        Message::Request { id, method, params } => render_request(id, method, params.as_ref().map(JsonBuf::json)),
-        Message::Notification { method, params } => render_notification(method, params.as_ref().map(JsonBuf::json)),
+        Message::Response { id, outcome: Err(error) } => {
+            render_raw_error(id.as_ref(), error.raw.json())
+        }
+        Message::Request { id, method, params } => {
+            render_request(id, method, params.as_ref().map(JsonBuf::json))
+        }
+        Message::Notification { method, params } => {
+            render_notification(method, params.as_ref().map(JsonBuf::json))
+        }
     };
     assert!(Message::read(&rendered.clone().into()).is_ok(), "what is rendered is a message");
     // Text with half a surrogate or a number beyond a double is passed on; this reader takes neither.

@@ -134,7 +134,7 @@ impl Legacy {
                 }
                 Message::Request { id, method, .. } if method == "ping" => call.pong(&id).await?,
                 Message::Request { id, method, params } => {
-                    match InputRequest::new(&method, params)
+                    match InputRequest::new(&method, params.as_ref().map(JsonBuf::json))
                         .filter(|it| rounds < MAX_ROUNDS && may_ask(ask, &call, it))
                     {
                         Some(request) => {

@@ -20,8 +20,7 @@ use crate::net::pool::{self, Body, Bounds, Pool};
 /// How long an unused connection is kept. Common servers close theirs after 5 s: it is better to be the one that
 /// closes than to send a call that cannot be repeated into a connection that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
-/// How many unused connections each thread keeps to one endpoint. Answers come in bursts: of so many calls at once all
-/// may for a moment be between two of their clients'.
+/// How many unused connections each thread keeps to one endpoint.
 const POOL_IDLE_MAX: usize = 256;
 /// Longest head of an answer.
 const MAX_HEAD: usize = 64 << 10;
