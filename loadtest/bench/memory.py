@@ -82,7 +82,7 @@ class Memory(Part):
         return [
             Goal(f"{IDLE}, MB", figures.median(IDLE), at_most=15),
             Goal(f"{connection}, kB", figures.median(connection), at_most=12),
-            Goal(f"{stream}, more than one at rest, kB", figures.more(stream, connection), at_most=8),
+            Goal(f"{stream}, kB", figures.median(stream), at_most=12 + 8),
             Goal(f"{TOLD}, ms", figures.median(TOLD), at_most=1000),
             Goal(f"{START}, ms", figures.median(START), at_most=50),
             Goal(f"{BINARY}, MB", figures.median(BINARY), at_most=20),

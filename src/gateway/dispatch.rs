@@ -9,7 +9,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming as IncomingBody;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +32,7 @@ use crate::mcp::{
     Empty, Envelope, Identity, Incoming, Listed, LogLevel, Method, Rejection, RejectionKind, Reply,
     ServerCapabilities,
 };
-use crate::serve::{BodyError, Pace, Peer, need_not_come, read_body_into};
+use crate::serve::{BodyError, Pace, Peer, RequestBody, need_not_come, read_body_into};
 use crate::telemetry::{Outcome, TraceContext};
 
 /// How long a client that asks what there is waits for upstreams that have not said it yet.
@@ -105,7 +104,7 @@ impl Edge {
     /// A POST to the MCP endpoint.
     pub(super) fn post(
         &self,
-        request: Request<IncomingBody>,
+        request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Body>> {
         let came = Instant::now();
         let (parts, body) = request.into_parts();
@@ -127,7 +126,7 @@ impl Edge {
     async fn admit(
         &self,
         parts: &Parts,
-        body: IncomingBody,
+        body: RequestBody,
     ) -> Result<(Principal, (Bytes, Room)), TurnedAway> {
         self.guard.admit(&parts.headers)?;
         let caller = match self.credentials.authenticate(&parts.headers) {

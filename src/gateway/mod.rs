@@ -49,7 +49,6 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderName, Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -75,7 +74,7 @@ use crate::mcp::Identity;
 use crate::net::Net;
 use crate::rpc::client::WorkerClient;
 use crate::rpc::report::ReportDoor;
-use crate::serve::{ConnectionLimits, Drain, Listener, Threads, serve};
+use crate::serve::{ConnectionLimits, Drain, Listener, RequestBody, Threads, serve};
 use crate::telemetry::{ConnectionReading, Metrics};
 use discover::{OwnOffer, Standing};
 use dispatch::Edge;
@@ -237,7 +236,7 @@ fn threads(net: &Net, count: usize) -> Threads {
 fn app(
     router: Router,
 ) -> impl tower::Service<
-    Request<Incoming>,
+    Request<RequestBody>,
     Response = Response<Body>,
     Error = std::convert::Infallible,
     Future: Send,
@@ -245,7 +244,7 @@ fn app(
 + Send
 + Sync
 + 'static {
-    router.map_request(|request: Request<Incoming>| request.map(Body::new))
+    router.map_request(|request: Request<RequestBody>| request.map(Body::new))
 }
 
 /// What is done now and then: announce this replica, learn of others, share the rates anew, keep the table.

@@ -11,13 +11,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{any, get};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 use tower::{Service, ServiceExt as _};
 
 use super::cors::{Cors, CorsPolicy};
 use super::dispatch::Edge;
 use super::failure::{TurnedAway, turn_away};
 use super::{MCP_PATH, REPLICA_HEADER};
+use crate::serve::RequestBody;
 
 /// Everything that clients see.
 struct Front {
@@ -31,7 +31,7 @@ struct Front {
 pub(super) fn service(
     edge: Arc<Edge>,
     policy: &CorsPolicy,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+) -> impl Service<Request<RequestBody>, Response = Response<Body>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + Sync
@@ -47,7 +47,7 @@ pub(super) fn service(
 }
 
 impl Front {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Body> {
         let origin = self.cors.as_ref().map(|cors| cors.origin(request.headers()));
         let preflight = self.cors.as_ref().and_then(|cors| cors.preflight(&request));
         let mut response = match preflight {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -18,13 +18,16 @@ use super::activity::{Activity, Overdue};
 use super::arrival::Entrance;
 use super::backlog::Backlog;
 use super::complaint::Complaint;
-use super::connection::{self, Shared};
+use super::connection::Shared;
 use super::drain::Drain;
+use super::http2::Http2;
 use super::limits::{self, ConnectionLimits};
 use super::listener::{ConnectionCounts, Listener};
+use super::request_body::RequestBody;
 use super::shares::Shares;
 use super::streams::StreamTasks;
 use super::threads::Threads;
+use super::{connection, http1};
 
 /// How often the overdue are looked for, unless a deadline is shorter.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -47,7 +50,7 @@ pub async fn serve<S, B>(
     drain: Drain,
 ) -> Drained
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -62,7 +65,8 @@ where
     };
     let shared = Arc::new(Shared {
         app,
-        http: connection::http(stream_tasks),
+        http1: http1::builder(),
+        http2: Http2::new(stream_tasks, limits.age, finish.clone()),
         drain: drain.clone(),
         finish: finish.clone(),
         entrance: Entrance {

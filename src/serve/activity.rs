@@ -116,9 +116,11 @@ impl Activity {
         state.finishing && now.saturating_duration_since(state.since) >= patience
     }
 
-    /// Whether it carries HTTP/2.
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.state().multiplexed
+    /// Whether for so long nobody has called by it, everything is said, and no part of a next request is here.
+    pub(super) fn rests(&self, now: Instant, awake: Duration) -> bool {
+        let state = self.state();
+        let silent = state.stage == Stage::Idle && state.write_stalled_since.is_none();
+        silent && now.saturating_duration_since(state.since) >= awake
     }
 
     /// The peer's buffers are full, or take bytes again.
@@ -200,9 +202,21 @@ impl State {
     }
 }
 
-/// One request and its response, the body's end included.
+/// One request and its response, the ends of their bodies included.
 #[derive(Debug)]
 pub(super) struct Exchange(Arc<Activity>);
+
+impl Exchange {
+    /// Another part of the same, which it is not over without.
+    pub(super) fn also(&self) -> Self {
+        let mut state = self.0.state();
+        if let Stage::Busy { exchanges } = &mut state.stage {
+            *exchanges += 1;
+        }
+        drop(state);
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl Drop for Exchange {
     fn drop(&mut self) {

@@ -25,6 +25,15 @@ impl Frames {
         Self::Preface { known: 0 }
     }
 
+    /// Whether a connection that began with these bytes carries HTTP/2; none: too few are here.
+    pub(super) fn are_http2(&self) -> Option<bool> {
+        match self {
+            Self::Preface { .. } => None,
+            Self::Absent => Some(false),
+            Self::Header { .. } | Self::Payload { .. } => Some(true),
+        }
+    }
+
     /// Follows the client's next bytes, and returns how many of them are in frames but no part of a body.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> usize {
         let mut control = 0;

@@ -5,8 +5,9 @@
 //! ends the loop without losing what it accepted. Any tower service can stand behind it; an `axum::Router` is one.
 //!
 //! In reading order: [`ConnectionLimits`], [`Drain`], the accept loop ([`serve`]), the connections that wait for it, what
-//! a connection meets on arrival (PROXY protocol, its address's share), one connection, its socket, its HTTP/2 frames and
-//! streams, the stage a connection is in, the guard in front of the service, and [`read_body`] for the handlers behind it.
+//! a connection meets on arrival (PROXY protocol, its address's share), one connection, its socket, the two versions of HTTP
+//! on it, HTTP/2's frames and streams, the stage a connection is in, the guard in front of the service, and [`read_body`]
+//! for the handlers behind it.
 
 mod accept;
 mod activity;
@@ -18,10 +19,13 @@ mod connection;
 mod drain;
 mod frames;
 mod guard;
+mod http1;
+mod http2;
 mod limits;
 mod listener;
 mod network;
 pub mod proxy_protocol;
+mod request_body;
 mod shares;
 mod streams;
 #[cfg(test)]
@@ -37,4 +41,5 @@ pub use drain::{Drain, DrainTimings, drain_on_signal};
 pub use limits::ConnectionLimits;
 pub use listener::{ConnectionCounts, Listener};
 pub use network::{Network, NotANetwork};
+pub use request_body::RequestBody;
 pub use threads::Threads;

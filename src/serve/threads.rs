@@ -48,13 +48,12 @@ mod tests {
     use std::convert::Infallible;
 
     use http::{Request, Response};
-    use hyper::body::Incoming;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+    use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, serve};
 
     #[tokio::test]
     async fn connections_are_spread_over_the_threads_and_stay() {
@@ -62,7 +61,7 @@ mod tests {
         let threads = Threads::begin(count).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().on(threads.clone());
         let address = listener.local_addr();
-        let app = tower::service_fn(|_: Request<Incoming>| async {
+        let app = tower::service_fn(|_: Request<RequestBody>| async {
             let name = format!("{:?}", thread::current().id());
             Ok::<_, Infallible>(Response::new(http_body_util::Full::<bytes::Bytes>::from(name)))
         });

@@ -1,5 +1,6 @@
 //! A socket that reports what it hears, and when the other side stops listening.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -18,10 +19,13 @@ use super::limits::LINGER_BYTES;
 /// What is read at once of bytes that nobody wants.
 const DISCARD: usize = 8 * 1024;
 
+/// What is read at once of a connection that nobody has a buffer for: enough to know which HTTP it is.
+const FIRST: usize = 24;
+
 /// A connection's socket, as hyper sees it.
 pub(super) struct Watched {
     socket: Stream,
-    /// What was read behind a PROXY protocol header.
+    /// What was read and is to be read again.
     ahead: Bytes,
     activity: Arc<Activity>,
     frames: Frames,
@@ -32,9 +36,51 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// `ahead` is what was read behind a PROXY protocol header.
     pub(super) fn new(socket: Stream, ahead: Bytes, activity: Arc<Activity>) -> Self {
-        let frames = Frames::new();
-        Self { socket, ahead, activity, frames, left: false, discarded: None }
+        let (left, discarded) = (false, None);
+        let mut it =
+            Self { socket, ahead: Bytes::new(), activity, frames: Frames::new(), left, discarded };
+        if !ahead.is_empty() {
+            it.heard(&ahead);
+            it.ahead = ahead;
+        }
+        it
+    }
+
+    /// What the connection is doing.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// Waits until the client has said which HTTP it speaks; none: it has left before.
+    pub(super) async fn is_http2(&mut self) -> Option<bool> {
+        loop {
+            if let Some(is_http2) = self.frames.are_http2() {
+                return Some(is_http2);
+            }
+            if !self.wait().await {
+                return (!self.ahead.is_empty()).then_some(false);
+            }
+        }
+    }
+
+    /// Waits until the client says something, without a buffer for it, or returns false: it has left, or is to leave.
+    pub(super) async fn wait(&mut self) -> bool {
+        poll_fn(|context| {
+            let mut first = [MaybeUninit::uninit(); FIRST];
+            let mut first = ReadBuf::uninit(&mut first);
+            // An error is an end too.
+            let read = ready!(self.poll_socket(context, &mut first));
+            self.ahead = [&self.ahead, first.filled()].concat().into();
+            Poll::Ready(read.is_ok() && !first.filled().is_empty())
+        })
+        .await
+    }
+
+    /// Bytes that were heard, and are to be read again: a copy, for they may be few of a large buffer.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.ahead = [bytes, &self.ahead].concat().into();
     }
 
     fn heard(&mut self, bytes: &[u8]) {
@@ -50,21 +96,12 @@ impl Watched {
         self.activity.write_stalled(outcome.is_pending());
         outcome
     }
-}
 
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    fn poll_socket(
+        &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let size = self.ahead.len().min(buffer.remaining());
-            let bytes = self.ahead.split_to(size);
-            buffer.put_slice(&bytes);
-            self.heard(&bytes);
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.socket).poll_read(context, buffer);
         let heard = &buffer.filled()[before..];
@@ -78,6 +115,26 @@ impl AsyncRead for Watched {
             }
         }
         outcome
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return self.poll_socket(context, buffer);
+        }
+        let size = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(size));
+        // What follows fits behind it: a reader that gets a few bytes first makes itself a buffer of twice the size. Its
+        // end or its error come again.
+        if buffer.remaining() > 0 {
+            drop(self.poll_socket(context, buffer));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

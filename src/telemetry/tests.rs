@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{
@@ -18,7 +17,9 @@ use tokio::task::JoinSet;
 use tower::service_fn;
 
 use super::*;
-use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, read_body, serve};
+use crate::serve::{
+    ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, read_body, serve,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const META: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -33,7 +34,7 @@ struct Collector {
 
 fn collector(status: StatusCode) -> Collector {
     let (tell, batches) = unbounded_channel();
-    let app = service_fn(move |request: Request<Incoming>| {
+    let app = service_fn(move |request: Request<RequestBody>| {
         let tell = tell.clone();
         async move {
             assert_eq!(request.uri().path(), "/v1/traces");

@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::sleep;
 use tower::service_fn;
 
@@ -69,7 +69,7 @@ use crate::domain::keyring::WorkerKey;
 use crate::net::Net;
 use crate::rpc::frames::MAX_PAYLOAD;
 use crate::rpc::report::{MAX_CLAIMS, Reporter};
-use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+use crate::serve::{ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, serve};
 use crate::telemetry::{Metrics, Tracer};
 
 /// How long executions that were stopped at the drain's deadline have to say how they ended.
@@ -254,7 +254,7 @@ async fn serve_calls(
 async fn serve_with<F, B>(
     listener: Listener,
     drain: Drain,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    answer: impl Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
 ) where
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,

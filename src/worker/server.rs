@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -29,7 +28,7 @@ use crate::rpc::wire::{
     self, CancelRequest, CloseRequest, CreateReply, CreateRequest, Done, FindReply, FindRequest,
     ListReply, ListRequest, Refusal,
 };
-use crate::serve::{BodyError, Drain, read_body};
+use crate::serve::{BodyError, Drain, RequestBody, read_body};
 use crate::telemetry::{
     Metrics, Operation, OperationInFlight, Outcome, ParentChoice, Span, TraceContext, Tracer,
     attribute,
@@ -100,7 +99,7 @@ impl Server {
     /// Answers any request to the rpc's listener.
     pub(super) async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Infallible> {
         let began = Instant::now();
         let (head, body) = request.into_parts();

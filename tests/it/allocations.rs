@@ -1,4 +1,5 @@
-//! How often the gateway allocates for a request. Nothing else of its cost can be counted to the unit.
+//! How often the gateway allocates for a request, and what a connection at rest holds. Nothing else of its cost can be
+//! counted to the unit.
 
 #![expect(clippy::unwrap_used, reason = "a test whose gateway does not start has failed")]
 
@@ -7,12 +8,13 @@ use std::time::Duration;
 use baton::gateway::{Config, Rate, RateLimit, Rates, Upstream};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
 
 use crate::cluster::{
     ALICE, RunningGateway, RunningWorker, Scratch, config, embedded, eventually, keys, number,
     worker_config,
 };
-use crate::counting::{allocations, count_this_thread};
+use crate::counting::Counter;
 use crate::mcp_client::McpClient;
 use crate::upstream_server::{UpstreamServer, tool};
 use crate::upstreams::{set, upstream};
@@ -41,11 +43,20 @@ const WARM_UP: usize = 20;
 const BATCHES: usize = 8;
 const BATCH: u64 = 20;
 
+static OF_REQUESTS: Counter = Counter::new();
+static OF_CONNECTIONS: Counter = Counter::new();
+
+/// Bytes that a connection may hold while nobody calls by it.
+const AT_REST: i64 = 3 << 10;
+const RESTING: i64 = 100;
+/// Long enough for a connection to rest.
+const REST: Duration = Duration::from_millis(300);
+
 #[tokio::test]
 async fn a_request_allocates_seldom() {
     let (server, scratch) = (UpstreamServer::modern().await, Scratch::new("allocations"));
     server.offer(&[tool("echo")]);
-    let counted = counted_runtime();
+    let counted = counted_runtime(&OF_REQUESTS);
     let gateway = {
         let _entered = counted.enter();
         RunningGateway::start(served(&server))
@@ -73,11 +84,40 @@ async fn a_request_allocates_seldom() {
     );
 }
 
+#[tokio::test]
+async fn a_connection_at_rest_holds_little() {
+    let (server, counted) = (UpstreamServer::modern().await, counted_runtime(&OF_CONNECTIONS));
+    let gateway = {
+        let _entered = counted.enter();
+        RunningGateway::start(served(&server))
+    };
+    // Each client is a connection of its own.
+    let called = async || {
+        let client = McpClient::unjudging(&gateway.url).with_key(ALICE);
+        ask(&client, Asked::Whoami, "").await;
+        client
+    };
+    let _known = called().await;
+    let each = |before: i64| (OF_CONNECTIONS.bytes() - before) / RESTING;
+    sleep(REST).await;
+    let before = OF_CONNECTIONS.bytes();
+    let mut clients = Vec::new();
+    for _ in 0..RESTING {
+        clients.push(called().await);
+    }
+    let awake = each(before);
+    eventually(async || each(before) <= AT_REST).await;
+    eprintln!("{awake} bytes before it rests, {} then", each(before)); // shown by --nocapture
+    assert!(each(before) > 500, "the wrong thread was counted");
+    ask(&clients[0], Asked::Whoami, "").await;
+    counted.shutdown_background();
+}
+
 /// The gateway's own thread.
-fn counted_runtime() -> Runtime {
+fn counted_runtime(counter: &'static Counter) -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(1)
-        .on_thread_start(count_this_thread)
+        .on_thread_start(move || counter.count_this_thread())
         .enable_all()
         .build()
         .unwrap()
@@ -104,11 +144,11 @@ async fn seen(client: &McpClient, asked: Asked, environment: &str) -> u64 {
     }
     let mut fewest = u64::MAX;
     for _ in 0..BATCHES {
-        let before = allocations();
+        let before = OF_REQUESTS.allocations();
         for _ in 0..BATCH {
             ask(client, asked, environment).await;
         }
-        fewest = fewest.min((allocations() - before) / BATCH);
+        fewest = fewest.min((OF_REQUESTS.allocations() - before) / BATCH);
     }
     fewest
 }

@@ -9,12 +9,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use baton::gateway::Config;
-use baton::serve::{ConnectionLimits, Drain, DrainTimings, Drained, Listener, read_body, serve};
+use baton::serve::{
+    ConnectionLimits, Drain, DrainTimings, Drained, Listener, RequestBody, read_body, serve,
+};
 use baton::telemetry::{Identity, Telemetry};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -58,7 +59,7 @@ impl Collector {
     pub fn start() -> Self {
         let (tell, seen) = watch::channel(Vec::new());
         let (keep, raw) = watch::channel(Vec::new());
-        let app = tower::service_fn(move |request: Request<Incoming>| {
+        let app = tower::service_fn(move |request: Request<RequestBody>| {
             let (tell, keep) = (tell.clone(), keep.clone());
             async move {
                 assert_eq!(request.uri().path(), "/v1/traces");

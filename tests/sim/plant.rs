@@ -21,13 +21,12 @@ use baton::rpc::wire::{
     CANCEL, CLOSE, CREATE, EXECUTE, ExecuteRequest, FIND, FindReply, FindRequest, Frame, Job, LIST,
     NotStarted, Refusal,
 };
-use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, serve};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::service_fn;
@@ -135,7 +134,7 @@ impl Wrapper {
 
     async fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Infallible> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();

@@ -13,12 +13,11 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, serve};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
@@ -276,7 +275,7 @@ async fn whatever_comes_is_answered_by_the_schema_and_never_by_a_fault() {
 fn answering(status: u16, kind: Option<&'static str>, body: &'static str) -> McpClient {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let client = McpClient::new(&format!("http://{}/mcp", listener.local_addr()));
-    let app = tower::service_fn(move |_: Request<Incoming>| async move {
+    let app = tower::service_fn(move |_: Request<RequestBody>| async move {
         let mut response = Response::builder().status(status);
         response = kind.into_iter().fold(response, |it, kind| it.header("content-type", kind));
         Ok::<_, Infallible>(response.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap())

@@ -16,14 +16,13 @@ use baton::rpc::wire::{
     Claim, CreateReply, CreateRequest, Ended, ExecuteRequest, Frame, Heartbeat, HeartbeatReply,
     Job, NotStarted, Target,
 };
-use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, serve};
+use baton::serve::{ConnectionLimits, Drain, DrainTimings, Listener, RequestBody, serve};
 use baton::telemetry::Tracer;
 use baton::worker::sandbox::Limits;
 use baton::worker::{Addresses, Config, WorkerStop, run};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -290,7 +289,7 @@ async fn answer(
     door: &ReportDoor,
     reply: &Mutex<HeartbeatReply>,
     inbox: &watch::Sender<Option<Heartbeat>>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

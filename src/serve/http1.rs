@@ -1,0 +1,65 @@
+//! HTTP/1.1 on one connection. Between two requests that are apart in time the connection rests: hyper, with its buffers
+//! and its room for a request, goes, and the socket alone stays.
+
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1::{Builder, Connection, Parts};
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep};
+
+use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
+use super::watched::Watched;
+
+/// How long nobody calls before a connection rests, and how often it is looked.
+const AWAKE: Duration = Duration::from_millis(100);
+
+/// The protocol's bounds.
+pub(super) fn builder() -> Builder {
+    let mut http = Builder::new();
+    // No `header_read_timeout`: see `activity`.
+    http.max_headers(MAX_HEADERS).max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_HEAD_BYTES);
+    http
+}
+
+/// Serves until the connection ends, or returns it to be served again when its client says more.
+pub(super) async fn serve<S, B>(
+    http: &Builder,
+    wire: Watched,
+    service: S,
+) -> hyper::Result<Option<(Watched, S)>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let activity = wire.activity();
+    let mut connection = http.serve_connection(TokioIo::new(wire), service);
+    let mut look = pin!(sleep(AWAKE));
+    let served = std::future::poll_fn(|context| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
+                return Poll::Ready(Some(ended));
+            }
+            ready!(look.as_mut().poll(context));
+            // hyper has just been polled: what it still had to do between two requests is done.
+            let now = Instant::now();
+            if activity.rests(now, AWAKE) {
+                return Poll::Ready(None);
+            }
+            look.as_mut().reset(now + AWAKE);
+        }
+    });
+    if let Some(ended) = served.await {
+        return ended.map(|()| None);
+    }
+    let Parts { io, read_buf, service, .. } = Connection::into_parts(connection);
+    let mut wire = io.into_inner();
+    // The beginning of a head, which came behind the request before.
+    wire.put_back(&read_buf);
+    Ok(Some((wire, service)))
+}
