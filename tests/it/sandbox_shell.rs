@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton::worker::sandbox::{Condition, Limit};
+use baton::worker::sandbox::{Condition, Limit, Limits};
 
-use super::world::{World, eventually, host_processes};
+use super::world::{World, eventually, host_processes, limits};
 
 #[tokio::test]
 async fn a_command_gives_back_output_and_exit_code() {
@@ -27,6 +27,24 @@ async fn a_command_gives_back_output_and_exit_code() {
     }
     let said = inside.exec(&["printf", "%s|", "a b", "$HOME", ""]).await.ok();
     assert_eq!(said.stdout, "a b|$HOME||");
+}
+
+#[tokio::test]
+async fn when_memory_runs_out_a_command_ends_before_the_interpreter() {
+    let world = World::new().await;
+    let mut inside = world.limited("a", Limits { memory_bytes: 200 << 20, ..limits() }).await;
+    let score = "/proc/self/oom_score_adj";
+    assert_eq!(inside.shell(&format!("cat {score}")).await.ok().stdout, "1000\n");
+    let read = format!("print(open('{score}').read(), end='')");
+    assert_eq!(inside.python(&read).await.ok().stdout, "500\n");
+    assert_ne!(inside.shell(&format!("echo 0 > {score}")).await.outcome.exit_code, 0);
+    // The larger one would be the kernel's choice.
+    inside.python("kept = bytearray(b'x') * (120 << 20)").await.ok();
+    let hoard = "import time; b = bytearray(b'x') * (100 << 20); time.sleep(5)";
+    let said = inside.shell(&format!("python3 -c \"{hoard}\"")).await;
+    assert_eq!(said.outcome.terminated_by, Some(Limit::Memory), "{said:?}");
+    assert_eq!(inside.condition(), Condition::Ready);
+    assert_eq!(inside.python("len(kept) >> 20").await.ok().result(), "120");
 }
 
 #[tokio::test]

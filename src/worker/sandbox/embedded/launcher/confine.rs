@@ -15,7 +15,8 @@ use super::{Fault, Step, identity, seccomp};
 /// The newest Landlock that this was written for; older kernels enforce what they know of it.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Gives up everything that code inside shall not have. `init_proc` stays readable for init.
+/// Gives up everything that code inside shall not have. `init_proc` stays readable for init, and what it starts says
+/// there who is to end first.
 pub(super) fn confine(boot: &Boot, init_proc: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     identity::drop_capabilities()?;
     if boot.landlock {
@@ -59,7 +60,8 @@ fn landlock(boot: &Boot, init_proc: Option<BorrowedFd<'_>>) -> Result<(), Rulese
                 rules = allow(rules, Path::new(path), write)?;
             }
             if let Some(proc) = init_proc {
-                rules = rules.add_rule(PathBeneath::new(proc.as_fd(), read))?;
+                rules =
+                    rules.add_rule(PathBeneath::new(proc.as_fd(), read | AccessFs::WriteFile))?;
             }
         }
         // The tree is the host's: only what programs need of it.

@@ -1,10 +1,12 @@
 //! Starting one process inside a sandbox.
 
 use std::ffi::CString;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid, execve, fork, setsid};
@@ -69,10 +71,7 @@ impl Command<'_> {
         }
         drop(sources);
         close_from(next);
-        // Only now, with init's socket gone, may others look into this process.
-        nix::sys::prctl::set_dumpable(true)?;
-        // Best effort: where there is no /proc there is no preference either.
-        drop(std::fs::write("/proc/self/oom_score_adj", self.oom_preference.to_string()));
+        self.tell_preference()?;
         restore_signals()?;
         lower_limits(boot)?;
         match boot.isolation {
@@ -82,6 +81,16 @@ impl Command<'_> {
                 confine(boot, None).map_err(|fault| fault.source)
             }
         }
+    }
+
+    /// Says who is to end first when memory runs out. Best effort: where there is no /proc there is no preference either.
+    fn tell_preference(&self) -> nix::Result<()> {
+        // The score belongs to whom others may look into. Init's socket is gone by now; its /proc, which is our working
+        // directory, is not.
+        prctl::set_dumpable(true)?;
+        let score = OpenOptions::new().write(true).open("self/oom_score_adj");
+        drop(score.and_then(|mut it| write!(it, "{}", self.oom_preference)));
+        prctl::set_dumpable(false)
     }
 
     /// Becomes the program; returns the exit code if there is no way to.
