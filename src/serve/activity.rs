@@ -116,11 +116,11 @@ impl Activity {
         state.finishing && now.saturating_duration_since(state.since) >= patience
     }
 
-    /// Whether for so long nobody has called by it, everything is said, and no part of a next request is here.
-    pub(super) fn rests(&self, now: Instant, awake: Duration) -> bool {
+    /// Since when nobody calls by it, everything is said, and no part of a next request is here; none: that is not so.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
         let state = self.state();
-        let silent = state.stage == Stage::Idle && state.write_stalled_since.is_none();
-        silent && now.saturating_duration_since(state.since) >= awake
+        let is_silent = state.stage == Stage::Idle && state.write_stalled_since.is_none();
+        is_silent.then_some(state.since)
     }
 
     /// The peer's buffers are full, or take bytes again.

@@ -10,12 +10,12 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1::{Builder, Connection, Parts};
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 use super::watched::Watched;
 
-/// How long nobody calls before a connection rests, and how often it is looked.
+/// How long nobody calls before a connection rests.
 const AWAKE: Duration = Duration::from_millis(100);
 
 /// The protocol's bounds.
@@ -39,19 +39,25 @@ where
 {
     let activity = wire.activity();
     let mut connection = http.serve_connection(TokioIo::new(wire), service);
-    let mut look = pin!(sleep(AWAKE));
+    let mut rest = pin!(sleep(AWAKE));
+    let mut is_awaited = false;
     let served = std::future::poll_fn(|context| {
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
                 return Poll::Ready(Some(ended));
             }
-            ready!(look.as_mut().poll(context));
             // hyper has just been polled: what it still had to do between two requests is done.
-            let now = Instant::now();
-            if activity.rests(now, AWAKE) {
+            let Some(silent_since) = activity.silent_since() else { return Poll::Pending };
+            // One timer for many requests: it is set anew when it is over, and never while somebody calls.
+            if !is_awaited {
+                is_awaited = true;
+                rest.as_mut().reset(silent_since + AWAKE);
+            }
+            ready!(rest.as_mut().poll(context));
+            is_awaited = false;
+            if silent_since.elapsed() >= AWAKE {
                 return Poll::Ready(None);
             }
-            look.as_mut().reset(now + AWAKE);
         }
     });
     if let Some(ended) = served.await {
