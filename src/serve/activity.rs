@@ -2,7 +2,7 @@
 //!
 //! hyper's own head deadline also runs while a kept-alive connection is idle, so it cannot tell 5 s for a head
 //! from 620 s between requests. The socket and the service report here, and the accept loop looks once in a while:
-//! no timer per connection.
+//! no timer for each of these limits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl Activity {
         state.finishing && now.saturating_duration_since(state.since) >= patience
     }
 
-    /// Since when nobody calls by it, everything is said, and no part of a next request is here; none: that is not so.
+    /// Since when nobody calls by it, everything is said and nothing was heard; none: that is not so.
     pub(super) fn silent_since(&self) -> Option<Instant> {
         let state = self.state();
         let is_silent = state.stage == Stage::Idle && state.write_stalled_since.is_none();

@@ -43,10 +43,10 @@ where
     let mut is_awaited = false;
     let served = std::future::poll_fn(|context| {
         loop {
+            let silent_before = activity.silent_since();
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
                 return Poll::Ready(Some(ended));
             }
-            // hyper has just been polled: what it still had to do between two requests is done.
             let Some(silent_since) = activity.silent_since() else { return Poll::Pending };
             // One timer for many requests: it is set anew when it is over, and never while somebody calls.
             if !is_awaited {
@@ -55,7 +55,8 @@ where
             }
             ready!(rest.as_mut().poll(context));
             is_awaited = false;
-            if silent_since.elapsed() >= AWAKE {
+            // Polled in this silence, hyper has done what it still had to do for the last request, and has begun no other.
+            if silent_before == Some(silent_since) && silent_since.elapsed() >= AWAKE {
                 return Poll::Ready(None);
             }
         }

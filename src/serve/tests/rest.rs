@@ -69,6 +69,7 @@ async fn a_rest_ends_with_the_client_with_its_time_and_with_the_process() {
     sleep(REST).await;
     served.drain.begin();
     assert_eq!(until_closed(last).await, "");
+    assert_eq!(served.counts.too_slow(), 1);
     assert_eq!(served.drained().await, Drained { cut: 0 });
 }
 

@@ -85,8 +85,9 @@ impl Command<'_> {
 
     /// Says who is to end first when memory runs out. Best effort: where there is no /proc there is no preference either.
     fn tell_preference(&self) -> nix::Result<()> {
-        // The score belongs to whom others may look into. Init's socket is gone by now; its /proc, which is our working
-        // directory, is not.
+        // A process that nobody may look into may not change its score. For this moment the others inside may look, and
+        // who is quick takes a hold of our working directory, which is init's /proc: there it may write what its uid may,
+        // which is about its own processes, and neither about init nor the host.
         prctl::set_dumpable(true)?;
         let score = OpenOptions::new().write(true).open("self/oom_score_adj");
         drop(score.and_then(|mut it| write!(it, "{}", self.oom_preference)));
