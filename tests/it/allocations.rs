@@ -25,7 +25,7 @@ const BOUNDS: [(Asked, u64); 5] = [
     (Asked::Discover, 29),
     (Asked::List, 38),
     (Asked::Forwarded, 84),
-    (Asked::Environment, 105),
+    (Asked::Environment, 99),
 ];
 
 #[derive(Clone, Copy, Debug)]
