@@ -375,3 +375,16 @@ async fn an_http2_connection_drains_too() {
     assert_eq!(timeout(PATIENCE, in_flight).await.unwrap().unwrap().status(), 200);
     assert_eq!(served.drained().await, Drained { cut: 0 });
 }
+
+#[tokio::test]
+async fn an_http2_connection_that_has_not_called_yet_drains_too() {
+    let (served, mut tasks) = (Served::new(), JoinSet::new());
+    let _client = h2(&served, &mut tasks).await;
+    while served.counts.open() == 0 {
+        tokio::task::yield_now().await;
+    }
+    served.drain.begin();
+    assert!(timeout(PATIENCE, tasks.join_next()).await.is_ok(), "still open");
+    assert_eq!(served.counts.too_slow(), 0);
+    assert_eq!(served.drained().await, Drained { cut: 0 });
+}
