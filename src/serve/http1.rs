@@ -27,6 +27,9 @@ pub(super) fn builder() -> Builder {
 }
 
 /// Serves until the connection ends, or returns it to be served again when its client says more.
+///
+/// hyper is never told to end it: between two requests that could meet one on its way, and it would close where a head has
+/// begun to come. The next answer says it.
 pub(super) async fn serve<S, B>(
     http: &Builder,
     wire: Watched,
