@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton::worker::sandbox::{Condition, Limit, Limits};
 
-use super::world::{World, eventually, host_processes, limits};
+use super::world::{Inside, World, eventually, host_processes, limits};
 
 #[tokio::test]
 async fn a_command_gives_back_output_and_exit_code() {
@@ -67,6 +67,87 @@ async fn what_cannot_be_run_says_why() {
     let said = inside.shell(&format!(": {}", "x".repeat(200_000))).await;
     assert_eq!(said.outcome.exit_code, 126, "{:?}", said.outcome);
     inside.is_well().await;
+}
+
+/// What of a process's `status` on the host has this name.
+fn status(pid: u32, name: &str) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a known name");
+    let number = line.trim_start_matches(':').split_whitespace().next();
+    number.and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// Who starts commands, on the host: init's children but the interpreter. Nothing inside sees it.
+async fn starters(inside: &mut Inside) -> Vec<u32> {
+    let mark = format!("{}", getrandom::u32().expect("random numbers") | 1 << 31);
+    let child = format!("import subprocess; child = subprocess.Popen(['sleep', '{mark}'])");
+    inside.python(&child).await.ok();
+    let mut children = Vec::new();
+    eventually("it sleeps", || {
+        children = host_processes(&format!("sleep\0{mark}"));
+        !children.is_empty()
+    })
+    .await;
+    let interpreter = status(children[0], "PPid");
+    inside.python("child.kill(); child.wait()").await.ok();
+    let init = status(interpreter, "PPid");
+    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children"));
+    let children = children.expect("init lives");
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.filter(|pid| *pid != interpreter).collect()
+}
+
+#[tokio::test]
+async fn a_long_command_is_started_as_a_short_one_is() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    let probe = "echo $PPID $(pwd) $(ls /proc/$$/fd | wc -l) $(ulimit -a | tr -d '\\n'); \
+        grep -E '^(SigIgn|Cap|NoNewPrivs|Seccomp)' /proc/$$/status; env | sort; \
+        cut -d' ' -f5,6 /proc/$$/stat | sed s/$$/self/g; cat /proc/$$/oom_score_adj; readlink /proc/$$/fd/0";
+    let short = inside.shell(probe).await.ok().stdout;
+    assert_eq!(starters(&mut inside).await.len(), 1);
+    // More than the starter takes, and less than is too long for a program's argument.
+    let long = inside.shell(&format!("{probe} #{}", "x".repeat(100_000))).await.ok().stdout;
+    assert_eq!(short, long);
+    assert!(short.starts_with("1 /workspace "), "{short}");
+    assert!(short.ends_with("\nself self\n1000\n/dev/null\n"), "{short}");
+    let blocked = inside.exec(&["grep", "SigBlk", "/proc/self/status"]).await.ok().stdout;
+    assert_eq!(blocked, "SigBlk:\t0000000000000000\n");
+    // The last is the directory that is listed.
+    assert_eq!(inside.exec(&["ls", "/proc/self/fd"]).await.ok().stdout, "0\n1\n2\n3\n");
+}
+
+#[tokio::test]
+async fn commands_are_started_whatever_is_done_to_their_starter() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    for signal in ["STOP", "KILL", "STOP", "TERM", "SEGV"] {
+        inside.shell("true").await.ok();
+        let send = format!("import os, signal; os.kill(-1, signal.SIG{signal})");
+        inside.python(&send).await.ok();
+        assert_eq!(inside.shell("echo here").await.ok().stdout, "here\n", "{signal}");
+    }
+    inside.shell("true").await.ok();
+    assert_eq!(inside.condition(), Condition::Ready);
+    assert_eq!(starters(&mut inside).await.len(), 1);
+}
+
+#[tokio::test]
+async fn commands_leave_nothing_with_their_starter() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..400 {
+            inside.shell("true").await.ok();
+            inside.exec(&["no-such-program"]).await;
+        }
+        let starter = starters(&mut inside).await[0];
+        held.push((starter, status(starter, "FDSize"), status(starter, "RssAnon")));
+    }
+    let ((first, descriptors, before), (second, later, after)) = (held[0], held[1]);
+    assert_eq!((first, descriptors), (second, later));
+    assert!(after < before + 16, "{before} and {after} KiB");
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ impl Embedded {
             isolation: self.isolation,
             landlock: self.landlock != Landlock::Unsuitable,
             kernel_uid,
+            starter: self.isolation == Isolation::Namespaces && !on_gvisor(),
             cgroups,
             workspace: spec.workspace.clone(),
             trees,

@@ -45,6 +45,9 @@ pub(super) struct Boot {
     pub(super) landlock: bool,
     /// The uid to become before anything else; only root has a choice.
     pub(super) kernel_uid: Option<u32>,
+    /// Whether jobs are started by a process of their own. Not where each confines itself as it starts, and not on gVisor,
+    /// where nobody has tried.
+    pub(super) starter: bool,
     /// The `cgroup.procs` files to enter.
     pub(super) cgroups: Vec<PathBuf>,
     pub(super) workspace: PathBuf,

@@ -21,7 +21,9 @@ use super::super::AGENT_PROGRAM;
 use super::super::wire::{Boot, BootFds, Counting, Ended, Isolation, Order, Report, Stop, Target};
 use super::confine::{confine, keep_signals_inside};
 use super::link::Link;
-use super::process::Command;
+use super::process::{self, Ends};
+use super::program::Program;
+use super::starter::Starter;
 use super::tree::{sweep, tasks};
 use super::{Fault, Step, attributes, identity};
 
@@ -74,6 +76,7 @@ pub(super) fn serve(
         boot,
         interpreter: Some(interpreter),
         job: None,
+        starter: None,
         leftovers: VecDeque::new(),
         next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
     };
@@ -98,6 +101,8 @@ struct Init<'a> {
     boot: &'a Boot,
     interpreter: Option<Pid>,
     job: Option<Job>,
+    /// Who starts jobs, once there was one.
+    starter: Option<Starter>,
     /// The process groups of ended jobs, and when what is left of them is ended.
     leftovers: VecDeque<(Instant, Pid)>,
     /// When processes are counted next, if that is for us to do.
@@ -106,7 +111,17 @@ struct Init<'a> {
 
 struct Job {
     id: u64,
-    pid: Pid,
+    work: Work,
+    /// Of one that was started from here; the starter tells of its own.
+    pid: Option<Pid>,
+}
+
+/// What a job is to do.
+struct Work {
+    argv: Vec<String>,
+    variables: Vec<(String, String)>,
+    /// Its stdout and stderr, held until its end: that of either would wake the worker, who waits for the job's.
+    ends: [OwnedFd; 2],
 }
 
 /// How often init counts processes. During a call the worker does, more often; this is for what goes on between.
@@ -120,18 +135,26 @@ impl Init<'_> {
     /// Waits for the next thing and does it; false when the worker has gone.
     fn turn(&mut self, children: &SignalFd) -> io::Result<bool> {
         let Some(link) = self.link.as_fd() else { return Ok(false) };
-        let mut fds = [
+        let mut fds = vec![
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
             PollFd::new(link, PollFlags::POLLIN),
         ];
+        fds.extend(self.starter.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
         match poll(&mut fds, self.until_next()) {
             Err(Errno::EINTR) => return Ok(true),
             other => other?,
         };
-        let [child_ended, order_came] =
-            fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
+        let ready = |fd: usize| {
+            let events = fds.get(fd).and_then(PollFd::revents);
+            events.is_some_and(|events| !events.is_empty())
+        };
+        let [child_ended, order_came, starter_spoke] = [0, 1, 2].map(ready);
         self.end_leftovers();
+        self.end_idle_starter();
         self.count();
+        if starter_spoke {
+            self.hear_starter()?;
+        }
         if child_ended {
             while children.read_signal()?.is_some() {}
             self.reap()?;
@@ -142,19 +165,17 @@ impl Init<'_> {
         match self.link.receive_order() {
             None => Ok(false),
             Some((Order::Run { job, argv, variables }, fds)) => {
-                self.run(job, &argv, &variables, fds).map(|()| true)
+                self.run(job, argv, variables, fds).map(|()| true)
             }
-            Some((Order::Signal { target, how }, _)) => {
-                self.signal(target, how);
-                self.link.report(&Report::Obeyed).map(|()| true)
-            }
+            Some((Order::Signal { target, how }, _)) => self.signal(target, how).map(|()| true),
         }
     }
 
     /// How long nothing is due.
     fn until_next(&self) -> PollTimeout {
         let leftovers = self.leftovers.front().map(|(due, _)| *due);
-        let Some(due) = leftovers.into_iter().chain(self.next_count).min() else {
+        let starter = self.starter.as_ref().filter(|_| self.job.is_none()).map(|it| it.due);
+        let Some(due) = leftovers.into_iter().chain(self.next_count).chain(starter).min() else {
             return PollTimeout::NONE;
         };
         // Rounded up, or the last millisecond would be spent asking.
@@ -169,53 +190,104 @@ impl Init<'_> {
             self.next_count = Some(now + COUNT_INTERVAL);
             let most = self.boot.ceilings.processes;
             if tasks(Pid::this().as_raw(), most) > most {
-                end_everything();
+                self.end_everything();
             }
         }
     }
 
     fn run(
         &mut self,
-        job: u64,
-        argv: &[String],
-        variables: &[(String, String)],
+        id: u64,
+        argv: Vec<String>,
+        variables: Vec<(String, String)>,
         fds: Vec<OwnedFd>,
     ) -> io::Result<()> {
-        let started = match (<[OwnedFd; 2]>::try_from(fds), &self.job) {
-            (Ok([stdout, stderr]), None) => Command {
-                argv,
-                variables,
-                stdout: stdout.as_fd(),
-                stderr: stderr.as_fd(),
-                inherited: &[],
-                oom_preference: JOB_OOM,
-            }
-            .start(self.boot),
-            (Ok(_), Some(_)) => Err(Errno::EBUSY.into()),
-            (Err(_), _) => Err(Errno::EBADF.into()),
-        };
-        match started {
+        let Ok(ends) = <[OwnedFd; 2]>::try_from(fds) else { return self.refuse(id, Errno::EBADF) };
+        if self.job.is_some() {
+            return self.refuse(id, Errno::EBUSY);
+        }
+        let work = Work { argv, variables, ends };
+        if self.ask_starter(&work) {
+            self.job = Some(Job { id, work, pid: None });
+            return Ok(());
+        }
+        self.start(id, work)
+    }
+
+    /// Has the starter start it; false if it has not been asked.
+    fn ask_starter(&mut self, work: &Work) -> bool {
+        if self.boot.starter && self.starter.is_none() {
+            self.starter = Starter::begin(JOB_OOM, self.boot).ok();
+        }
+        let asked = |it: &mut Starter| it.order(&work.argv, &work.variables, &work.ends).is_ok();
+        self.starter.as_mut().is_some_and(asked)
+    }
+
+    fn start(&mut self, id: u64, work: Work) -> io::Result<()> {
+        let program = Program::new(&work.argv, &work.variables, self.boot);
+        let [stdout, stderr] = work.ends.each_ref().map(AsFd::as_fd);
+        let ends = Ends { stdout, stderr, inherited: &[] };
+        match process::start(program, &ends, JOB_OOM, self.boot) {
             Ok(pid) => {
-                self.job = Some(Job { id: job, pid });
+                self.job = Some(Job { id, work, pid: Some(pid) });
                 Ok(())
             }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                self.link.report(&Report::JobRefused { job, errno })
-            }
+            Err(error) => self.refuse(id, Errno::from_raw(error.raw_os_error().unwrap_or(0))),
         }
     }
 
-    fn signal(&mut self, target: Target, how: Stop) {
+    fn refuse(&mut self, job: u64, errno: Errno) -> io::Result<()> {
+        self.link.report(&Report::JobRefused { job, errno: errno as i32 })
+    }
+
+    fn job_pid(&self) -> Option<Pid> {
+        let job = self.job.as_ref()?;
+        job.pid.or_else(|| self.starter.as_ref()?.command())
+    }
+
+    /// The starter only speaks of what it could not start.
+    fn hear_starter(&mut self) -> io::Result<()> {
+        let Some(errno) = self.starter.as_ref().and_then(Starter::refusal) else { return Ok(()) };
+        match self.job.take_if(|job| job.pid.is_none()) {
+            Some(job) => self.refuse(job.id, errno),
+            None => Ok(()),
+        }
+    }
+
+    /// The starter has ended: what it had not started is started from here.
+    fn lose_starter(&mut self) -> io::Result<()> {
+        self.forget_starter();
+        match self.job.take_if(|job| job.pid.is_none()) {
+            Some(Job { id, work, .. }) => self.start(id, work),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of a starter that is no more, and keeps what it has told.
+    fn forget_starter(&mut self) {
+        let pid = self.job_pid();
+        self.starter = None;
+        if let Some(job) = &mut self.job {
+            job.pid = pid;
+        }
+    }
+
+    fn end_idle_starter(&mut self) {
+        if self.job.is_none() {
+            self.starter.take_if(|it| it.due <= Instant::now());
+        }
+    }
+
+    fn signal(&mut self, target: Target, how: Stop) -> io::Result<()> {
         let pid = match target {
             Target::Interpreter => self.interpreter,
-            Target::Job => self.job.as_ref().map(|job| job.pid),
+            Target::Job => self.job_pid(),
         };
         // What has ended by itself needs no signal, and its report is on the way.
         match (how, target, pid) {
             (Stop::Interrupt, _, Some(pid)) => _ = killpg(pid, Signal::SIGINT).ok(),
             (Stop::Interrupt, _, None) => {}
-            (Stop::Kill, Target::Interpreter, _) => end_everything(),
+            (Stop::Kill, Target::Interpreter, _) => self.end_everything(),
             (Stop::Kill, Target::Job, pid) => {
                 if let Some(pid) = pid {
                     killpg(pid, Signal::SIGKILL).ok();
@@ -224,8 +296,19 @@ impl Init<'_> {
                     // Faster than we can look: nothing is left but to end it all at once.
                     end_everything();
                 }
+                self.forget_starter();
+                if let Some(job) = self.job.take_if(|job| job.pid.is_none()) {
+                    self.refuse(job.id, Errno::ECANCELED)?;
+                }
             }
         }
+        self.link.report(&Report::Obeyed)
+    }
+
+    fn end_everything(&mut self) {
+        end_everything();
+        // Before it is asked for something.
+        self.forget_starter();
     }
 
     /// Reports each ended child that the worker knows of; orphans are only reaped.
@@ -238,13 +321,20 @@ impl Init<'_> {
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            if self.interpreter == Some(pid) {
+            if self.starter.as_ref().is_some_and(|it| it.pid == pid) {
+                self.lose_starter()?;
+            } else if self.interpreter == Some(pid) {
                 self.interpreter = None;
                 if self.job.is_none() {
-                    end_everything();
+                    self.end_everything();
                 }
                 self.link.report(&Report::InterpreterEnded { ended })?;
-            } else if let Some(job) = self.job.take_if(|job| job.pid == pid) {
+            } else if self.job_pid() == Some(pid)
+                && let Some(job) = self.job.take()
+            {
+                if let Some(starter) = &mut self.starter {
+                    starter.rest();
+                }
                 self.leftovers.push_back((Instant::now() + DAEMON_GRACE, pid));
                 self.link.report(&Report::JobEnded { job: job.id, ended })?;
             }
@@ -270,15 +360,13 @@ fn start_interpreter(boot: &Boot, fds: &BootFds<OwnedFd>) -> Result<Pid, Fault> 
     let mut argv = boot.interpreter.clone();
     argv.push(AGENT_PROGRAM.to_owned());
     argv.extend(boot.agent_arguments.iter().cloned());
-    let command = Command {
-        argv: &argv,
-        variables: &[],
+    let ends = Ends {
         stdout: fds.stdout.as_fd(),
         stderr: fds.stderr.as_fd(),
         inherited: &[fds.agent.as_fd(), fds.program.as_fd()],
-        oom_preference: INTERPRETER_OOM,
     };
-    command.start(boot).step("starting the interpreter")
+    let program = Program::new(&argv, &[], boot);
+    process::start(program, &ends, INTERPRETER_OOM, boot).step("starting the interpreter")
 }
 
 /// Makes a `/proc` init's working directory, which is how it sees who is alive.

@@ -76,7 +76,7 @@ impl Link {
 
 /// Reads once, and takes what descriptors come along.
 pub(super) fn receive_with_fds(
-    socket: &UnixStream,
+    socket: &impl AsRawFd,
     bytes: &mut [u8],
 ) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = nix::cmsg_space!([i32; FDS]);

@@ -18,7 +18,9 @@ mod mounts;
 mod neighbours;
 mod notification;
 mod process;
+mod program;
 mod seccomp;
+mod starter;
 mod tree;
 
 use std::io;

@@ -1,6 +1,5 @@
 //! Starting one process inside a sandbox.
 
-use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,51 +8,71 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-use nix::unistd::{ForkResult, Pid, execve, fork, setsid};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
 
 use super::super::WORKSPACE;
 use super::super::wire::{Boot, Ceilings, Counting, Isolation};
 use super::confine::confine;
+use super::program::{CANNOT_RUN, Program, complain};
 
-/// A program, its arguments and its environment.
-pub(super) struct Command<'a> {
-    pub(super) argv: &'a [String],
-    pub(super) variables: &'a [(String, String)],
+/// What a new process is given of its starter's descriptors.
+pub(super) struct Ends<'a> {
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
     /// Descriptors it has beside the standard ones, from [`FIRST_FD`] on.
     pub(super) inherited: &'a [BorrowedFd<'a>],
-    /// Out of 1000, how much rather than others this one is ended when memory runs out.
-    pub(super) oom_preference: u16,
 }
 
-/// Where [`Command::inherited`] begins; [`super::super::AGENT_FDS`] is made to match.
-const FIRST_FD: RawFd = 3;
+/// Where [`Ends::inherited`] begins; the agent's program counts on it.
+pub(super) const FIRST_FD: RawFd = 3;
 
-/// What a shell says for a program that is there and cannot be run, and for one that is not there.
-const CANNOT_RUN: i32 = 126;
-const NOT_FOUND: i32 = 127;
-
-impl Command<'_> {
-    /// Starts it as the leader of a session and process group of its own.
-    pub(super) fn start(&self, boot: &Boot) -> io::Result<Pid> {
-        // SAFETY: init has one thread, so the child may allocate.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => Ok(child),
-            ForkResult::Child => {
-                let code = match self.prepare(boot) {
-                    Ok(()) => self.execute(boot),
-                    Err(error) => {
-                        complain(&format!("the sandbox cannot start it: {error}"), CANNOT_RUN)
-                    }
-                };
-                // SAFETY: ends the child at once, without running what belongs to init.
-                unsafe { libc::_exit(code) }
-            }
+/// Starts a program as the leader of a session and process group of its own.
+///
+/// Out of 1000, `oom_preference` is how much rather than others it is ended when memory runs out.
+pub(super) fn start(
+    mut program: Program,
+    ends: &Ends<'_>,
+    oom_preference: u16,
+    boot: &Boot,
+) -> io::Result<Pid> {
+    // SAFETY: init has one thread, so the child may allocate.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = match ends.stand_alone().and_then(|()| Ok(tell_preference(oom_preference)?))
+            {
+                Ok(()) => run(&mut program, boot),
+                Err(error) => refuse(&error),
+            };
+            // SAFETY: ends the child at once, without running what belongs to init.
+            unsafe { libc::_exit(code) }
         }
     }
+}
 
-    fn prepare(&self, boot: &Boot) -> io::Result<()> {
+/// Becomes a program, in a process that stands alone; returns the exit code if there is no way to.
+pub(super) fn run(program: &mut Program, boot: &Boot) -> i32 {
+    let entered = lower_limits(boot).map_err(io::Error::from).and_then(|()| match boot.isolation {
+        Isolation::Namespaces => std::env::set_current_dir(WORKSPACE),
+        Isolation::Process => {
+            std::env::set_current_dir(&boot.workspace)?;
+            confine(boot, None).map_err(|fault| fault.source)
+        }
+    });
+    match entered {
+        Ok(()) => program.execute(),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// The exit code of a process that did not become what it was to.
+pub(super) fn refuse(error: &io::Error) -> i32 {
+    complain(&format!("the sandbox cannot start it: {error}"), CANNOT_RUN)
+}
+
+impl Ends<'_> {
+    /// Makes this process the leader of a session, with these descriptors alone and every signal as it is by default.
+    pub(super) fn stand_alone(&self) -> io::Result<()> {
         setsid()?;
         let null: OwnedFd = std::fs::File::open("/dev/null")?.into();
         // Sources are 3 or more: 0, 1 and 2 are taken since the launcher began.
@@ -71,83 +90,19 @@ impl Command<'_> {
         }
         drop(sources);
         close_from(next);
-        self.tell_preference()?;
-        restore_signals()?;
-        lower_limits(boot)?;
-        match boot.isolation {
-            Isolation::Namespaces => std::env::set_current_dir(WORKSPACE),
-            Isolation::Process => {
-                std::env::set_current_dir(&boot.workspace)?;
-                confine(boot, None).map_err(|fault| fault.source)
-            }
-        }
-    }
-
-    /// Says who is to end first when memory runs out. Best effort: where there is no /proc there is no preference either.
-    fn tell_preference(&self) -> nix::Result<()> {
-        // A process that nobody may look into may not change its score. For this moment the others inside may look, and
-        // who is quick takes a hold of our working directory, which is init's /proc: there it may write what its uid may,
-        // which is about its own processes, and neither about init nor the host.
-        prctl::set_dumpable(true)?;
-        let score = OpenOptions::new().write(true).open("self/oom_score_adj");
-        drop(score.and_then(|mut it| write!(it, "{}", self.oom_preference)));
-        prctl::set_dumpable(false)
-    }
-
-    /// Becomes the program; returns the exit code if there is no way to.
-    fn execute(&self, boot: &Boot) -> i32 {
-        let Some(program) = self.argv.first() else {
-            return complain("no program was named", NOT_FOUND);
-        };
-        let strings = |texts: &mut dyn Iterator<Item = String>| -> Option<Vec<CString>> {
-            texts.map(|text| CString::new(text).ok()).collect()
-        };
-        let variables = boot.environment.iter().chain(self.variables);
-        let (Some(argv), Some(environment)) = (
-            strings(&mut self.argv.iter().cloned()),
-            strings(&mut variables.map(|(name, value)| format!("{name}={value}"))),
-        ) else {
-            return complain("an argument contains a zero byte", CANNOT_RUN);
-        };
-        let mut last = Errno::ENOENT;
-        for candidate in candidates(program, boot) {
-            let Ok(path) = CString::new(candidate) else { continue };
-            let Err(errno) = execve(&path, &argv, &environment);
-            last = match (errno, last) {
-                // As execvp(3) has it: a file without `#!` is the shell's.
-                (Errno::ENOEXEC, _) => run_as_script(&path, &argv, &environment),
-                // Looking further must not hide that something was there.
-                (Errno::ENOENT | Errno::ENOTDIR, last) => last,
-                (errno, _) => errno,
-            };
-        }
-        match last {
-            Errno::ENOENT => complain(&format!("{program}: not found"), NOT_FOUND),
-            errno => complain(&format!("{program}: {}", errno.desc()), CANNOT_RUN),
-        }
+        Ok(restore_signals()?)
     }
 }
 
-fn candidates(program: &str, boot: &Boot) -> Vec<String> {
-    if program.contains('/') {
-        return vec![program.to_owned()];
-    }
-    let path = boot.environment.iter().find(|(name, _)| name == "PATH");
-    let directories = path.map_or("", |(_, value)| value.as_str()).split(':');
-    directories.map(|directory| format!("{directory}/{program}")).collect()
-}
-
-fn run_as_script(path: &CString, argv: &[CString], environment: &[CString]) -> Errno {
-    let mut shell = vec![c"sh".to_owned(), path.clone()];
-    shell.extend(argv.iter().skip(1).cloned());
-    let Err(errno) = execve(c"/bin/sh", &shell, environment);
-    errno
-}
-
-/// Tells the caller on its stderr, which descriptor 2 is or was meant to be.
-fn complain(text: &str, code: i32) -> i32 {
-    eprintln!("{text}");
-    code
+/// Says who is to end first when memory runs out. Best effort: where there is no /proc there is no preference either.
+pub(super) fn tell_preference(score: u16) -> nix::Result<()> {
+    // A process that nobody may look into may not change its score. For this moment the others inside may look, and
+    // who is quick takes a hold of our working directory, which is init's /proc: there it may write what its uid may,
+    // which is about its own processes, and neither about init nor the host.
+    prctl::set_dumpable(true)?;
+    let file = OpenOptions::new().write(true).open("self/oom_score_adj");
+    drop(file.and_then(|mut file| write!(file, "{score}")));
+    prctl::set_dumpable(false)
 }
 
 /// A copy with a number that nothing is moved to.
