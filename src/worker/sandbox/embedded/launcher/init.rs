@@ -20,16 +20,15 @@ use nix::unistd::Pid;
 use super::super::AGENT_PROGRAM;
 use super::super::wire::{Boot, BootFds, Counting, Ended, Isolation, Order, Report, Stop, Target};
 use super::confine::{confine, keep_signals_inside};
+use super::jobs::{Jobs, Refused, Work};
 use super::link::Link;
 use super::process::{self, Ends};
 use super::program::Program;
-use super::starter::Starter;
 use super::tree::{sweep, tasks};
 use super::{Fault, Step, attributes, identity};
 
-/// A shell call is ended before the interpreter when memory runs out, and both before init.
+/// When memory runs out, the interpreter is ended before init, and after a job.
 const INTERPRETER_OOM: u16 = 500;
-const JOB_OOM: u16 = 1000;
 
 /// What the new process does before there are mounts.
 pub(super) fn begin(boot: &Boot) -> Result<(), Fault> {
@@ -75,8 +74,7 @@ pub(super) fn serve(
         link,
         boot,
         interpreter: Some(interpreter),
-        job: None,
-        starter: None,
+        jobs: Jobs::new(boot),
         leftovers: VecDeque::new(),
         next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
     };
@@ -100,28 +98,11 @@ struct Init<'a> {
     link: &'a mut Link,
     boot: &'a Boot,
     interpreter: Option<Pid>,
-    job: Option<Job>,
-    /// Who starts jobs, once there was one.
-    starter: Option<Starter>,
+    jobs: Jobs<'a>,
     /// The process groups of ended jobs, and when what is left of them is ended.
     leftovers: VecDeque<(Instant, Pid)>,
     /// When processes are counted next, if that is for us to do.
     next_count: Option<Instant>,
-}
-
-struct Job {
-    id: u64,
-    work: Work,
-    /// Of one that was started from here; the starter tells of its own.
-    pid: Option<Pid>,
-}
-
-/// What a job is to do.
-struct Work {
-    argv: Vec<String>,
-    variables: Vec<(String, String)>,
-    /// Its stdout and stderr, held until its end: that of either would wake the worker, who waits for the job's.
-    ends: [OwnedFd; 2],
 }
 
 /// How often init counts processes. During a call the worker does, more often; this is for what goes on between.
@@ -139,7 +120,7 @@ impl Init<'_> {
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
             PollFd::new(link, PollFlags::POLLIN),
         ];
-        fds.extend(self.starter.iter().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
+        fds.extend(self.jobs.starter().map(|it| PollFd::new(it, PollFlags::POLLIN)));
         match poll(&mut fds, self.until_next()) {
             Err(Errno::EINTR) => return Ok(true),
             other => other?,
@@ -150,10 +131,11 @@ impl Init<'_> {
         };
         let [child_ended, order_came, starter_spoke] = [0, 1, 2].map(ready);
         self.end_leftovers();
-        self.end_idle_starter();
+        self.jobs.end_idle_starter();
         self.count();
         if starter_spoke {
-            self.hear_starter()?;
+            let heard = self.jobs.hear_starter();
+            self.report_refusal(heard)?;
         }
         if child_ended {
             while children.read_signal()?.is_some() {}
@@ -174,10 +156,8 @@ impl Init<'_> {
     /// How long nothing is due.
     fn until_next(&self) -> PollTimeout {
         let leftovers = self.leftovers.front().map(|(due, _)| *due);
-        let starter = self.starter.as_ref().filter(|_| self.job.is_none()).map(|it| it.due);
-        let Some(due) = leftovers.into_iter().chain(self.next_count).chain(starter).min() else {
-            return PollTimeout::NONE;
-        };
+        let due = [leftovers, self.next_count, self.jobs.starter_due()].into_iter().flatten().min();
+        let Some(due) = due else { return PollTimeout::NONE };
         // Rounded up, or the last millisecond would be spent asking.
         let wait = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO)
@@ -190,104 +170,45 @@ impl Init<'_> {
             self.next_count = Some(now + COUNT_INTERVAL);
             let most = self.boot.ceilings.processes;
             if tasks(Pid::this().as_raw(), most) > most {
-                self.end_everything();
+                end_everything();
             }
         }
     }
 
     fn run(
         &mut self,
-        id: u64,
+        job: u64,
         argv: Vec<String>,
         variables: Vec<(String, String)>,
         fds: Vec<OwnedFd>,
     ) -> io::Result<()> {
-        let Ok(ends) = <[OwnedFd; 2]>::try_from(fds) else { return self.refuse(id, Errno::EBADF) };
-        if self.job.is_some() {
-            return self.refuse(id, Errno::EBUSY);
-        }
-        let work = Work { argv, variables, ends };
-        if self.ask_starter(&work) {
-            self.job = Some(Job { id, work, pid: None });
-            return Ok(());
-        }
-        self.start(id, work)
+        let run = match <[OwnedFd; 2]>::try_from(fds) {
+            Ok(ends) => self.jobs.run(job, Work { argv, variables, ends }),
+            Err(_) => Err(Refused { job, errno: Errno::EBADF }),
+        };
+        self.report_refusal(run)
     }
 
-    /// Has the starter start it; false if it has not been asked.
-    fn ask_starter(&mut self, work: &Work) -> bool {
-        if self.boot.starter && self.starter.is_none() {
-            self.starter = Starter::begin(JOB_OOM, self.boot).ok();
-        }
-        let asked = |it: &mut Starter| it.order(&work.argv, &work.variables, &work.ends).is_ok();
-        self.starter.as_mut().is_some_and(asked)
-    }
-
-    fn start(&mut self, id: u64, work: Work) -> io::Result<()> {
-        let program = Program::new(&work.argv, &work.variables, self.boot);
-        let [stdout, stderr] = work.ends.each_ref().map(AsFd::as_fd);
-        let ends = Ends { stdout, stderr, inherited: &[] };
-        match process::start(program, &ends, JOB_OOM, self.boot) {
-            Ok(pid) => {
-                self.job = Some(Job { id, work, pid: Some(pid) });
-                Ok(())
-            }
-            Err(error) => self.refuse(id, Errno::from_raw(error.raw_os_error().unwrap_or(0))),
-        }
-    }
-
-    fn refuse(&mut self, job: u64, errno: Errno) -> io::Result<()> {
-        self.link.report(&Report::JobRefused { job, errno: errno as i32 })
-    }
-
-    fn job_pid(&self) -> Option<Pid> {
-        let job = self.job.as_ref()?;
-        job.pid.or_else(|| self.starter.as_ref()?.command())
-    }
-
-    /// The starter only speaks of what it could not start.
-    fn hear_starter(&mut self) -> io::Result<()> {
-        let Some(errno) = self.starter.as_ref().and_then(Starter::refusal) else { return Ok(()) };
-        match self.job.take_if(|job| job.pid.is_none()) {
-            Some(job) => self.refuse(job.id, errno),
-            None => Ok(()),
-        }
-    }
-
-    /// The starter has ended: what it had not started is started from here.
-    fn lose_starter(&mut self) -> io::Result<()> {
-        self.forget_starter();
-        match self.job.take_if(|job| job.pid.is_none()) {
-            Some(Job { id, work, .. }) => self.start(id, work),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets go of a starter that is no more, and keeps what it has told.
-    fn forget_starter(&mut self) {
-        let pid = self.job_pid();
-        self.starter = None;
-        if let Some(job) = &mut self.job {
-            job.pid = pid;
-        }
-    }
-
-    fn end_idle_starter(&mut self) {
-        if self.job.is_none() {
-            self.starter.take_if(|it| it.due <= Instant::now());
-        }
+    /// Reports the job, if nobody starts it.
+    fn report_refusal(&mut self, started: Result<(), Refused>) -> io::Result<()> {
+        started.or_else(|Refused { job, errno }| {
+            self.link.report(&Report::JobRefused { job, errno: errno as i32 })
+        })
     }
 
     fn signal(&mut self, target: Target, how: Stop) -> io::Result<()> {
         let pid = match target {
             Target::Interpreter => self.interpreter,
-            Target::Job => self.job_pid(),
+            Target::Job => self.jobs.pid(),
         };
         // What has ended by itself needs no signal, and its report is on the way.
         match (how, target, pid) {
             (Stop::Interrupt, _, Some(pid)) => _ = killpg(pid, Signal::SIGINT).ok(),
             (Stop::Interrupt, _, None) => {}
-            (Stop::Kill, Target::Interpreter, _) => self.end_everything(),
+            (Stop::Kill, Target::Interpreter, _) => {
+                end_everything();
+                self.cancel()?;
+            }
             (Stop::Kill, Target::Job, pid) => {
                 if let Some(pid) = pid {
                     killpg(pid, Signal::SIGKILL).ok();
@@ -296,19 +217,16 @@ impl Init<'_> {
                     // Faster than we can look: nothing is left but to end it all at once.
                     end_everything();
                 }
-                self.forget_starter();
-                if let Some(job) = self.job.take_if(|job| job.pid.is_none()) {
-                    self.refuse(job.id, Errno::ECANCELED)?;
-                }
+                self.cancel()?;
             }
         }
         self.link.report(&Report::Obeyed)
     }
 
-    fn end_everything(&mut self) {
-        end_everything();
-        // Before it is asked for something.
-        self.forget_starter();
+    /// Nobody shall be asked to start a job who has just been ended with all others.
+    fn cancel(&mut self) -> io::Result<()> {
+        let cancelled = self.jobs.cancel();
+        self.report_refusal(cancelled)
     }
 
     /// Reports each ended child that the worker knows of; orphans are only reaped.
@@ -321,22 +239,19 @@ impl Init<'_> {
                 Ok(_) | Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            if self.starter.as_ref().is_some_and(|it| it.pid == pid) {
-                self.lose_starter()?;
+            if self.jobs.is_starter(pid) {
+                let lost = self.jobs.lose_starter();
+                self.report_refusal(lost)?;
             } else if self.interpreter == Some(pid) {
                 self.interpreter = None;
-                if self.job.is_none() {
-                    self.end_everything();
+                if self.jobs.is_idle() {
+                    end_everything();
+                    self.cancel()?;
                 }
                 self.link.report(&Report::InterpreterEnded { ended })?;
-            } else if self.job_pid() == Some(pid)
-                && let Some(job) = self.job.take()
-            {
-                if let Some(starter) = &mut self.starter {
-                    starter.rest();
-                }
+            } else if let Some(job) = self.jobs.take_ended(pid) {
                 self.leftovers.push_back((Instant::now() + DAEMON_GRACE, pid));
-                self.link.report(&Report::JobEnded { job: job.id, ended })?;
+                self.link.report(&Report::JobEnded { job, ended })?;
             }
         }
     }

@@ -13,6 +13,7 @@ mod confine;
 mod detached;
 mod identity;
 mod init;
+mod jobs;
 mod link;
 mod mounts;
 mod neighbours;
