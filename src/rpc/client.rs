@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -21,6 +21,10 @@ use super::wire::{
 use crate::clock::Clock;
 use crate::net::Net;
 use crate::net::pool::Body;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// How long a worker may take to take an execution in, or refuse it: it answers before anything runs.
 const TAKEN_IN: Duration = Duration::from_secs(10);
@@ -222,9 +226,9 @@ impl TraceHeaders {
     /// Writes what is there.
     pub fn write(&self, headers: &mut HeaderMap) {
         let fields = [
-            ("traceparent", &self.traceparent),
-            ("tracestate", &self.tracestate),
-            ("baggage", &self.baggage),
+            (TRACEPARENT, &self.traceparent),
+            (TRACESTATE, &self.tracestate),
+            (BAGGAGE, &self.baggage),
         ];
         for (name, value) in fields {
             if let Some(Ok(value)) = value.as_deref().map(HeaderValue::from_str) {
@@ -237,9 +241,9 @@ impl TraceHeaders {
     pub fn read(headers: &HeaderMap) -> Self {
         let field = |name| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
         Self {
-            traceparent: field("traceparent"),
-            tracestate: field("tracestate"),
-            baggage: field("baggage"),
+            traceparent: field(&TRACEPARENT),
+            tracestate: field(&TRACESTATE),
+            baggage: field(&BAGGAGE),
         }
     }
 }

@@ -76,7 +76,7 @@ impl TraceContext {
 
     pub fn traceparent(&self) -> Option<String> {
         let parent = self.position.as_ref()?.traceparent();
-        Some(parent.into_iter().map(char::from).collect())
+        str::from_utf8(&parent).ok().map(str::to_owned)
     }
 
     pub fn tracestate(&self) -> Option<&str> {

@@ -45,9 +45,5 @@ pub(super) fn post(
 pub(super) fn plain(headers: &mut HeaderMap, trace: &TraceHeaders) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    for (key, value) in trace.members() {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(key, value);
-        }
-    }
+    trace.write(headers);
 }

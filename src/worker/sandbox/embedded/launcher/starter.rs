@@ -121,6 +121,8 @@ fn serve(socket: OwnedFd, command: &Word, oom_preference: u16, boot: &Boot) -> i
     let (null, socket) = unsafe { (BorrowedFd::borrow_raw(null), BorrowedFd::borrow_raw(socket)) };
     Ends { stdout: null, stderr: null, inherited: &[socket] }.stand_alone()?;
     tell_preference(oom_preference)?;
+    // Here too from now on, so the kernel need not find memory to write it.
+    command.0.store(0, Ordering::Relaxed);
     // SAFETY: it has just been made for us alone.
     let socket = unsafe { OwnedFd::from_raw_fd(FIRST_FD) };
     let mut room = vec![0; ORDER_BYTES];
