@@ -121,15 +121,34 @@ async fn a_long_command_is_started_as_a_short_one_is() {
 async fn commands_are_started_whatever_is_done_to_their_starter() {
     let world = World::new().await;
     let mut inside = world.sandbox("a").await;
-    for signal in ["STOP", "KILL", "STOP", "TERM", "SEGV"] {
-        inside.shell("true").await.ok();
-        let send = format!("import os, signal; os.kill(-1, signal.SIG{signal})");
+    for signal in ["STOP", "CONT", "STOP", "KILL", "KILL"] {
+        let send = format!(
+            "import os, signal\ntry: os.kill(-1, signal.SIG{signal})\nexcept ProcessLookupError: pass"
+        );
         inside.python(&send).await.ok();
         assert_eq!(inside.shell("echo here").await.ok().stdout, "here\n", "{signal}");
+        let expected = usize::from(signal != "KILL");
+        assert_eq!(starters(&mut inside).await.len(), expected, "{signal}");
     }
-    inside.shell("true").await.ok();
     assert_eq!(inside.condition(), Condition::Ready);
-    assert_eq!(starters(&mut inside).await.len(), 1);
+    assert_eq!(inside.shell("cat /proc/self/oom_score_adj").await.ok().stdout, "1000\n");
+}
+
+#[tokio::test]
+async fn nobody_inside_can_look_into_init_or_the_starter() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    inside.shell("true").await.ok();
+    // As many as init has processes, whichever their numbers are.
+    let look = "[pid for pid in range(1, 10) if pid != __import__('os').getpid() and __import__('os').path.exists(f'/proc/{pid}/mem')]";
+    assert_eq!(inside.python(look).await.ok().result(), "[]");
+    let starter = starters(&mut inside).await[0];
+    for process in [starter, status(starter, "PPid")] {
+        let owner = std::os::unix::fs::MetadataExt::uid(
+            &std::fs::metadata(format!("/proc/{process}/mem")).expect("it lives"),
+        );
+        assert_eq!(owner, 0, "of one that others may not look into");
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ pub(super) fn serve(
     if let Some(launcher) = launcher {
         attributes::hand_over(&launcher)?;
     }
+    let jobs = Jobs::new(boot).step("starting the starter")?;
     let interpreter = start_interpreter(boot, &fds)?;
     // The interpreter has its own copies: what is kept here would keep its pipes open after its end.
     drop(fds);
@@ -74,7 +75,7 @@ pub(super) fn serve(
         link,
         boot,
         interpreter: Some(interpreter),
-        jobs: Jobs::new(boot),
+        jobs,
         leftovers: VecDeque::new(),
         next_count: (boot.ceilings.counted_by == Counting::Init).then(Instant::now),
     };
@@ -131,7 +132,6 @@ impl Init<'_> {
         };
         let [child_ended, order_came, starter_spoke] = [0, 1, 2].map(ready);
         self.end_leftovers();
-        self.jobs.end_idle_starter();
         self.count();
         if starter_spoke {
             let heard = self.jobs.hear_starter();
@@ -156,8 +156,9 @@ impl Init<'_> {
     /// How long nothing is due.
     fn until_next(&self) -> PollTimeout {
         let leftovers = self.leftovers.front().map(|(due, _)| *due);
-        let due = [leftovers, self.next_count, self.jobs.starter_due()].into_iter().flatten().min();
-        let Some(due) = due else { return PollTimeout::NONE };
+        let Some(due) = leftovers.into_iter().chain(self.next_count).min() else {
+            return PollTimeout::NONE;
+        };
         // Rounded up, or the last millisecond would be spent asking.
         let wait = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO)

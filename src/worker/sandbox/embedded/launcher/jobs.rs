@@ -1,7 +1,7 @@
 //! The job that runs, if one does, and who starts it: a starter where there is one, else init itself.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -17,7 +17,7 @@ const JOB_OOM: u16 = 1000;
 pub(super) struct Jobs<'a> {
     boot: &'a Boot,
     running: Option<Job>,
-    /// From the first job on.
+    /// None where there was none, or where it has been ended: then init starts what is to be started.
     starter: Option<Starter>,
 }
 
@@ -44,8 +44,10 @@ pub(super) struct Refused {
 }
 
 impl<'a> Jobs<'a> {
-    pub(super) fn new(boot: &'a Boot) -> Self {
-        Self { boot, running: None, starter: None }
+    /// Begins the starter, too, so there must be nobody else yet.
+    pub(super) fn new(boot: &'a Boot) -> io::Result<Self> {
+        let starter = if boot.starter { Starter::begin(JOB_OOM, boot)? } else { None };
+        Ok(Self { boot, running: None, starter })
     }
 
     /// Starts a job, or has it started.
@@ -62,9 +64,6 @@ impl<'a> Jobs<'a> {
 
     /// False if it has not been asked.
     fn ask_starter(&mut self, work: &Work) -> bool {
-        if self.boot.starter && self.starter.is_none() {
-            self.starter = Starter::begin(JOB_OOM, self.boot).ok();
-        }
         let asked = |it: &mut Starter| it.order(&work.argv, &work.variables, &work.ends).is_ok();
         self.starter.as_mut().is_some_and(asked)
     }
@@ -95,9 +94,6 @@ impl<'a> Jobs<'a> {
     pub(super) fn take_ended(&mut self, pid: Pid) -> Option<u64> {
         if self.pid() != Some(pid) {
             return None;
-        }
-        if let Some(starter) = &mut self.starter {
-            starter.rest();
         }
         self.running.take().map(|job| job.id)
     }
@@ -130,17 +126,6 @@ impl<'a> Jobs<'a> {
     pub(super) fn cancel(&mut self) -> Result<(), Refused> {
         self.forget_starter();
         self.refuse_unstarted(Errno::ECANCELED)
-    }
-
-    /// When the starter will have been idle for too long.
-    pub(super) fn starter_due(&self) -> Option<Instant> {
-        self.starter.as_ref().filter(|_| self.is_idle()).map(|it| it.due)
-    }
-
-    pub(super) fn end_idle_starter(&mut self) {
-        if self.starter_due().is_some_and(|due| due <= Instant::now()) {
-            self.starter = None;
-        }
     }
 
     /// Lets go of a starter, and keeps what it has told.

@@ -26,22 +26,30 @@ pub(super) struct Ends<'a> {
 /// Where [`Ends::inherited`] begins; the agent's program counts on it.
 pub(super) const FIRST_FD: RawFd = 3;
 
+/// Who is to end first when memory runs out, in a `/proc` that is the working directory: the highest, up to 1000.
+pub(super) const OWN_SCORE: &str = "self/oom_score_adj";
+
 /// Starts a program as the leader of a session and process group of its own.
 ///
-/// Out of 1000, `oom_preference` is how much rather than others it is ended when memory runs out.
+/// It has this score, if it can be set: not where there is no `/proc`.
 pub(super) fn start(
     mut program: Program,
     ends: &Ends<'_>,
-    oom_preference: u16,
+    score: u16,
     boot: &Boot,
 ) -> io::Result<Pid> {
     // SAFETY: init has one thread, so the child may allocate.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match ends.stand_alone().and_then(|()| Ok(tell_preference(oom_preference)?))
-            {
-                Ok(()) => run(&mut program, boot),
+            let code = match ends.stand_alone() {
+                Ok(()) => {
+                    // Who is quick may hold our working directory, which is init's /proc: there it may write what its
+                    // uid may, which is about its own processes, and neither about init nor the host. Our memory is
+                    // gone with the exec.
+                    set_score(&score.to_string()).ok();
+                    run(&mut program, boot)
+                }
                 Err(error) => refuse(&error),
             };
             // SAFETY: ends the child at once, without running what belongs to init.
@@ -94,15 +102,14 @@ impl Ends<'_> {
     }
 }
 
-/// Says who is to end first when memory runs out. Best effort: where there is no /proc there is no preference either.
-pub(super) fn tell_preference(score: u16) -> nix::Result<()> {
-    // A process that nobody may look into may not change its score. For this moment the others inside may look, and
-    // who is quick takes a hold of our working directory, which is init's /proc: there it may write what its uid may,
-    // which is about its own processes, and neither about init nor the host.
+/// Sets this process's score. For this moment others may look into it: a process that nobody may look into may not
+/// change its score.
+pub(super) fn set_score(score: &str) -> io::Result<()> {
     prctl::set_dumpable(true)?;
-    let file = OpenOptions::new().write(true).open("self/oom_score_adj");
-    drop(file.and_then(|mut file| write!(file, "{score}")));
-    prctl::set_dumpable(false)
+    let file = OpenOptions::new().write(true).open(OWN_SCORE);
+    let written = file.and_then(|mut file| file.write_all(score.as_bytes()));
+    prctl::set_dumpable(false)?;
+    written
 }
 
 /// A copy with a number that nothing is moved to.

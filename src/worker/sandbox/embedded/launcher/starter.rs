@@ -1,22 +1,23 @@
 //! The starter: a process inside that starts commands in init's place, and quicker.
 //!
 //! A fork of init copies the page tables of all it has in memory, and its child takes a page fault for each page it
-//! touches before its `exec`: half as long again as a shell takes to begin and end. The starter is forked once, and
+//! touches before its `exec`: half as much time as a shell then takes to begin and end. The starter is forked once, and
 //! lends its memory to each command until that has become its program, as `vfork(2)` does. Init may not lend its own:
 //! those who share memory are ended together when memory runs out, and a command is the first to be.
 //!
 //! A command is made init's child, not the starter's, so init hears of its end as of any other's. Code inside can end
-//! the starter, or stop it, as it can any command; it cannot look into it.
+//! the starter, or stop it, as it can any command. It cannot look into it, and never could: for the score that says who
+//! ends first somebody has to be open to the eyes of others, and that is init, before there are any.
 
+use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
@@ -25,14 +26,11 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::super::wire::Boot;
 use super::link::receive_with_fds;
-use super::process::{Ends, FIRST_FD, refuse, run, tell_preference};
+use super::process::{Ends, FIRST_FD, OWN_SCORE, refuse, run, set_score};
 use super::program::Program;
 
 /// Longest order in bytes: one message, which a socket takes whole or not at all.
 const ORDER_BYTES: usize = 64 << 10;
-
-/// How long it is kept for the next command.
-const IDLE: Duration = Duration::from_mins(1);
 
 /// What a command has until its `exec`, in bytes.
 const STACK_BYTES: usize = 64 << 10;
@@ -42,27 +40,31 @@ pub(super) struct Starter {
     pub(super) pid: Pid,
     socket: OwnedFd,
     command: Word,
-    /// When it has been idle for too long.
-    pub(super) due: Instant,
 }
 
 impl Starter {
-    /// Forks it; commands have its preference for being ended when memory runs out.
-    pub(super) fn begin(oom_preference: u16, boot: &Boot) -> io::Result<Self> {
+    /// Forks it, before there is anybody else; commands have its score. None where scores cannot be set.
+    pub(super) fn begin(score: u16, boot: &Boot) -> io::Result<Option<Self>> {
         let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
         let (socket, theirs) = socketpair(AddressFamily::Unix, kind, None, flags)?;
         let command = Word::new()?;
+        let own = fs::read_to_string(OWN_SCORE)?;
+        if set_score(&score.to_string()).is_err() {
+            return Ok(None);
+        }
         // SAFETY: init has one thread, so the child may allocate.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => {
-                Ok(Self { pid: child, socket, command, due: Instant::now() + IDLE })
-            }
-            ForkResult::Child => {
-                // Init has gone, or nobody will be told: then there is nothing to say.
-                drop(serve(theirs, &command, oom_preference, boot));
-                // SAFETY: ends the child at once, without running what belongs to init.
-                unsafe { libc::_exit(0) }
-            }
+        let forked = unsafe { fork() };
+        if matches!(forked, Ok(ForkResult::Child)) {
+            // Init has gone, or nobody will be told: then there is nothing to say.
+            drop(serve(theirs, &command, boot));
+            // SAFETY: ends the child at once, without running what belongs to init.
+            unsafe { libc::_exit(0) }
+        }
+        set_score(own.trim_end())?;
+        command.keep()?;
+        match forked? {
+            ForkResult::Parent { child } => Ok(Some(Self { pid: child, socket, command })),
+            ForkResult::Child => unreachable!("it has ended above"),
         }
     }
 
@@ -87,11 +89,6 @@ impl Starter {
         Ok(sendmsg::<()>(self.socket.as_raw_fd(), &parts, &rights, flags, None).map(drop)?)
     }
 
-    /// Its command has ended.
-    pub(super) fn rest(&mut self) {
-        self.due = Instant::now() + IDLE;
-    }
-
     /// The process of the last command, from before it runs.
     pub(super) fn command(&self) -> Option<Pid> {
         let pid = self.command.0.load(Ordering::Relaxed);
@@ -113,14 +110,13 @@ impl AsFd for Starter {
 }
 
 /// Starts what it is asked for, until init lets go of it.
-fn serve(socket: OwnedFd, command: &Word, oom_preference: u16, boot: &Boot) -> io::Result<()> {
+fn serve(socket: OwnedFd, command: &Word, boot: &Boot) -> io::Result<()> {
     // Both are closed with init's other descriptors; what stays is a copy.
     let null = std::fs::File::open("/dev/null")?.into_raw_fd();
     let socket = socket.into_raw_fd();
     // SAFETY: both are open until then.
     let (null, socket) = unsafe { (BorrowedFd::borrow_raw(null), BorrowedFd::borrow_raw(socket)) };
     Ends { stdout: null, stderr: null, inherited: &[socket] }.stand_alone()?;
-    tell_preference(oom_preference)?;
     // Here too from now on, so the kernel need not find memory to write it.
     command.0.store(0, Ordering::Relaxed);
     // SAFETY: it has just been made for us alone.
@@ -191,6 +187,13 @@ impl Word {
             unsafe { mmap_anonymous(None, Self::BYTES, access, MapFlags::MAP_SHARED)?.cast() };
         // SAFETY: it stays until the word is dropped, which alone refers to it.
         Ok(Self(unsafe { place.as_ref() }))
+    }
+
+    /// No child that is forked from now on has it: others may look into those.
+    fn keep(&self) -> nix::Result<()> {
+        let place = NonNull::from(self.0).cast();
+        // SAFETY: our own mapping, which stays as it is.
+        unsafe { madvise(place, Self::BYTES.get(), MmapAdvise::MADV_DONTFORK) }
     }
 }
 
