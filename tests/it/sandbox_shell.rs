@@ -198,6 +198,45 @@ async fn a_daemon_lives_on_without_holding_the_call_and_ends_with_the_sandbox() 
 }
 
 #[tokio::test]
+async fn a_timeout_ends_also_who_hides_from_a_look_at_all_processes() {
+    let world = World::new().await;
+    let mut inside = world.sandbox("a").await;
+    for hides in [
+        // Its first thread has ended, and so it is called dead.
+        "
+import ctypes, os, threading, time
+os.setsid()
+def go_on():
+    while True:
+        os.write(beat, b'x'); time.sleep(0.001)
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).pthread_exit(None)",
+        // It is another one each time.
+        "
+os.setsid()
+while True:
+    os.write(beat, b'x')
+    if os.fork(): os._exit(0)",
+    ] {
+        let begin =
+            "import os\nbeat = os.open('/workspace/beat', os.O_CREAT | os.O_APPEND | os.O_WRONLY)";
+        let code = format!("{begin}{hides}").replace('\'', "\"");
+        for _ in 0..8 {
+            inside.shell("rm -f beat").await.ok();
+            let command = format!("python3 -c '{code}' & sleep 1000");
+            let said = inside.shell_within(&command, Duration::from_millis(300)).await;
+            assert_eq!(said.outcome.terminated_by, Some(Limit::WallTime), "{said:?}");
+            let beats =
+                || async { std::fs::metadata(inside.workspace.join("beat")).unwrap().len() };
+            let ended_with = beats().await;
+            assert!(ended_with > 0, "{hides}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(ended_with, beats().await, "{hides}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_timeout_ends_the_command_and_all_it_started() {
     let world = World::new().await;
     let mut inside = world.sandbox("a").await;

@@ -141,7 +141,7 @@ pub(super) enum Target {
 pub(super) enum Stop {
     /// SIGINT to its process group.
     Interrupt,
-    /// SIGKILL to it and to all that may come from it: everything but init, and for a job but the
+    /// SIGKILL to it and to all that may come from it: everything but init, and for a job but the starter, the
     /// interpreter and its descendants.
     Kill,
 }

@@ -134,8 +134,7 @@ impl Init<'_> {
         self.end_leftovers();
         self.count();
         if starter_spoke {
-            let heard = self.jobs.hear_starter();
-            self.report_refusal(heard)?;
+            self.jobs.hear_starter();
         }
         if child_ended {
             while children.read_signal()?.is_some() {}
@@ -202,7 +201,8 @@ impl Init<'_> {
             Target::Interpreter => self.interpreter,
             Target::Job => self.jobs.pid(),
         };
-        // What has ended by itself needs no signal, and its report is on the way.
+        // What has ended by itself needs no signal, and its report is on the way. What has yet to begin is not told to
+        // stop: it is killed when its grace is over.
         match (how, target, pid) {
             (Stop::Interrupt, _, Some(pid)) => _ = killpg(pid, Signal::SIGINT).ok(),
             (Stop::Interrupt, _, None) => {}
@@ -214,11 +214,16 @@ impl Init<'_> {
                 if let Some(pid) = pid {
                     killpg(pid, Signal::SIGKILL).ok();
                 }
-                if !sweep(self.interpreter) {
+                let starter = self.jobs.kept();
+                let keep: Vec<Pid> = self.interpreter.into_iter().chain(starter).collect();
+                let swept = sweep(&keep);
+                if !swept {
                     // Faster than we can look: nothing is left but to end it all at once.
                     end_everything();
                 }
-                self.cancel()?;
+                if !swept || starter.is_none() {
+                    self.cancel()?;
+                }
             }
         }
         self.link.report(&Report::Obeyed)

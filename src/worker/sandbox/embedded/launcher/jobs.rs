@@ -103,10 +103,23 @@ impl<'a> Jobs<'a> {
         self.starter.as_ref().map(AsFd::as_fd)
     }
 
-    /// It only speaks of what it could not start.
-    pub(super) fn hear_starter(&mut self) -> Result<(), Refused> {
-        let Some(errno) = self.starter.as_ref().and_then(Starter::refusal) else { return Ok(()) };
-        self.refuse_unstarted(errno)
+    /// It only speaks of what it could not start. It is in the way then: what it has may be the last that there is.
+    pub(super) fn hear_starter(&mut self) {
+        if let Some(starter) = &self.starter
+            && starter.has_refused()
+        {
+            starter.end();
+        }
+    }
+
+    /// Whom a job's end leaves alone. A starter that has yet to start it does not stay.
+    pub(super) fn kept(&self) -> Option<Pid> {
+        let starter = self.starter.as_ref()?;
+        if self.running.is_some() && self.pid().is_none() {
+            starter.end();
+            return None;
+        }
+        Some(starter.pid)
     }
 
     pub(super) fn is_starter(&self, pid: Pid) -> bool {
@@ -122,10 +135,13 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    /// The starter has been ended, and what it had not started shall not be.
+    /// What has not been started shall not be: who was to has been ended.
     pub(super) fn cancel(&mut self) -> Result<(), Refused> {
         self.forget_starter();
-        self.refuse_unstarted(Errno::ECANCELED)
+        match self.running.take_if(|job| job.pid.is_none()) {
+            Some(Job { id, .. }) => Err(Refused { job: id, errno: Errno::ECANCELED }),
+            None => Ok(()),
+        }
     }
 
     /// Lets go of a starter, and keeps what it has told.
@@ -134,13 +150,6 @@ impl<'a> Jobs<'a> {
         self.starter = None;
         if let Some(job) = &mut self.running {
             job.pid = pid;
-        }
-    }
-
-    fn refuse_unstarted(&mut self, errno: Errno) -> Result<(), Refused> {
-        match self.running.take_if(|job| job.pid.is_none()) {
-            Some(Job { id, .. }) => Err(Refused { job: id, errno }),
-            None => Ok(()),
         }
     }
 }

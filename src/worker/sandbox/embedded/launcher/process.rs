@@ -75,7 +75,12 @@ pub(super) fn run(program: &mut Program, boot: &Boot) -> i32 {
 
 /// The exit code of a process that did not become what it was to.
 pub(super) fn refuse(error: &io::Error) -> i32 {
-    complain(&format!("the sandbox cannot start it: {error}"), CANNOT_RUN)
+    const WHAT: &str = "the sandbox cannot start it: ";
+    match error.raw_os_error() {
+        Some(errno) => complain(&[WHAT, Errno::from_raw(errno).desc()], CANNOT_RUN),
+        // Only one that confines itself has others, and it has its own memory.
+        None => complain(&[WHAT, &error.to_string()], CANNOT_RUN),
+    }
 }
 
 impl Ends<'_> {
@@ -124,7 +129,7 @@ fn aside(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Makes `target` a copy of `source` that survives exec, closing what it was.
 fn replace(source: RawFd, target: RawFd) -> io::Result<()> {
-    // SAFETY: plain numbers; this child owns its whole descriptor table and is about to exec.
+    // SAFETY: plain numbers; this child owns its whole descriptor table.
     let done = unsafe { libc::dup2(source, target) };
     Errno::result(done).map(drop).map_err(io::Error::from)
 }

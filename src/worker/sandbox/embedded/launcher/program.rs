@@ -14,7 +14,8 @@ const NOT_FOUND: i32 = 127;
 
 /// A program, its arguments and its environment.
 ///
-/// Made before the process that becomes it: one that borrows its starter's memory must leave nothing of its own in there.
+/// Made before the process that becomes it: one that borrows its starter's memory may be ended at any moment, and must
+/// not have anything of that in its hands.
 pub(super) struct Program {
     /// As its caller named it, if at all.
     name: Option<String>,
@@ -36,13 +37,13 @@ impl Program {
 
     /// Becomes the program; returns the exit code if there is no way to.
     pub(super) fn execute(&mut self) -> i32 {
-        let Some(name) = &self.name else { return complain("no program was named", NOT_FOUND) };
+        let Some(name) = &self.name else { return complain(&["no program was named"], NOT_FOUND) };
         let Ok(words) = &mut self.words else {
-            return complain("an argument contains a zero byte", CANNOT_RUN);
+            return complain(&["an argument contains a zero byte"], CANNOT_RUN);
         };
         match words.execute() {
-            Errno::ENOENT => complain(&format!("{name}: not found"), NOT_FOUND),
-            errno => complain(&format!("{name}: {}", errno.desc()), CANNOT_RUN),
+            Errno::ENOENT => complain(&[name, ": not found"], NOT_FOUND),
+            errno => complain(&[name, ": ", errno.desc()], CANNOT_RUN),
         }
     }
 }
@@ -72,8 +73,13 @@ impl Words {
 }
 
 /// Tells the caller on its stderr, which descriptor 2 is or was meant to be.
-pub(super) fn complain(text: &str, code: i32) -> i32 {
-    eprintln!("{text}");
+///
+/// By the system's call alone: who borrows memory may be ended in the midst of it, with a lock of std's or of the heap.
+pub(super) fn complain(words: &[&str], code: i32) -> i32 {
+    for word in words.iter().chain(&["\n"]) {
+        // SAFETY: the bytes are alive; nothing is left to do where nobody can be told.
+        unsafe { libc::write(2, word.as_ptr().cast(), word.len()) };
+    }
     code
 }
 

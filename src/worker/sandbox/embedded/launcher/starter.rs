@@ -17,6 +17,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
@@ -55,6 +56,7 @@ impl Starter {
         // SAFETY: init has one thread, so the child may allocate.
         let forked = unsafe { fork() };
         if matches!(forked, Ok(ForkResult::Child)) {
+            drop(socket);
             // Init has gone, or nobody will be told: then there is nothing to say.
             drop(serve(theirs, &command, boot));
             // SAFETY: ends the child at once, without running what belongs to init.
@@ -66,6 +68,11 @@ impl Starter {
             ForkResult::Parent { child } => Ok(Some(Self { pid: child, socket, command })),
             ForkResult::Child => unreachable!("it has ended above"),
         }
+    }
+
+    /// Ends it; init hears of that as of any other's end.
+    pub(super) fn end(&self) {
+        kill(self.pid, Signal::SIGKILL).ok();
     }
 
     /// Asks for a command; after an error it has not been asked.
@@ -95,11 +102,9 @@ impl Starter {
         (pid != 0).then(|| Pid::from_raw(pid))
     }
 
-    /// Why there is no command, once it has said so.
-    pub(super) fn refusal(&self) -> Option<Errno> {
-        let mut errno = [0; 4];
-        let read = recv(self.socket.as_raw_fd(), &mut errno, MsgFlags::MSG_DONTWAIT);
-        (read == Ok(errno.len())).then(|| Errno::from_raw(i32::from_le_bytes(errno)))
+    /// Whether it has said that it cannot.
+    pub(super) fn has_refused(&self) -> bool {
+        recv(self.socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) == Ok(1)
     }
 }
 
@@ -121,6 +126,8 @@ fn serve(socket: OwnedFd, command: &Word, boot: &Boot) -> io::Result<()> {
     command.0.store(0, Ordering::Relaxed);
     // SAFETY: it has just been made for us alone.
     let socket = unsafe { OwnedFd::from_raw_fd(FIRST_FD) };
+    // A command closes it itself where it can; not every kernel has the call.
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let mut room = vec![0; ORDER_BYTES];
     let mut stack = vec![0; STACK_BYTES];
     loop {
@@ -132,13 +139,14 @@ fn serve(socket: OwnedFd, command: &Word, boot: &Boot) -> io::Result<()> {
             ends: Ends { stdout: stdout.as_fd(), stderr: stderr.as_fd(), inherited: &[] },
             boot,
         };
-        if let Err(errno) = borrower.start(&mut stack, command) {
-            send(FIRST_FD, &(errno as i32).to_le_bytes(), MsgFlags::MSG_NOSIGNAL)?;
+        if borrower.start(&mut stack, command).is_err() {
+            send(FIRST_FD, &[0], MsgFlags::MSG_NOSIGNAL)?;
         }
     }
 }
 
-/// What a command becomes itself by, in memory that is the starter's: it leaves nothing there.
+/// What a command becomes itself by, in memory that is the starter's. It may be ended at any moment, so it takes no lock
+/// and none of the heap.
 struct Borrower<'a> {
     program: Program,
     ends: Ends<'a>,

@@ -3,8 +3,8 @@
 //! Init's working directory is a `/proc`: its own in namespaces, else the host's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,22 +13,23 @@ use nix::unistd::Pid;
 const ROUNDS: u32 = 200;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 
-/// Ends every process under init except `keep` and its descendants; false if some would not end.
-pub(super) fn sweep(keep: Option<Pid>) -> bool {
+/// Ends every process under init except these and their descendants; false if some would not end.
+pub(super) fn sweep(keep: &[Pid]) -> bool {
+    let mut before = None;
     for _ in 0..ROUNDS {
-        let alive = alive();
-        let mut doomed = descendants(&alive, Pid::this().as_raw());
-        if let Some(keep) = keep {
-            doomed = &doomed - &descendants(&alive, keep.as_raw());
-            doomed.remove(&keep.as_raw());
+        // What cannot be looked at is not clean.
+        let seen = Tree::look().ok().map(|tree| tree.others(keep));
+        if let Some(others) = &seen {
+            for (pid, _) in others.iter().filter(|(_, lives)| **lives) {
+                // It may have ended by itself.
+                kill(Pid::from_raw(*pid), Signal::SIGKILL).ok();
+            }
+            // Of one that forks and ends, again and again, a look may see only the dead; but each look sees more.
+            if before == seen && others.values().all(|lives| !lives) {
+                return true;
+            }
         }
-        if doomed.is_empty() {
-            return true;
-        }
-        for pid in doomed {
-            // It may have ended by itself.
-            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-        }
+        before = seen;
         std::thread::sleep(BETWEEN_ROUNDS);
     }
     false
@@ -52,56 +53,114 @@ pub(super) fn tasks(root: i32, most: u64) -> u64 {
     found
 }
 
-/// Parent of each living process; one that only waits to be reaped is not living.
-fn alive() -> BTreeMap<i32, i32> {
-    let Ok(entries) = fs::read_dir(".") else { return BTreeMap::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| Some((pid, parent(&fs::read_to_string(format!("{pid}/stat")).ok()?)?)))
-        .collect()
+/// Every process there is, by its pid.
+struct Tree(BTreeMap<i32, Entry>);
+
+struct Entry {
+    parent: i32,
+    /// One that only waits to be reaped does not.
+    lives: bool,
 }
 
-/// The fourth field of `proc_pid_stat(5)`, unless the third says that the process is dead.
-fn parent(stat: &str) -> Option<i32> {
-    // The second field is the program's name in parentheses, and may have any byte in it.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
+impl Tree {
+    fn look() -> io::Result<Self> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(".")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|it| it.parse().ok()) else {
+                continue;
+            };
+            match fs::read_to_string(format!("{pid}/stat")) {
+                Ok(stat) => {
+                    if let Some(entry) = Entry::read(pid, &stat) {
+                        found.insert(pid, entry);
+                    }
+                }
+                // Reaped by its parent meanwhile.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self(found))
     }
-    fields.next()?.parse().ok()
+
+    /// All under init but these and what comes from them, and whether each lives.
+    fn others(&self, keep: &[Pid]) -> BTreeMap<i32, bool> {
+        let mut kept = BTreeSet::new();
+        for pid in keep {
+            kept.insert(pid.as_raw());
+            kept.extend(self.descendants(pid.as_raw()));
+        }
+        let all = self.descendants(Pid::this().as_raw());
+        all.difference(&kept).map(|pid| (*pid, self.0[pid].lives)).collect()
+    }
+
+    /// All that come from `root`, without itself.
+    fn descendants(&self, root: i32) -> BTreeSet<i32> {
+        let mut found = BTreeSet::new();
+        let mut last = usize::MAX;
+        while last != found.len() {
+            last = found.len();
+            let more = self
+                .0
+                .iter()
+                .filter(|(_, it)| it.parent == root || found.contains(&it.parent))
+                .map(|(pid, _)| *pid);
+            found = more.collect();
+        }
+        found
+    }
 }
 
-/// All that come from `root`, without itself.
-fn descendants(parents: &BTreeMap<i32, i32>, root: i32) -> BTreeSet<i32> {
-    let mut found = BTreeSet::new();
-    let mut last = usize::MAX;
-    while last != found.len() {
-        last = found.len();
-        let more = parents
-            .iter()
-            .filter(|(_, parent)| **parent == root || found.contains(*parent))
-            .map(|(pid, _)| *pid);
-        found = more.collect();
+impl Entry {
+    /// From `proc_pid_stat(5)`.
+    fn read(pid: i32, stat: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses, and may have any byte in it.
+        let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+        // A process is called dead when its first thread is.
+        let lives = !matches!(fields.next()?, "Z" | "X") || has_more_threads(pid);
+        Some(Self { parent: fields.next()?.parse().ok()?, lives })
     }
-    found
+}
+
+fn has_more_threads(pid: i32) -> bool {
+    fs::read_dir(format!("{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() == 2)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOBODY: i32 = i32::MAX;
+
+    fn tree(parents: &[(i32, i32)]) -> Tree {
+        let entry = |&(pid, parent)| (pid, Entry { parent, lives: true });
+        Tree(parents.iter().map(entry).collect())
+    }
+
     #[test]
     fn a_name_may_look_like_fields() {
-        assert_eq!(parent("7 (a) S 1 (b) R 5 7 7 0"), Some(5));
-        assert_eq!(parent("7 (sh) Z 5 7"), None);
-        assert_eq!(parent("nonsense"), None);
+        let read = |stat| Entry::read(NOBODY, stat).map(|it| (it.parent, it.lives));
+        assert_eq!(read("7 (a) S 1 (b) R 5 7 7 0"), Some((5, true)));
+        assert_eq!(read("7 (sh) Z 5 7"), Some((5, false)));
+        assert_eq!(read("nonsense"), None);
     }
 
     #[test]
     fn descendants_are_found_through_every_generation() {
-        let parents = BTreeMap::from([(2, 1), (9, 2), (3, 9), (4, 1), (5, 4)]);
-        assert_eq!(descendants(&parents, 2), BTreeSet::from([3, 9]));
-        assert_eq!(descendants(&parents, 1), BTreeSet::from([2, 3, 4, 5, 9]));
+        let tree = tree(&[(2, 1), (9, 2), (3, 9), (4, 1), (5, 4)]);
+        assert_eq!(tree.descendants(2), BTreeSet::from([3, 9]));
+        assert_eq!(tree.descendants(1), BTreeSet::from([2, 3, 4, 5, 9]));
+    }
+
+    #[test]
+    fn others_come_from_init_and_from_none_that_is_kept() {
+        let own = Pid::this().as_raw();
+        let tree = tree(&[(NOBODY, own), (1_000_001, NOBODY), (1_000_002, own), (1_000_003, 1)]);
+        let others = tree.others(&[Pid::from_raw(NOBODY)]);
+        assert_eq!(others, BTreeMap::from([(1_000_002, true)]));
     }
 }
