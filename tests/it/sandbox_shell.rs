@@ -139,7 +139,7 @@ async fn nobody_inside_can_look_into_init_or_the_starter() {
     let world = World::new().await;
     let mut inside = world.sandbox("a").await;
     inside.shell("true").await.ok();
-    // As many as init has processes, whichever their numbers are.
+    // Init, the starter and the interpreter have the first numbers.
     let look = "[pid for pid in range(1, 10) if pid != __import__('os').getpid() and __import__('os').path.exists(f'/proc/{pid}/mem')]";
     assert_eq!(inside.python(look).await.ok().result(), "[]");
     let starter = starters(&mut inside).await[0];

@@ -103,7 +103,8 @@ impl<'a> Jobs<'a> {
         self.starter.as_ref().map(AsFd::as_fd)
     }
 
-    /// It only speaks of what it could not start. It is in the way then: what it has may be the last that there is.
+    /// It only speaks of what it could not start. Then it ends, and init tries: its own process may be the last that the
+    /// limit allows.
     pub(super) fn hear_starter(&mut self) {
         if let Some(starter) = &self.starter
             && starter.has_refused()

@@ -75,8 +75,7 @@ impl Tree {
                         found.insert(pid, entry);
                     }
                 }
-                // Reaped by its parent meanwhile.
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_gone_or_foreign(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -126,8 +125,9 @@ fn has_more_threads(pid: i32) -> bool {
     fs::read_dir(format!("{pid}/task")).is_ok_and(|tasks| tasks.take(2).count() == 2)
 }
 
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+/// Reaped meanwhile, or one of others' that the host's `/proc` hides from us.
+fn is_gone_or_foreign(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM))
 }
 
 #[cfg(test)]
